@@ -1,0 +1,2 @@
+//! The command `kernmem`.
+fn main() {}

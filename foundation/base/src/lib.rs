@@ -1,0 +1,34 @@
+//! The words every kernmem crate shares.
+//!
+//! Here: addresses and ranges, granules, levels and orders, eras, and the traits by which the layers meet a
+//! machine: [`PhysRead`] and [`PhysMem`] (tables of entries in physical memory), [`FrameSource`] (frames for
+//! tables), [`TableNote`] (the word that belongs to a table frame), [`Tlb`] (how a flush is paid).
+//! Not here: anything an architecture, a firmware or an era decides.
+//!
+//! # Invariants
+//! 1. Addresses are `u64` inside, on every host: dumps of other machines are read by the same types.
+//! 2. A range never wraps: `start + len <= 2^64`, and ranges that may touch the end are inclusive.
+//!
+//! Source: the terms are those of Linux Documentation/mm and include/linux/mmzone.h.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod addr;
+mod era;
+mod frames;
+mod geometry;
+mod mem;
+mod notes;
+mod range;
+mod size;
+mod tlb;
+
+pub use addr::{Pfn, PhysAddr, VirtAddr};
+pub use era::Era;
+pub use frames::{Frame, FrameOrigin, FrameSource, NoFrame};
+pub use geometry::{Granule, Level, Order};
+pub use mem::{BusError, BusFault, PhysMem, PhysRead, Slot};
+pub use notes::TableNote;
+pub use range::{PhysRange, VirtRange};
+pub use size::Size;
+pub use tlb::{NoTlb, Tlb};

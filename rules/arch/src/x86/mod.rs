@@ -1,0 +1,1 @@
+//! x86-64: formats, layout, kernel protections and boot decisions.
