@@ -16,18 +16,20 @@ pub enum FrameOrigin {
     PageAllocator,
 }
 
-/// A zeroed page frame that now belongs to the taker.
+/// A page frame that now belongs to the taker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Frame {
     /// First byte, a multiple of the granule.
     pub pa: PhysAddr,
     /// Who gave it.
     pub origin: FrameOrigin,
+    /// Whether every byte is known to be zero; otherwise the taker clears what it does not write.
+    pub zeroed: bool,
 }
 
 /// A lender of frames for page tables.
 pub trait FrameSource {
-    /// Takes one zeroed frame for a table of `level`.
+    /// Takes one frame for a table of `level`.
     ///
     /// # Errors
     /// [`NoFrame`]; the source is unchanged then.

@@ -20,6 +20,12 @@ pub trait Slot: Send + Sync + 'static {
     /// A slot that holds `raw`: for machines that lend decoded copies.
     fn new(raw: u64) -> Self;
 
+    /// The same memory seen as slots of this kind, or `None` where the width differs: for machines whose memory is
+    /// an array of 64-bit slots.
+    fn of_words(words: &[AtomicU64]) -> Option<&[Self]>
+    where
+        Self: Sized;
+
     /// Reads the entry. Acquire: pairs with [`Slot::publish`] of the table that the entry points to.
     fn load(&self) -> u64;
 
@@ -34,12 +40,16 @@ pub trait Slot: Send + Sync + 'static {
 }
 
 macro_rules! slot {
-    ($atomic:ty, $int:ty) => {
+    ($atomic:ty, $int:ty, $words:ident => $view:expr) => {
         impl Slot for $atomic {
             const BYTES: u64 = size_of::<$int>() as u64;
 
             fn new(raw: u64) -> Self {
                 <$atomic>::new(raw as $int)
+            }
+
+            fn of_words($words: &[AtomicU64]) -> Option<&[Self]> {
+                $view
             }
 
             fn load(&self) -> u64 {
@@ -61,8 +71,8 @@ macro_rules! slot {
     };
 }
 
-slot!(AtomicU64, u64);
-slot!(AtomicU32, u32);
+slot!(AtomicU64, u64, words => Some(words));
+slot!(AtomicU32, u32, _words => None);
 
 /// Physical memory that can be read as tables: a simulator, a dump, real hardware.
 pub trait PhysRead {

@@ -1,7 +1,7 @@
 //! The word that belongs to a table frame: eight bytes a table, in place before there is any page descriptor.
 //!
 //! ```text
-//! bits 15:0   entries in use
+//! bits 15:0   entries in use; while dying, how deep below the root the table stood
 //! bits 63:16  link: frame number of the next dead table while a subtree waits for its flush, plus one
 //! ```
 
@@ -56,10 +56,16 @@ impl TableNote {
         (self.0.load(Ordering::Relaxed) >> LINK_SHIFT).checked_sub(1).map(Pfn)
     }
 
-    /// Marks the table dead, with `next` behind it, and forgets its entries.
-    pub fn set_link(&self, next: Option<Pfn>) {
+    /// How deep below the root a dead table stood.
+    #[must_use]
+    pub fn dead_depth(&self) -> usize {
+        usize::from(self.used())
+    }
+
+    /// Marks the table, which stood `depth` levels below the root, as dead, with `next` behind it.
+    pub fn bury(&self, depth: usize, next: Option<Pfn>) {
         let link = next.map_or(0, |pfn| pfn.0 + 1);
-        self.0.store(link << LINK_SHIFT, Ordering::Relaxed);
+        self.0.store(link << LINK_SHIFT | depth as u64 & USED, Ordering::Relaxed);
     }
 }
 
@@ -72,9 +78,9 @@ mod tests {
         let note = TableNote::new();
         note.add(512);
         assert_eq!(note.take(500), 12);
-        note.set_link(Some(Pfn(0)));
-        assert_eq!((note.used(), note.link()), (0, Some(Pfn(0))));
-        note.set_link(None);
-        assert_eq!(note.link(), None);
+        note.bury(3, Some(Pfn(0)));
+        assert_eq!((note.dead_depth(), note.link()), (3, Some(Pfn(0))));
+        note.bury(1, None);
+        assert_eq!((note.dead_depth(), note.link()), (1, None));
     }
 }

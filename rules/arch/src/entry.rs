@@ -71,6 +71,9 @@ pub trait EntryFormat: 'static {
     /// Whether a leaf is marked as one of a contiguous group.
     fn is_contiguous(attrs: Self::Attrs) -> bool;
 
+    /// Whether a live leaf may go from raw `old` to raw `new` by one store, without break-before-make.
+    fn change_is_safe(old: u64, new: u64) -> bool;
+
     /// Raw form of `entry`: assembled, then accepted only if it decodes to the same entry.
     ///
     /// # Errors

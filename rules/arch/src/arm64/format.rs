@@ -133,4 +133,22 @@ impl EntryFormat for Arm64Granule4K {
     fn is_contiguous(attrs: Arm64Attrs) -> bool {
         attrs.0 & bit::CONT != 0
     }
+
+    /// What one store may change on a live leaf: execution, read-only, writable, global to non-global, and the
+    /// two kinds of normal memory. Anything to or from absent is safe.
+    ///
+    /// Source: Linux 6.1 arch/arm64/mm/mmu.c `pgattr_change_is_safe`.
+    fn change_is_safe(old: u64, new: u64) -> bool {
+        const MAY_CHANGE: u64 = bit::PXN | bit::RDONLY | bit::DBM | bit::NG;
+        const NORMAL_TAGGED: u64 = 1 << bit::ATTR_INDEX_SHIFT;
+        if old & bit::VALID == 0 || new & bit::VALID == 0 {
+            return true;
+        }
+        if (old | new) & bit::CONT != 0 || old & !new & bit::NG != 0 {
+            return false;
+        }
+        let is_normal = |raw: u64| raw & bit::ATTR_INDEX <= NORMAL_TAGGED;
+        let memory_type = if is_normal(old) && is_normal(new) { bit::ATTR_INDEX } else { 0 };
+        (old ^ new) & !(MAY_CHANGE | memory_type) == 0
+    }
 }

@@ -1,0 +1,87 @@
+//! One tree of tables: a root in some memory.
+
+use core::fmt;
+use core::marker::PhantomData;
+
+use kernmem_arch::{Entry, EntryFormat};
+use kernmem_base::{BusError, PhysAddr, PhysMem, Slot, VirtRange};
+
+use crate::CursorMut;
+
+/// A tree of page tables of format `F` in memory `M`.
+///
+/// The value is the right to change the tree: cursors borrow it mutably. Readers need only the memory and the root.
+pub struct Tables<'m, F, M> {
+    mem: &'m M,
+    root: PhysAddr,
+    format: PhantomData<F>,
+}
+
+impl<F, M> fmt::Debug for Tables<'_, F, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tables").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+impl<'m, F: EntryFormat, M: PhysMem> Tables<'m, F, M> {
+    /// Takes over the tree at `root`, whose tables carry true notes (a zeroed root table does).
+    #[must_use]
+    pub const fn new(mem: &'m M, root: PhysAddr) -> Self {
+        Self { mem, root, format: PhantomData }
+    }
+
+    /// The memory that holds the tables.
+    #[must_use]
+    pub const fn mem(&self) -> &'m M {
+        self.mem
+    }
+
+    /// The root table.
+    #[must_use]
+    pub const fn root(&self) -> PhysAddr {
+        self.root
+    }
+
+    /// A cursor over `range`, standing at its start.
+    pub fn cursor(&mut self, range: VirtRange) -> CursorMut<'_, 'm, F, M> {
+        CursorMut::new(self, range)
+    }
+
+    /// Counts anew the used entries of the table at `pa`, `depth` levels below the root, and of every table below
+    /// it: for trees whose tables were filled by other means.
+    ///
+    /// # Errors
+    /// A table lies outside memory; the notes above it are not yet set.
+    pub fn adopt(&mut self, pa: PhysAddr, depth: usize) -> Result<(), BusError> {
+        let shape = F::shape().levels[depth];
+        let mut used = 0;
+        for slot in self.mem.table::<F::Slot>(pa, shape.entries())?.iter() {
+            let raw = slot.load();
+            used += u16::from(raw != 0);
+            if let Entry::Table { next, .. } = F::decode(raw, shape.level) {
+                self.adopt(next, depth + 1)?;
+            }
+        }
+        self.mem.note(pa)?.set_used(used);
+        Ok(())
+    }
+
+    /// Writes one entry of one table and keeps its note true: for tables that are shared or laid out by hand.
+    /// Returns what was there.
+    ///
+    /// # Errors
+    /// The table lies outside memory; nothing was written.
+    pub fn set_entry(&mut self, table: PhysAddr, depth: usize, index: usize, raw: u64) -> Result<u64, BusError> {
+        let slots = self.mem.table_mut::<F::Slot>(table, F::shape().levels[depth].entries())?;
+        let note = self.mem.note(table)?;
+        let old = slots[index].swap(raw);
+        match (old != 0, raw != 0) {
+            (false, true) => note.add(1),
+            (true, false) => {
+                note.take(1);
+            }
+            _ => {}
+        }
+        Ok(old)
+    }
+}
