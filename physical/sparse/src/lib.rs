@@ -1,1 +1,33 @@
-//! Placeholder head.
+//! Memory models: how a kernel finds the page descriptor of a frame, and the frame of a page descriptor.
+//!
+//! * [`Geometry`]: the sizes of sections, roots and usage maps, by architecture, era and configuration.
+//! * [`WordFormat`], [`Word`]: the word of a section descriptor, every bit kept.
+//! * [`Sections`]: which sections exist, and the groups in which boot brings them up.
+//! * [`Store`]: the memory for all this, lent by the caller ([`LentStore`]) or from the heap (`VecStore`).
+//!
+//! Not here: the page tables that map a vmemmap (`kernmem-pgtable`), the allocations of boot (`kernmem-memblock`),
+//! what a page descriptor says.
+//!
+//! Features: `alloc` adds `VecStore` and changes nothing else.
+//!
+//! Source: Linux 5.10–7.2 include/linux/mmzone.h, mm/sparse.c, mm/sparse-vmemmap.c.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
+
+mod geometry;
+mod sections;
+mod store;
+mod word;
+
+pub use geometry::{
+    Geometry, GeometryError, GeometryFacts, Model, SUBSECTION_SHIFT, SectionNr, SparseArch, max_physmem_bits,
+    pageblock_bits, section_size_bits,
+};
+pub use sections::{Group, Presence, Sections};
+#[cfg(feature = "alloc")]
+pub use store::VecStore;
+pub use store::{LentStore, Needs, NewRoot, Section, Store, StoreFull, Usage};
+pub use word::{HAS_MAP, MapMisaligned, Nid, ONLINE, PRESENT, Word, WordFormat};
