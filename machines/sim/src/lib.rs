@@ -1,1 +1,19 @@
-//! Placeholder head.
+//! The simulated machine: one memory file, and the physical window through which page tables are read and written.
+//!
+//! * [`Memory`]: banks of physical memory, backed by one sparse file, so that 64 TiB cost only what is touched.
+//! * [`Seed`]: the machine owns all non-determinism; every drawn number comes from one seed.
+//!
+//! Not here: anything that Linux decides.
+//!
+//! # Invariants
+//! 1. A bank's window maps the file at the bank's own physical address, for as long as the [`Memory`] lives.
+//! 2. The window is reached only through `PhysMem`, as atomic slots: the software MMU reads it at any time.
+//! 3. Every memory reference that a walk makes is counted where the memory is read ([`Memory::references`]).
+#![deny(unsafe_code)]
+
+mod memory;
+mod seed;
+mod window;
+
+pub use memory::{Memory, MemoryError};
+pub use seed::Seed;

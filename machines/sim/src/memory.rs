@@ -1,0 +1,190 @@
+//! The memory file and its banks.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::os::fd::{AsFd, OwnedFd};
+
+use kernmem_base::{BusError, BusFault, PhysAddr, PhysMem, PhysRange, PhysRead, Slot, TableNote};
+use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, fstat, ftruncate, memfd_create};
+use rustix::io::Errno;
+
+use crate::window::Window;
+
+/// Frames are counted in the smallest page size of any architecture.
+const FRAME: u64 = 4096;
+
+/// Physical memory: one sparse file, seen through one window a bank.
+#[derive(Debug)]
+pub struct Memory {
+    file: OwnedFd,
+    banks: Vec<Bank>,
+    references: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Bank {
+    range: PhysRange,
+    words: Window,
+    notes: Window,
+}
+
+/// The host cannot lend such a memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemoryError {
+    /// The bank that could not be made; empty when the file itself could not.
+    pub bank: PhysRange,
+    /// The host's reason.
+    pub errno: i32,
+}
+
+impl fmt::Display for MemoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = std::io::Error::from_raw_os_error(self.errno);
+        write!(f, "the host cannot lend memory for [{:#x}, {:#x}): {reason}", self.bank.start.0, self.bank.end.0)
+    }
+}
+
+impl core::error::Error for MemoryError {}
+
+impl Memory {
+    /// Memory at `ranges`, all zero; ranges are widened to whole frames and may touch or overlap.
+    ///
+    /// # Errors
+    /// The host has no file or no address space for it.
+    pub fn new(ranges: impl IntoIterator<Item = PhysRange>) -> Result<Self, MemoryError> {
+        let ranges = joined(ranges.into_iter().collect());
+        let end = ranges.last().map_or(0, |range| range.end.0);
+        let of_file = |errno: Errno| MemoryError {
+            bank: PhysRange::new(PhysAddr(0), PhysAddr(end)),
+            errno: errno.raw_os_error(),
+        };
+        let file = memfd_create("kernmem", MemfdFlags::CLOEXEC).map_err(of_file)?;
+        ftruncate(&file, end).map_err(of_file)?;
+        let banks = ranges.into_iter().map(|range| {
+            let bank = |errno: Errno| MemoryError { bank: range, errno: errno.raw_os_error() };
+            let words = Window::of_file(file.as_fd(), range.start.0, range.size() as usize).map_err(bank)?;
+            let notes = Window::of_zeroes((range.size() / FRAME * 8) as usize).map_err(bank)?;
+            Ok(Bank { range, words, notes })
+        });
+        let banks = banks.collect::<Result<_, _>>()?;
+        Ok(Self { file, banks, references: AtomicU64::new(0) })
+    }
+
+    /// Single entries that were read so far: one each per level of a walk.
+    #[must_use]
+    pub fn references(&self) -> u64 {
+        // Relaxed: a statistic; whoever compares two readings makes both in one thread.
+        self.references.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the host holds for the file: what was touched and not given back.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> u64 {
+        fstat(&self.file).map_or(0, |stat| stat.st_blocks as u64 * 512)
+    }
+
+    fn bank(&self, pa: PhysAddr) -> Result<&Bank, BusError> {
+        let at = self.banks.partition_point(|bank| bank.range.end <= pa);
+        self.banks.get(at).filter(|bank| bank.range.contains(pa)).ok_or(BusError { pa, fault: BusFault::Hole })
+    }
+
+    fn words(&self, pa: PhysAddr, count: usize) -> Result<&[AtomicU64], BusError> {
+        if !pa.is_aligned(8) {
+            return Err(BusError { pa, fault: BusFault::Misaligned });
+        }
+        let bank = self.bank(pa)?;
+        let first = ((pa - bank.range.start) / 8) as usize;
+        bank.words.words(first, count).ok_or(BusError { pa, fault: BusFault::Hole })
+    }
+}
+
+/// Sorted, widened to frames, with touching ranges joined.
+fn joined(mut ranges: Vec<PhysRange>) -> Vec<PhysRange> {
+    ranges.sort();
+    let mut out: Vec<PhysRange> = Vec::with_capacity(ranges.len());
+    for range in ranges.into_iter().filter(|range| !range.is_empty()) {
+        let start = range.start.align_down(FRAME);
+        let end = range.end.align_up(FRAME).unwrap_or(PhysAddr(!(FRAME - 1)));
+        match out.last_mut() {
+            Some(last) if last.end >= start => last.end = last.end.max(end),
+            _ => out.push(PhysRange { start, end }),
+        }
+    }
+    out
+}
+
+impl PhysRead for Memory {
+    type Lent<'m, S: Slot> = &'m [S];
+
+    fn table<S: Slot>(&self, pa: PhysAddr, entries: usize) -> Result<&[S], BusError> {
+        S::of_words(self.words(pa, entries)?).ok_or(BusError { pa, fault: BusFault::Misaligned })
+    }
+
+    fn entry<S: Slot>(&self, pa: PhysAddr, index: usize) -> Result<u64, BusError> {
+        let table = self.table::<S>(pa, index + 1)?;
+        // Relaxed: see `references`.
+        self.references.fetch_add(1, Ordering::Relaxed);
+        table.get(index).map(Slot::load).ok_or(BusError { pa, fault: BusFault::Truncated })
+    }
+}
+
+impl PhysMem for Memory {
+    fn table_mut<S: Slot>(&self, pa: PhysAddr, entries: usize) -> Result<&[S], BusError> {
+        self.table(pa, entries)
+    }
+
+    fn note(&self, pa: PhysAddr) -> Result<&TableNote, BusError> {
+        let bank = self.bank(pa)?;
+        let index = ((pa - bank.range.start) / FRAME) as usize;
+        bank.notes.note(index).ok_or(BusError { pa, fault: BusFault::Hole })
+    }
+
+    fn zero(&self, range: PhysRange) -> Result<(), BusError> {
+        let bank = self.bank(range.start)?;
+        if range.end > bank.range.end {
+            return Err(BusError { pa: bank.range.end, fault: BusFault::Hole });
+        }
+        if range.start.is_aligned(FRAME) && range.size().is_multiple_of(FRAME) && range.size() > 16 * FRAME {
+            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            if fallocate(&self.file, hole, range.start.0, range.size()).is_ok() {
+                return Ok(());
+            }
+        }
+        for word in self.words(range.start, (range.size() / 8) as usize)? {
+            // Relaxed: nobody walks through memory that is being cleared.
+            word.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(start: u64, end: u64) -> PhysRange {
+        PhysRange::new(PhysAddr(start), PhysAddr(end))
+    }
+
+    #[test]
+    fn banks_that_touch_are_one_and_holes_answer_nothing() {
+        let memory =
+            Memory::new([range(0x10_0000, 0x20_0000), range(0x1000, 0x9fc00), range(0x20_0000, 0x30_0000)]).unwrap();
+        assert!(memory.table::<AtomicU64>(PhysAddr(0x1f_f000), 1024).is_ok());
+        let hole = memory.table::<AtomicU64>(PhysAddr(0xa_0000), 1).unwrap_err();
+        assert_eq!(hole, BusError { pa: PhysAddr(0xa_0000), fault: BusFault::Hole });
+        let split = memory.table::<AtomicU64>(PhysAddr(0x1004), 1).unwrap_err();
+        assert_eq!(split.fault, BusFault::Misaligned);
+    }
+
+    #[test]
+    fn sixty_four_tebibytes_cost_what_is_touched() {
+        let memory = Memory::new([range(1 << 30, 65 << 40)]).unwrap();
+        let table = memory.table_mut::<AtomicU64>(PhysAddr(64 << 40), 512).unwrap();
+        table[7].store(42, Ordering::Relaxed);
+        assert_eq!(memory.entry::<AtomicU64>(PhysAddr(64 << 40), 7), Ok(42));
+        assert_eq!((memory.references(), memory.allocated_bytes()), (1, 4096));
+        memory.zero(range(64 << 40, (64 << 40) + (1 << 20))).unwrap();
+        assert_eq!((memory.allocated_bytes(), memory.entry::<AtomicU64>(PhysAddr(64 << 40), 7)), (0, Ok(0)));
+    }
+}
