@@ -35,7 +35,9 @@ fn text(bytes: &[u8]) -> String {
 
 impl Devicetree<'_> {
     pub(super) fn cells_property(&self, node: NodeId, name: &str) -> Option<usize> {
-        self.property(node, name).filter(|value| value.len() >= 4).map(|value| number(value.get(..4).unwrap_or(&[])) as usize)
+        self.property(node, name)
+            .filter(|value| value.len() >= 4)
+            .map(|value| number(value.get(..4).unwrap_or(&[])) as usize)
     }
 
     /// The cells that the node sets for its children: 1 and 1 at the root if it is silent.
@@ -56,10 +58,8 @@ impl Devicetree<'_> {
             let (address, size) = entry.split_at_checked(cells.address * 4).unwrap_or((entry, &[]));
             (number(address), number(size))
         });
-        let ranges = entries.map(|(start, size)| PhysRange {
-            start: PhysAddr(start),
-            end: PhysAddr(start.saturating_add(size)),
-        });
+        let ranges = entries
+            .map(|(start, size)| PhysRange { start: PhysAddr(start), end: PhysAddr(start.saturating_add(size)) });
         ranges.filter(|range| !range.is_empty()).collect()
     }
 
@@ -158,10 +158,9 @@ impl Devicetree<'_> {
         let mut machine = Machine::new(Arch::Arm64);
         machine.model = self.property(self.root(), "model").map(text);
         machine.memory = self.memory();
-        let reservations = self.reservations().map(|(start, size)| PhysRange {
-            start: PhysAddr(start),
-            end: PhysAddr(start.saturating_add(size)),
-        });
+        let reservations = self
+            .reservations()
+            .map(|(start, size)| PhysRange { start: PhysAddr(start), end: PhysAddr(start.saturating_add(size)) });
         machine.memory_reservations = reservations.filter(|range| !range.is_empty()).collect();
         machine.reserved = self.reserved_memory();
         self.chosen(&mut machine);

@@ -91,7 +91,9 @@ impl fmt::Display for TreeError {
             TreeFault::Version { version, compatible } => {
                 write!(f, "devicetree version {version} (compatible with {compatible}); 16 and 17 are known")
             }
-            TreeFault::Truncated { what, needed } => write!(f, "the blob ends inside its {what}; {needed} bytes needed"),
+            TreeFault::Truncated { what, needed } => {
+                write!(f, "the blob ends inside its {what}; {needed} bytes needed")
+            }
             TreeFault::Misaligned { what } => write!(f, "the {what} is misaligned"),
             TreeFault::Token { found } => write!(f, "unknown token {found:#x}"),
             TreeFault::Structure { expected } => write!(f, "expected {expected}"),
@@ -231,9 +233,8 @@ impl<'a> Devicetree<'a> {
                     let Some(&node) = open.last() else {
                         return fail(at, TreeFault::Structure { expected: "a node around the property" });
                     };
-                    let (len, name) = word(blob, at + 4)
-                        .zip(word(blob, at + 8))
-                        .ok_or_else(|| short("property header"))?;
+                    let (len, name) =
+                        word(blob, at + 4).zip(word(blob, at + 8)).ok_or_else(|| short("property header"))?;
                     let end = (at + 12).checked_add(len as usize).filter(|end| *end <= blob.len());
                     let end = end.ok_or_else(|| short("property value"))?;
                     if strings.get(name as usize..).and_then(until_nul).is_none() {
@@ -269,7 +270,8 @@ impl<'a> Devicetree<'a> {
     }
 
     fn reservation_at(&self, at: usize) -> Option<(u64, u64)> {
-        let words = [word(self.blob, at)?, word(self.blob, at + 4)?, word(self.blob, at + 8)?, word(self.blob, at + 12)?];
+        let words =
+            [word(self.blob, at)?, word(self.blob, at + 4)?, word(self.blob, at + 8)?, word(self.blob, at + 12)?];
         let [a, b, c, d] = words.map(u64::from);
         Some((a << 32 | b, c << 32 | d))
     }

@@ -1,0 +1,112 @@
+//! Names and addresses of one linked kernel.
+//!
+//! Here: System.map and kallsyms lines, lookup by name and by address. Not here: where the kernel runs: a shift is
+//! added by whoever knows it.
+//!
+//! Source: Linux 5.10–7.2 scripts/mksysmap; kernel/kallsyms.c `s_show`.
+
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use kernmem_base::VirtAddr;
+
+/// One symbol.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Symbol {
+    /// Its address as linked.
+    pub address: VirtAddr,
+    /// The letter of its kind, as nm prints it.
+    pub kind: char,
+    /// Its name.
+    pub name: String,
+}
+
+/// Symbols in the order of their addresses.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Symbols {
+    by_address: Vec<Symbol>,
+    /// Indices into `by_address` in the order of names; among equals the file's order.
+    by_name: Vec<u32>,
+}
+
+impl Symbols {
+    /// Reads `address kind name` lines; other lines are skipped, and so are symbols of modules.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let mut by_address: Vec<Symbol> = text.lines().filter_map(symbol).collect();
+        by_address.sort_by_key(|symbol| symbol.address);
+        let mut by_name: Vec<u32> = (0..by_address.len() as u32).collect();
+        let name = |index: &u32| by_address.get(*index as usize).map(|symbol| symbol.name.as_str());
+        by_name.sort_by(|a, b| name(a).cmp(&name(b)));
+        Self { by_address, by_name }
+    }
+
+    /// Number of symbols.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_address.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_address.is_empty()
+    }
+
+    /// The address of a name; the lowest if several symbols share it.
+    #[must_use]
+    pub fn address(&self, name: &str) -> Option<VirtAddr> {
+        let named = |index: &u32| self.by_address.get(*index as usize).map_or("", |symbol| symbol.name.as_str());
+        let first = self.by_name.partition_point(|index| named(index) < name);
+        let index = self.by_name.get(first).filter(|index| named(index) == name)?;
+        self.by_address.get(*index as usize).map(|symbol| symbol.address)
+    }
+
+    /// The last symbol at or below an address, and the bytes between; absolute symbols are no place.
+    #[must_use]
+    pub fn lookup(&self, address: VirtAddr) -> Option<(&Symbol, u64)> {
+        let end = self.by_address.partition_point(|symbol| symbol.address <= address);
+        let places = self.by_address.get(..end)?.iter().rev();
+        let symbol = places.into_iter().find(|symbol| !matches!(symbol.kind, 'A' | 'a'))?;
+        Some((symbol, address - symbol.address))
+    }
+
+    /// All symbols in the order of their addresses.
+    pub fn iter(&self) -> impl Iterator<Item = &Symbol> {
+        self.by_address.iter()
+    }
+}
+
+fn symbol(line: &str) -> Option<Symbol> {
+    let mut fields = line.split_ascii_whitespace();
+    let address = u64::from_str_radix(fields.next()?, 16).ok()?;
+    let (kind, name) = (fields.next()?, fields.next()?);
+    let mut kinds = kind.chars();
+    let kind = kinds.next()?;
+    if kinds.next().is_some() || fields.next().is_some() {
+        return None;
+    }
+    Some(Symbol { address: VirtAddr(address), kind, name: name.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAP: &str = "ffff800008000000 T _text\nffff800008010000 T _stext\nffff800008010000 T other\n\
+                       0000000000000200 A PECOFF\nbad line\nffff800008020000 t twice\nffff800008030000 t twice\n\
+                       ffff800009000000 t in_module [mod]\n";
+
+    #[test]
+    fn names_and_addresses_find_each_other() {
+        let symbols = Symbols::parse(MAP);
+        assert_eq!(symbols.len(), 6);
+        assert_eq!(symbols.address("_stext"), Some(VirtAddr(0xffff_8000_0801_0000)));
+        assert_eq!(symbols.address("twice"), Some(VirtAddr(0xffff_8000_0802_0000)));
+        assert_eq!(symbols.address("none"), None);
+        let (symbol, offset) = symbols.lookup(VirtAddr(0xffff_8000_0802_0010)).unwrap();
+        assert_eq!((symbol.name.as_str(), offset), ("twice", 0x10));
+        assert!(symbols.lookup(VirtAddr(0x300)).is_none());
+    }
+}
