@@ -77,8 +77,8 @@ impl CommandLine {
     pub fn crashkernel(&self, era: Era, total: u64) -> Answer<CrashKernelPlan> {
         let mut answer = Answer::new(CrashKernelPlan::default());
         let last = |wanted: Suffix| {
-            let values = self.named("crashkernel").filter_map(|word| word.value.as_deref());
-            values.filter(|value| suffix(value, era) == wanted).next_back()
+            let mut values = self.named("crashkernel").filter_map(|word| word.value.as_deref());
+            values.rfind(|value| suffix(value, era) == wanted)
         };
         let mut warn = |fault: Option<CrashFault>| answer.warnings.extend(fault.map(Warning::CrashKernel));
         let mut plan = CrashKernelPlan::default();

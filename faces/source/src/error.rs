@@ -1,0 +1,107 @@
+//! Why a source could not be opened: the file, the place in it, and what to do.
+
+use core::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use kernmem_firmware::TreeError;
+
+/// What is wrong.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The file cannot be read.
+    Read(io::Error),
+    /// The file is compressed and damaged, or unpacks to more than [`crate::read::LIMIT`] bytes.
+    Unpack(io::Error),
+    /// The devicetree is damaged.
+    Devicetree(TreeError),
+    /// Not JSON, or not the JSON of a recording.
+    Json(serde_json::Error),
+    /// Not TOML, or not a machine's TOML.
+    Toml(toml::de::Error),
+    /// A key has a value of the wrong kind.
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// The content is none of the known kinds.
+    UnknownKind,
+    /// It says nothing about memory.
+    NoMemory,
+    /// No table knows the CPU model.
+    UnknownCpu(String),
+    /// No preset has this name, and no file either.
+    UnknownPreset,
+    /// The recording is of an architecture that is not supported.
+    Architecture(String),
+    /// The text is not UTF-8.
+    NotText,
+    /// Two sources that do not fit together.
+    Mismatch {
+        /// What differs.
+        what: &'static str,
+    },
+}
+
+/// A source that could not be opened.
+#[derive(Debug)]
+pub struct SourceError {
+    /// The file, preset or `standard input`.
+    pub file: PathBuf,
+    /// What is wrong there.
+    pub problem: Problem,
+}
+
+impl SourceError {
+    pub(crate) fn new(file: impl Into<PathBuf>, problem: Problem) -> Self {
+        Self { file: file.into(), problem }
+    }
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.file.display())?;
+        match &self.problem {
+            Problem::Read(error) => write!(f, "cannot be read: {error}; check the path"),
+            Problem::Unpack(error) => write!(f, "cannot be unpacked: {error}; copy it again"),
+            Problem::Devicetree(error) => write!(f, "{error}; dump it again, e.g. from /sys/firmware/fdt"),
+            Problem::Json(error) => write!(f, "line {}: {error}; see testing/recordings/README.md", error.line()),
+            Problem::Toml(error) => {
+                // The library's text spans several lines; the message and the place are enough.
+                let at = error.span().map_or(0, |span| span.start);
+                write!(f, "byte {at}: {}; the keys are described in kernmem-source", error.message())
+            }
+            Problem::Value { key, expected } => write!(f, "key `{key}`: {expected} expected; correct the value"),
+            Problem::UnknownKind => f.write_str(
+                "neither a devicetree, a machine's TOML, /proc/iomem nor a boot log with its e820 map; give one of them",
+            ),
+            Problem::NoMemory => f.write_str("names no memory; read /proc/iomem as root, or give the whole boot log"),
+            Problem::UnknownCpu(model) => {
+                write!(f, "CPU model `{model}` is not known; one of ")?;
+                for (nr, known) in kernmem_config::Arm64Cpu::models().enumerate() {
+                    write!(f, "{}`{known}`", if nr == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
+            Problem::UnknownPreset => f.write_str("no such file or preset; the presets are arm64-4g and x86-4g"),
+            Problem::Architecture(arch) => write!(f, "architecture `{arch}` is not supported; arm64 and x86_64 are"),
+            Problem::NotText => f.write_str("is not UTF-8 text; give the file as the kernel wrote it"),
+            Problem::Mismatch { what } => write!(f, "{what} differs from the machine's; give one that fits"),
+        }
+    }
+}
+
+impl core::error::Error for SourceError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match &self.problem {
+            Problem::Read(error) | Problem::Unpack(error) => Some(error),
+            Problem::Devicetree(error) => Some(error),
+            Problem::Json(error) => Some(error),
+            Problem::Toml(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! A recording's folder: the machine and the kernel, never what that kernel printed about its memory.
+//!
+//! Read here: `boot.json`, `final.dtb.gz`, and the kernel's folder `../../kernels/NAME`. Nothing else: what the real
+//! kernel wrote is what a boot is compared with.
+
+use std::path::Path;
+
+use kernmem_base::{Era, PhysAddr, VirtAddr};
+use kernmem_config::{Arch, Arm64Cpu, Cpu, Given};
+use kernmem_firmware::{Devicetree, Machine};
+use serde_json::Value;
+
+use crate::kernel::KernelFiles;
+use crate::{Problem, SourceError, read};
+
+/// What a recording's folder holds.
+pub(crate) struct Recording {
+    pub(crate) machine: Machine,
+    pub(crate) kernel: KernelFiles,
+    pub(crate) kernel_name: String,
+    pub(crate) cmdline: String,
+    pub(crate) cpu: Cpu,
+    pub(crate) given: Given,
+    pub(crate) era: Era,
+}
+
+/// One JSON file and its name, for messages.
+struct Boot<'a> {
+    path: &'a Path,
+    json: Value,
+}
+
+impl Boot<'_> {
+    fn wrong(&self, key: &'static str, expected: &'static str) -> SourceError {
+        SourceError::new(self.path, Problem::Value { key, expected })
+    }
+
+    fn text(&self, key: &'static str) -> Result<&str, SourceError> {
+        self.json.get(key).and_then(Value::as_str).ok_or_else(|| self.wrong(key, "a text"))
+    }
+
+    fn given(&self, key: &'static str) -> Result<Option<u64>, SourceError> {
+        let Some(value) = self.json.get("given").and_then(|given| given.get(key)) else { return Ok(None) };
+        address(value).map(Some).ok_or_else(|| self.wrong(key, "an address such as \"0x40200000\""))
+    }
+}
+
+/// An address: a text in hexadecimal, or a number.
+fn address(value: &Value) -> Option<u64> {
+    match value {
+        Value::String(text) => u64::from_str_radix(text.strip_prefix("0x")?, 16).ok(),
+        value => value.as_u64(),
+    }
+}
+
+pub(crate) fn open(folder: &Path) -> Result<Recording, SourceError> {
+    let path = folder.join("boot.json");
+    let json = serde_json::from_str(&read::text(&path)?).map_err(|e| SourceError::new(&path, Problem::Json(e)))?;
+    let boot = Boot { path: &path, json };
+    let arch = boot.text("arch")?;
+    let arch = Arch::from_name(arch).ok_or_else(|| SourceError::new(&path, Problem::Architecture(arch.to_owned())))?;
+    let era = boot.text("era")?.parse().map_err(|_| boot.wrong("era", "one of 4.14, 5.10, 6.1, 6.12, 7.2"))?;
+    let kernel_name = boot.text("kernel")?.to_owned();
+    if kernel_name.contains(['/', '\\']) || kernel_name.starts_with('.') || kernel_name.is_empty() {
+        return Err(boot.wrong("kernel", "the name of a folder under kernels/"));
+    }
+    let root = folder.join("..").join("..");
+    let kernel = KernelFiles::open(&root.join("kernels").join(&kernel_name))?;
+    let (machine, cpu) = match arch {
+        Arch::Arm64 => (devicetree(&folder.join("final.dtb.gz"))?, arm64_cpu(&boot, &root)?),
+        Arch::X86_64 => return Err(SourceError::new(&path, Problem::Architecture("x86_64".to_owned()))),
+    };
+    let cmdline = boot.text("cmdline")?.to_owned();
+    let given = given(&boot)?;
+    Ok(Recording { machine, kernel, kernel_name, cmdline, cpu, given, era })
+}
+
+fn devicetree(path: &Path) -> Result<Machine, SourceError> {
+    let blob = read::file(path)?;
+    let tree = Devicetree::parse(&blob).map_err(|error| SourceError::new(path, Problem::Devicetree(error)))?;
+    Ok(tree.machine())
+}
+
+/// The model's registers from the recordings' own table, else from the built-in one.
+fn arm64_cpu(boot: &Boot<'_>, root: &Path) -> Result<Cpu, SourceError> {
+    let model = boot.text("cpu")?;
+    let table = root.join("cpus.csv");
+    let cpu = if table.exists() { Arm64Cpu::from_csv(&read::text(&table)?, model) } else { None };
+    let cpu = cpu.or_else(|| Arm64Cpu::by_model(model));
+    cpu.map(Cpu::Arm64).ok_or_else(|| SourceError::new(boot.path, Problem::UnknownCpu(model.to_owned())))
+}
+
+fn given(boot: &Boot<'_>) -> Result<Given, SourceError> {
+    let phys = |key| boot.given(key).map(|value| value.map(PhysAddr));
+    let virt = |key| boot.given(key).map(|value| value.map(VirtAddr));
+    let list = |key| boot.json.get("given").and_then(|given| given.get(key));
+    let mut given = Given {
+        text_phys: phys("text_phys")?,
+        text_virt: virt("text_virt")?,
+        linear_start: virt("linear_start")?,
+        page_offset_base: virt("page_offset_base")?,
+        vmalloc_base: virt("vmalloc_base")?,
+        vmemmap_base: virt("vmemmap_base")?,
+        dtb: phys("dtb")?,
+        kfence_pool: phys("kfence_pool")?,
+        ..Given::default()
+    };
+    if let Some(value) = list("initrd") {
+        let pair = value.get(0).and_then(address).zip(value.get(1).and_then(address));
+        given.initrd = Some(pair.ok_or_else(|| boot.wrong("initrd", "first and last address"))?);
+    }
+    for entry in list("firmware").and_then(Value::as_array).into_iter().flatten() {
+        let range = entry.get(0).and_then(address).zip(entry.get(1).and_then(address));
+        let name = entry.get(2).and_then(Value::as_str);
+        let Some(((start, last), name)) = range.zip(name) else {
+            return Err(boot.wrong("firmware", "a list of first address, last address, name"));
+        };
+        given.firmware.push((start, last, name.to_owned()));
+    }
+    Ok(given)
+}
