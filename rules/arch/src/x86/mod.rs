@@ -1,1 +1,27 @@
-//! x86-64: formats, layout, kernel protections and boot decisions.
+//! x86-64: formats, layout, protections and boot decisions.
+//!
+//! Here: entry formats of four and five levels ([`X86Level4`], [`X86Level5`]), protections and masks ([`prot`]),
+//! memory types ([`memtype`]), the address space and its drawn bases ([`layout`], [`kaslr`], [`fixmap`],
+//! [`cpu_entry_area`]), how the direct map is built and counted ([`direct_map`], [`steps`], [`counters`]), what
+//! changes rights later ([`cpa`], [`image`], [`pti`]), what roots share ([`prealloc`]), zones ([`zones`]) and the
+//! landmarks of a listing ([`markers`]).
+//! Not here: the firmware map (`kernmem-firmware`), tables in memory (`kernmem-pgtable`), texts (`kernmem-report`).
+
+pub mod counters;
+pub mod cpa;
+pub mod cpu_entry_area;
+pub mod direct_map;
+pub mod fixmap;
+mod format;
+pub mod image;
+pub mod kaslr;
+pub mod layout;
+pub mod markers;
+pub mod memtype;
+pub mod prealloc;
+pub mod prot;
+pub mod pti;
+pub mod steps;
+pub mod zones;
+
+pub use format::{X86Attrs, X86Level4, X86Level5, bit, listed_as_leaf};
