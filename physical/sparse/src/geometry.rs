@@ -4,7 +4,7 @@
 //! Not here: which sections exist (`sections`), what a section's word says (`word`).
 //!
 //! # Invariants
-//! 1. A pageblock is never larger than a section, and a section never larger than the physical address space.
+//! 1. A pageblock is at most the largest block, that at most a section, that at most the physical address space.
 //! 2. `sections_per_root` is a power of two, so root and index are a shift and a mask of the section number.
 //!
 //! Source: Linux 5.10–7.2 include/linux/mmzone.h; arch/arm64/include/asm/sparsemem.h; arch/x86/include/asm/sparsemem.h.
@@ -90,8 +90,12 @@ pub struct GeometryFacts {
     pub page_ext: bool,
     /// `MEMORY_ISOLATION` is configured: from 7.2 on it doubles the bits of a pageblock.
     pub isolation: bool,
+    /// `CMA` is configured: a migrate type more.
+    pub cma: bool,
     /// log2 of the pages of a pageblock.
     pub pageblock_order: u32,
+    /// log2 of the pages of the largest block of the page allocator.
+    pub largest_order: u32,
     /// Bytes of a page descriptor.
     pub page_bytes: u64,
 }
@@ -118,11 +122,17 @@ impl GeometryFacts {
             preinit: matches!((arch, era), (SparseArch::X86_64, Era::V7_2)),
             page_ext: false,
             isolation: wide,
+            cma: wide,
             pageblock_order: match (arch, granule) {
                 (SparseArch::I386, _) => 10,
                 (_, Granule::K4) => 9,
                 (_, Granule::K16) => 11,
                 (_, Granule::K64) => 13,
+            },
+            largest_order: match granule {
+                Granule::K4 => 10,
+                Granule::K16 => 11,
+                Granule::K64 => 13,
             },
             page_bytes,
         }
@@ -219,8 +229,12 @@ impl Geometry {
         if max_physmem_bits < section_size_bits || max_physmem_bits > 52 {
             return Err(GeometryError::PhysicalBits { bits: max_physmem_bits });
         }
-        if facts.pageblock_order > section_size_bits - facts.granule.shift() {
-            return Err(GeometryError::PageblockLargerThanSection { order: facts.pageblock_order });
+        let section_order = section_size_bits - facts.granule.shift();
+        if facts.largest_order > section_order {
+            return Err(GeometryError::BlockLargerThanSection { order: facts.largest_order });
+        }
+        if facts.pageblock_order > facts.largest_order {
+            return Err(GeometryError::PageblockLargerThanBlock { order: facts.pageblock_order });
         }
         if facts.page_bytes == 0 || facts.page_bytes > 4096 || !facts.page_bytes.is_multiple_of(facts.arch.word_bytes())
         {
@@ -491,6 +505,11 @@ impl Geometry {
         (pfn.0 & (self.pages_per_section() - 1)) / self.pages_per_subsection()
     }
 
+    /// The bits of a virtual address.
+    pub(crate) const fn address_mask(&self) -> u64 {
+        !0 >> (64 - 8 * self.facts.arch.word_bytes())
+    }
+
     const fn longs(&self, bits: u64) -> u64 {
         let long = self.facts.arch.word_bytes();
         bits.div_ceil(long * 8) * long
@@ -513,8 +532,13 @@ pub enum GeometryError {
         /// The bits asked for.
         bits: u32,
     },
-    /// A pageblock must fit into a section.
-    PageblockLargerThanSection {
+    /// The page allocator's largest block must fit into a section.
+    BlockLargerThanSection {
+        /// The largest order asked for.
+        order: u32,
+    },
+    /// A pageblock is at most the largest block.
+    PageblockLargerThanBlock {
         /// The pageblock order asked for.
         order: u32,
     },
@@ -532,8 +556,9 @@ impl fmt::Display for GeometryError {
                 write!(f, "{arch:?} has no pages of {} bytes", granule.bytes())
             }
             Self::PhysicalBits { bits } => write!(f, "physical addresses of {bits} bits fit no section size"),
-            Self::PageblockLargerThanSection { order } => {
-                write!(f, "a pageblock of order {order} is larger than a section")
+            Self::BlockLargerThanSection { order } => write!(f, "a block of order {order} is larger than a section"),
+            Self::PageblockLargerThanBlock { order } => {
+                write!(f, "a pageblock of order {order} is larger than the largest block")
             }
             Self::PageDescriptor { bytes } => write!(f, "a page descriptor cannot have {bytes} bytes"),
         }

@@ -3,6 +3,9 @@
 //! * [`Geometry`]: the sizes of sections, roots and usage maps, by architecture, era and configuration.
 //! * [`WordFormat`], [`Word`]: the word of a section descriptor, every bit kept.
 //! * [`Sections`]: which sections exist, and the groups in which boot brings them up.
+//! * [`Memmap`], [`FlatMap`], [`VirtualMap`]: frame to descriptor and back in each model, and which frames are valid.
+//! * [`MigrateType`]: what pageblocks are meant for.
+//! * [`Spending`]: what a model costs for given memory.
 //! * [`Store`]: the memory for all this, lent by the caller ([`LentStore`]) or from the heap (`VecStore`).
 //!
 //! Not here: the page tables that map a vmemmap (`kernmem-pgtable`), the allocations of boot (`kernmem-memblock`),
@@ -17,17 +20,27 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
+mod bring_up;
 mod geometry;
+mod memmap;
+mod pageblocks;
 mod sections;
+mod spending;
 mod store;
+mod subsections;
 mod word;
 
+pub use bring_up::{BringUpError, BroughtUp};
 pub use geometry::{
     Geometry, GeometryError, GeometryFacts, Model, SUBSECTION_SHIFT, SectionNr, SparseArch, max_physmem_bits,
     pageblock_bits, section_size_bits,
 };
+pub use memmap::{FlatMap, Memmap, References, ValidRule, VirtualMap};
+pub use pageblocks::MigrateType;
 pub use sections::{Group, Presence, Sections};
+pub use spending::{Spending, VmemmapTables};
 #[cfg(feature = "alloc")]
 pub use store::VecStore;
 pub use store::{LentStore, Needs, NewRoot, Section, Store, StoreFull, Usage};
+pub use subsections::{ActivateError, Activated, Deactivated, MapFate};
 pub use word::{HAS_MAP, MapMisaligned, Nid, ONLINE, PRESENT, Word, WordFormat};

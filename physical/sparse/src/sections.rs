@@ -142,6 +142,11 @@ impl<S: Store> Sections<S> {
         self.present += 1;
     }
 
+    /// Counts a section whose word just became 0. The highest section stays: it only bounds iteration.
+    pub(crate) fn note_absent(&mut self) {
+        self.present -= 1;
+    }
+
     /// The descriptor of a section; `None` if its root does not exist or its number is too large.
     #[must_use]
     pub fn section(&self, nr: SectionNr) -> Option<&Section> {
@@ -152,6 +157,7 @@ impl<S: Store> Sections<S> {
         self.store.root(root)?.get(index)
     }
 
+    /// The descriptor of a section, to change it.
     pub(crate) fn section_mut(&mut self, nr: SectionNr) -> Option<&mut Section> {
         if nr.0 >= self.geometry.nr_mem_sections() {
             return None;
@@ -203,6 +209,39 @@ impl<S: Store> Sections<S> {
             }
         }
         None
+    }
+
+    /// Whether a section has page descriptors (`valid_section`).
+    #[must_use]
+    pub fn has_map(&self, nr: SectionNr) -> bool {
+        self.section(nr).is_some_and(|section| section.word & crate::word::HAS_MAP != 0)
+    }
+
+    /// Whether a section was present at boot and has page descriptors since (`early_section`).
+    #[must_use]
+    pub fn is_early(&self, nr: SectionNr) -> bool {
+        let early = self.geometry.word_format().early();
+        self.has_map(nr) && self.section(nr).is_some_and(|section| section.word & early != 0)
+    }
+
+    /// Whether the page allocator may use a section's pages.
+    #[must_use]
+    pub fn is_online(&self, nr: SectionNr) -> bool {
+        self.section(nr).is_some_and(|section| section.word & crate::word::ONLINE != 0)
+    }
+
+    /// Marks the sections that have page descriptors among those of `[start, end)` as in use, or as not in use.
+    pub fn set_online(&mut self, start: Pfn, end: Pfn, online: bool) {
+        let past = end.0.div_ceil(self.geometry.pages_per_section());
+        for nr in (self.geometry.section_of(start).0..past).map(SectionNr) {
+            if !self.has_map(nr) {
+                continue;
+            }
+            if let Some(section) = self.section_mut(nr) {
+                let others = section.word & !crate::word::ONLINE;
+                section.word = if online { others | crate::word::ONLINE } else { others };
+            }
+        }
     }
 
     /// The present sections, lowest first.

@@ -29,8 +29,15 @@ pub struct Section {
 }
 
 /// The place of a usage map in its store; 0 stands for none, so that zeroed memory is a valid descriptor.
+///
+/// ```text
+/// bit  63    the map is boot memory: it is kept when its section goes
+/// bits 62:0  index of its first word, plus one
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Usage(u64);
+
+const BOOT: u64 = 1 << 63;
 
 impl Usage {
     /// No usage map.
@@ -45,10 +52,26 @@ impl Usage {
     /// The word where the map starts.
     #[must_use]
     pub const fn index(self) -> Option<usize> {
-        match self.0 {
+        match self.0 & !BOOT {
             0 => None,
             n => Some((n - 1) as usize),
         }
+    }
+
+    /// The map `words` further on, of a group's.
+    pub(crate) const fn further(self, words: usize) -> Self {
+        Self(self.0 + words as u64)
+    }
+
+    /// The same map, marked as boot memory.
+    pub(crate) const fn of_boot(self) -> Self {
+        Self(self.0 | BOOT)
+    }
+
+    /// Whether the map is boot memory.
+    #[must_use]
+    pub const fn is_boot(self) -> bool {
+        self.0 & BOOT != 0
     }
 }
 
