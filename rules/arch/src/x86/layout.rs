@@ -159,6 +159,8 @@ pub const SECTION_SIZE_BITS: u32 = 27;
 pub const PHYSICAL_MASK_SHIFT: u32 = 52;
 /// The legacy hole: frames that are mapped whatever the firmware map says, with everything below.
 pub const ISA_HOLE: (PhysAddr, PhysAddr) = (PhysAddr(0xa_0000), PhysAddr(0x10_0000));
+/// log2 of the largest leaf that maps a device.
+pub const IOREMAP_MAX_SHIFT: u32 = 30;
 /// Pages of the pool for early tables.
 pub const EARLY_DYNAMIC_TABLES: usize = 64;
 /// End of the memory that every boot maps first, and the lowest address that the direct map's order starts at.
@@ -209,7 +211,7 @@ pub struct Layout {
     pub modules_end: VirtAddr,
     /// Last byte of physical memory that the direct map can hold, before any draw.
     pub physmem_last: PhysAddr,
-    /// Bytes of a kernel stack.
+    /// Bytes of a kernel stack, and of an interrupt stack.
     pub thread_size: u64,
 }
 
@@ -277,6 +279,12 @@ impl Layout {
     #[must_use]
     pub const fn task_size_max(&self) -> u64 {
         self.user_last.0 + 1 - Granule::K4.bytes()
+    }
+
+    /// One past the last address that a program gets unasked (`DEFAULT_MAP_WINDOW`), also with five levels.
+    #[must_use]
+    pub const fn default_map_window() -> u64 {
+        (1 << Paging::Level4.user_bits()) - Granule::K4.bytes()
     }
 
     /// `pa` in the direct map.
