@@ -91,8 +91,13 @@ impl<A: RegionArray, O: Observer> Memblock<A, O> {
         self.reserve_as(base, size, None, Flags::RSRV_KERN)
     }
 
-    /// Takes a range with the node and flags that 7.2 records and earlier eras do not.
-    pub(crate) fn reserve_as(
+    /// Takes `[base, base + size)` with a node and flags. 7.2 records both; earlier eras know neither and drop them.
+    ///
+    /// # Errors
+    /// As [`Memblock::reserve`].
+    ///
+    /// Source: Linux 7.2 mm/memblock.c `__memblock_reserve`.
+    pub fn reserve_as(
         &mut self,
         base: PhysAddr,
         size: u64,
