@@ -17,8 +17,11 @@
 extern crate alloc;
 
 pub mod devicetree;
+pub mod e820;
+pub mod iomem;
 mod machine;
 pub mod number;
 
 pub use devicetree::{Devicetree, TreeError, TreeFault};
+pub use e820::{E820Entry, E820Table, E820Type, NumaBlock};
 pub use machine::{Arch, Bank, Machine, Reserved, TreeShape};

@@ -8,6 +8,8 @@ use alloc::vec::Vec;
 
 use kernmem_base::{Granule, PhysAddr, PhysRange};
 
+use crate::e820::{E820Table, NumaBlock};
+
 /// The architecture of a machine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Arch {
@@ -153,6 +155,12 @@ pub struct Machine {
     pub dma_limit: u64,
     /// CPUs that firmware describes; 0 if it tells none.
     pub cpus: u32,
+    /// The NUMA node of each CPU; empty if firmware tells none.
+    pub cpu_nodes: Vec<u32>,
+    /// x86: the firmware's map.
+    pub e820: E820Table,
+    /// x86: which node memory belongs to, by the affinity table.
+    pub numa: Vec<NumaBlock>,
     /// Bytes of the devicetree blob, from its header.
     pub devicetree_size: Option<u64>,
     /// The devicetree's nodes.
@@ -176,9 +184,36 @@ impl Machine {
             kaslr_seed: None,
             dma_limit: u64::MAX,
             cpus: 0,
+            cpu_nodes: Vec::new(),
+            e820: E820Table::new(),
+            numa: Vec::new(),
             devicetree_size: None,
             tree: None,
         }
+    }
+
+    /// An x86-64 machine with this firmware map, sanitised.
+    #[must_use]
+    pub fn with_e820(mut e820: E820Table) -> Self {
+        // A map that cannot be sanitised is kept as it is.
+        let _ = e820.sanitise();
+        let banks = e820.memory().map(|range| Bank { range, nid: None, hotplug: false });
+        let memory = banks.collect();
+        Self { memory, e820, ..Self::new(Arch::X86_64) }
+    }
+
+    /// Gives an x86 machine `bytes` of memory in a PC's places, and forgets its nodes.
+    pub fn replace_e820_memory(&mut self, bytes: u64) {
+        self.e820.replace_memory(bytes);
+        self.memory = self.e820.memory().map(|range| Bank { range, nid: None, hotplug: false }).collect();
+        self.numa.clear();
+        self.cpu_nodes.clear();
+    }
+
+    /// Whether `[start, last]` lies in one bank.
+    #[must_use]
+    pub fn has_memory(&self, start: u64, last: u64) -> bool {
+        self.memory.iter().any(|bank| bank.range.contains(PhysAddr(start)) && bank.range.contains(PhysAddr(last)))
     }
 
     /// Replaces all memory by one bank.

@@ -130,14 +130,20 @@ impl Devicetree<'_> {
         machine.usable_ranges = usable.map_or(Vec::new(), |value| Self::ranges(value, cells));
     }
 
-    fn cpus(&self) -> u32 {
-        let Some(cpus) = self.child(self.root(), "cpus") else { return 0 };
+    fn cpus(&self, machine: &mut Machine) {
+        let Some(cpus) = self.child(self.root(), "cpus") else { return };
         let is_cpu = |node: &NodeId| {
             let by_type = self.property(*node, "device_type") == Some(b"cpu\0");
             let failed = self.property(*node, "status").is_some_and(|status| status.starts_with(b"fail"));
             (by_type || base_name(self.name(*node)) == b"cpu") && !failed
         };
-        self.children(cpus).filter(is_cpu).count() as u32
+        let cpus: Vec<NodeId> = self.children(cpus).filter(is_cpu).collect();
+        machine.cpus = cpus.len() as u32;
+        let nodes = cpus.into_iter().map(|cpu| self.cells_property(cpu, "numa-node-id").map(|node| node as u32));
+        let nodes: Vec<Option<u32>> = nodes.collect();
+        if nodes.iter().any(Option::is_some) {
+            machine.cpu_nodes = nodes.into_iter().map(|node| node.unwrap_or(0)).collect();
+        }
     }
 
     /// The sizes that the unpacked tree follows from.
@@ -165,7 +171,7 @@ impl Devicetree<'_> {
         machine.reserved = self.reserved_memory();
         self.chosen(&mut machine);
         machine.dma_limit = self.dma_limit();
-        machine.cpus = self.cpus();
+        self.cpus(&mut machine);
         machine.devicetree_size = Some(u64::from(self.total_size()));
         machine.tree = Some(self.shape());
         machine
