@@ -76,8 +76,8 @@ impl<S: Store> Sections<S> {
         let mut done =
             BroughtUp { sections: 0, usage_bytes: self.geometry.usage_bytes() * group.map_count, lost_from: None };
         let flags = self.geometry.word_format().early();
-        let mut next = self.next_present(group.first);
-        while let Some(nr) = next.filter(|&nr| nr < group.end) {
+        let mut from = group.first;
+        while let Some(nr) = self.next_early(from, group.end) {
             let Some(at) = map(nr) else {
                 self.lose(nr, group.end);
                 done.lost_from = Some(nr);
@@ -92,7 +92,7 @@ impl<S: Store> Sections<S> {
             }
             usage = usage.further(words);
             done.sections += 1;
-            next = self.next_present(SectionNr(nr.0 + 1));
+            from = SectionNr(nr.0 + 1);
         }
         Ok(done)
     }
@@ -109,14 +109,23 @@ impl<S: Store> Sections<S> {
         Ok(())
     }
 
+    /// The first section at or after `from` and below `end` that is present and has no map yet.
+    fn next_early(&self, mut from: SectionNr, end: SectionNr) -> Option<SectionNr> {
+        loop {
+            let nr = self.next_present(from).filter(|&nr| nr < end)?;
+            if self.early_nid(nr).is_some() {
+                return Some(nr);
+            }
+            from = SectionNr(nr.0 + 1);
+        }
+    }
+
     fn lose(&mut self, from: SectionNr, end: SectionNr) {
-        let mut next = self.next_present(from);
-        while let Some(nr) = next.filter(|&nr| nr < end) {
+        while let Some(nr) = self.next_early(from, end) {
             if let Some(section) = self.section_mut(nr) {
                 section.word = 0;
             }
             self.note_absent();
-            next = self.next_present(SectionNr(nr.0 + 1));
         }
     }
 

@@ -21,6 +21,7 @@
 extern crate alloc;
 
 mod bring_up;
+mod facts;
 mod geometry;
 mod memmap;
 mod pageblocks;
@@ -31,10 +32,8 @@ mod subsections;
 mod word;
 
 pub use bring_up::{BringUpError, BroughtUp};
-pub use geometry::{
-    Geometry, GeometryError, GeometryFacts, Model, SUBSECTION_SHIFT, SectionNr, SparseArch, max_physmem_bits,
-    pageblock_bits, section_size_bits,
-};
+pub use facts::{GeometryFacts, Model, SparseArch, max_physmem_bits, pageblock_bits, section_size_bits};
+pub use geometry::{Geometry, GeometryError, SUBSECTION_SHIFT, SectionNr};
 pub use memmap::{FlatMap, Memmap, References, ValidRule, VirtualMap};
 pub use pageblocks::MigrateType;
 pub use sections::{Group, Presence, Sections};

@@ -96,6 +96,11 @@ pub enum ActivateError {
         /// The section.
         section: SectionNr,
     },
+    /// Boot found the section and has not brought it up yet.
+    NotBroughtUp {
+        /// The section.
+        section: SectionNr,
+    },
     /// No memory for the descriptors.
     NoMap {
         /// The section.
@@ -118,6 +123,7 @@ impl fmt::Display for ActivateError {
             }
             Self::InUse { section } => write!(f, "a part of section {} is in use already", section.0),
             Self::NotInUse { section } => write!(f, "a part of section {} is not in use", section.0),
+            Self::NotBroughtUp { section } => write!(f, "section {} is not brought up yet", section.0),
             Self::NoMap { section } => write!(f, "no memory for the page descriptors of section {}", section.0),
             Self::Map(_) => f.write_str("page descriptors of a section"),
             Self::Store(_) => f.write_str("memory for a section"),
@@ -225,6 +231,9 @@ impl<S: Store> Sections<S> {
     ) -> Result<Activated, ActivateError> {
         let (nr, last) = self.check_piece(start, frames)?;
         self.make_root(nr, nid, &mut on_root).map_err(ActivateError::Store)?;
+        if self.early_nid(nr).is_some() {
+            return Err(ActivateError::NotBroughtUp { section: nr });
+        }
         let mask = self.subsection_mask(start, last);
         let has_subsections = self.geometry.subsection_words() != 0;
         let taken = match self.subsection_bits(nr) {

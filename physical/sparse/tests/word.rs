@@ -1,8 +1,10 @@
 //! The word of a section descriptor, by era.
+#![allow(clippy::unwrap_used, reason = "a test stops where an answer is missing")]
 
 use kernmem_base::{Era, Pfn, VirtAddr};
 use kernmem_sparse::{HAS_MAP, Nid, ONLINE, PRESENT, Word, WordFormat};
 use proptest::prelude::*;
+use proptest::test_runner::Config;
 
 /// Mask, node shift, and the flags for early, device, prepared.
 #[track_caller]
@@ -61,6 +63,8 @@ fn formats() -> impl Strategy<Value = WordFormat> {
 }
 
 proptest! {
+    #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
+
     #[test]
     fn encode_undoes_decode(format in formats(), raw: u64) {
         prop_assert_eq!(format.encode(format.decode(raw)), raw);
