@@ -6,8 +6,8 @@ use alloc::string::String;
 use kernmem_base::Era;
 use kernmem_firmware::Arch;
 
-use crate::cmdline::{Answer, CommandLine, Rodata};
-use crate::{Cpu, Given, KernelConfig, Sizes, Symbols};
+use crate::cmdline::{Answer, CommandLine, Pti, Rodata};
+use crate::{Cpu, Given, KernelConfig, KptiFacts, Sizes, Symbols};
 
 /// What a boot needs to know about its kernel.
 #[derive(Clone, PartialEq, Debug)]
@@ -69,8 +69,35 @@ impl Config {
         2 * (self.kconfig.number("KFENCE_NUM_OBJECTS").unwrap_or(255) + 1)
     }
 
-    /// Words on the command line that the running kernel would call unknown are not known to us either: the names
-    /// that no question of this crate reads.
+    /// Whether the kernel runs user code on tables without itself. `kaslr` is whether the image was moved (arm64).
+    ///
+    /// Source: see [`crate::Arm64Cpu::kpti_needed`]; Linux 5.10–7.2 arch/x86/mm/pti.c `pti_check_boottime_disable`.
+    #[must_use]
+    pub fn isolates_page_tables(&self, kaslr: bool) -> bool {
+        match &self.cpu {
+            Cpu::Arm64(cpu) => cpu.kpti_needed(KptiFacts {
+                unmap_built_in: self.kconfig.is_set("UNMAP_KERNEL_AT_EL0"),
+                e0pd_built_in: self.kconfig.is_set("ARM64_E0PD"),
+                forced: self.cmdline.kpti(self.era).value,
+                kaslr,
+                mitigations_off: self.cmdline.mitigations_off(),
+            }),
+            Cpu::X86(cpu) => {
+                let option = match self.era {
+                    Era::V4_14 | Era::V5_10 | Era::V6_1 => "PAGE_TABLE_ISOLATION",
+                    Era::V6_12 | Era::V7_2 => "MITIGATION_PAGE_TABLE_ISOLATION",
+                };
+                let wanted = match self.cmdline.pti(self.era) {
+                    Pti::On => true,
+                    Pti::Off => false,
+                    Pti::Auto => cpu.has_bug("cpu_meltdown"),
+                };
+                self.kconfig.is_set(option) && wanted
+            }
+        }
+    }
+
+    /// The names on the command line that no question of this crate reads.
     #[must_use]
     pub fn unread_words(&self) -> BTreeSet<String> {
         self.cmdline.unread_words()

@@ -25,7 +25,7 @@ mod symbols;
 
 pub use cmdline::{Answer, CommandLine, CrashKernel, CrashKernelPlan, Rodata, Warning, Word};
 pub use config::Config;
-pub use cpu::{Arm64Cpu, Cpu, KptiFacts};
+pub use cpu::{Arm64Cpu, Cpu, KptiFacts, X86Cpu};
 pub use given::Given;
 pub use kconfig::KernelConfig;
 pub use kernmem_firmware::Arch;

@@ -18,14 +18,20 @@ use core::fmt;
 use kernmem_base::Era;
 
 mod crash;
+mod huge;
 mod memory;
 mod protection;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_zones;
+mod zones;
 
 pub use crash::{CrashKernel, CrashKernelPlan};
+pub use huge::{HugeFault, HugePagePool, HugePages};
 pub use memory::MemoryLimit;
 pub use protection::{Pti, Rodata};
+pub use zones::{CmaWish, CoreMemory};
 
 /// A value that Linux rejects or passes over; the boot goes on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,6 +53,8 @@ pub enum Warning {
         /// The word's value.
         value: Option<String>,
     },
+    /// A word about huge pages was passed over.
+    HugePages(HugeFault),
     /// `crashkernel=` could not be read.
     CrashKernel(CrashFault),
     /// A word that only another architecture understands.

@@ -209,24 +209,25 @@ impl Arm64Cpu {
 
     /// Whether the kernel unmaps itself while user code runs: the same rule in all eras.
     ///
-    /// | built in | mitigations | `kpti=` | KASLR | answer |
+    /// | built in | `kpti=` | KASLR | mitigations | answer |
     /// |---|---|---|---|---|
     /// | no | – | – | – | no |
-    /// | yes | off | – | – | no |
-    /// | yes | – | given | – | that |
-    /// | yes | – | – | on | yes, unless the CPU has E0PD and the kernel uses it |
+    /// | yes | given | – | – | that |
+    /// | yes | – | on | – | yes, unless the CPU has E0PD and the kernel uses it |
+    /// | yes | – | – | off | no |
     /// | yes | – | – | – | no if the CPU has CSV3 or is a safe model; else yes |
     ///
-    /// Source: Linux 5.10–7.2 arch/arm64/kernel/cpufeature.c `unmap_kernel_at_el0`; that `mitigations=` comes before
-    /// `kpti=` is UNVERIFIED.
+    /// Source: Linux 5.10–7.2 arch/arm64/kernel/cpufeature.c `unmap_kernel_at_el0`; that KASLR comes before
+    /// `mitigations=` is UNVERIFIED.
     #[must_use]
     pub fn kpti_needed(&self, facts: KptiFacts) -> bool {
         let safe = self.has_csv3() || self.is_kpti_safe();
         let e0pd = self.has_e0pd() && facts.e0pd_built_in;
         match facts.forced {
-            _ if !facts.unmap_built_in || facts.mitigations_off => false,
+            _ if !facts.unmap_built_in => false,
             Some(on) => on,
-            None => facts.kaslr && !e0pd || !safe,
+            None if facts.kaslr && !e0pd => true,
+            None => !facts.mitigations_off && !safe,
         }
     }
 }
