@@ -1,1 +1,37 @@
-//! Placeholder head.
+//! The boot sequence of a kernel's memory subsystem, and the running kernel as one value.
+//!
+//! [`boot`] takes a machine and a kernel's configuration, goes the way of Linux from firmware's memory map to the
+//! finished page tables, and returns a [`Kernel`]. It runs on whatever memory it is lent (`PhysMem`): the simulator,
+//! real hardware. A [`Witness`] may listen: it is told each mapping with every reason that bounded it, each change of
+//! rights, each table frame, each memblock event and each line that the boot log would have.
+//!
+//! * [`arm64`]: memory limits, image, linear map, late changes.
+//! * [`numa`], [`sparse_init`], [`zones`]: what both architectures share.
+//!
+//! Not here: rules (`kernmem-arch`), texts (`kernmem-report`), where memory comes from (`machines/`).
+//!
+//! # Invariants
+//! 1. Steps run in Linux's order, so each takes its memory where Linux's takes it.
+//! 2. Nothing is drawn here: random choices are in the configuration (`Given`) or follow from a seed.
+//!
+//! Source: Linux 6.1 init/main.c `start_kernel`; arch/arm64/kernel/setup.c, arch/x86/kernel/setup.c `setup_arch`.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod arm64;
+mod error;
+mod frames;
+mod image;
+mod kernel;
+pub mod numa;
+pub mod sparse_init;
+mod witness;
+pub mod zones;
+
+pub use error::BootError;
+pub use frames::{EarlyFrames, LateFrames};
+pub use image::Image;
+pub use kernel::{Boot, Isa, Kernel, Roots, boot, memory_ranges};
+pub use witness::{Area, Changed, LogEntry, Mapped, Segment, TableFrame, Witness};

@@ -101,10 +101,22 @@ impl<A: RegionArray, O: Observer> HandedOver<A, O> {
         Chunks { ranges, granule_shift: self.memblock.limits.granule.shift(), buddy: self.buddy, rest }
     }
 
-    /// Free frames in all chunks.
+    /// The whole free frames, range by range, lowest first.
+    pub fn free_frames(&self) -> impl Iterator<Item = Frames> + '_ {
+        let shift = self.memblock.limits.granule.shift();
+        let max_low = self.buddy.max_low;
+        self.memblock.free_ranges(None, Flags::NONE).filter_map(move |free| {
+            let start = Pfn(free.range.start.0.div_ceil(1 << shift));
+            let end = Pfn(free.range.end.0 >> shift);
+            let end = max_low.map_or(end, |max| max.min(end));
+            (start < end).then_some(PfnRange { start, end, nid: free.nid })
+        })
+    }
+
+    /// Pages in all chunks.
     #[must_use]
     pub fn nr_free_pages(&self) -> u64 {
-        self.chunks().map(|chunk| 1 << chunk.order.0).sum()
+        self.free_frames().map(|frames| frames.end.0 - frames.start.0).sum()
     }
 
     /// The frames whose descriptors are marked reserved, rounded outward: what is taken, and from 6.1 on what is not

@@ -82,6 +82,8 @@ pub enum Reason {
     KfenceLate,
     /// A crash kernel is reserved after the map is built (arm64 5.10, 6.1).
     CrashkernelDeferred,
+    /// The kernel is the guest of a realm, which shares memory by pages (arm64 7.2).
+    Realm,
     /// Guard pages of the KFENCE pool.
     KfencePool,
     /// A caller that maps pages, never blocks.
@@ -97,8 +99,12 @@ pub enum Reason {
         /// The change.
         cause: Change,
     },
+    /// Not global because KASLR wants user and kernel tables apart (arm64 nG).
+    NotGlobalKaslr,
     /// Not global because user and kernel tables are apart (arm64 nG).
-    NotGlobal,
+    NotGlobalKpti,
+    /// A caller that maps 2M blocks, nothing larger and no groups.
+    BlocksOnly,
     /// Not global because of page-table isolation (x86).
     PtiGlobal,
     /// Rights that the mapping was born with.
@@ -165,7 +171,8 @@ impl Reason {
             Self::KfenceLate | Self::KfencePool => Some(Opt::KfenceInterval),
             Self::CrashkernelDeferred => Some(Opt::Crashkernel),
             Self::NoGbpages => Some(Opt::Gbpages),
-            Self::NotGlobal => Some(Opt::Kpti),
+            Self::NotGlobalKaslr => Some(Opt::Kaslr),
+            Self::NotGlobalKpti => Some(Opt::Kpti),
             Self::PtiGlobal => Some(Opt::Pti),
             Self::Edge { bound, .. } => match bound {
                 Bound::MemLimit => Some(Opt::Mem),
@@ -178,8 +185,10 @@ impl Reason {
             Self::LargestLeaf
             | Self::Incongruent
             | Self::PagesOnly
+            | Self::BlocksOnly
             | Self::NoContiguous
             | Self::CpuLacks
+            | Self::Realm
             | Self::Born(_) => None,
         }
     }

@@ -1,5 +1,18 @@
 //! arm64: formats, layout, kernel protections and boot decisions.
+//!
+//! * [`Arm64Granule4K`]: the entry format; [`bit`]: its bits by name.
+//! * [`prot`]: the kernel's protections.
+//! * [`Layout`]: the regions of the kernel's half by era; [`Fixmap`]: its fixed slots.
+//! * [`kaslr`]: what a seed does to the image and the linear map.
+//! * [`linear`]: the grain of the linear map and why.
 
+mod fixmap;
 mod format;
+pub mod kaslr;
+mod layout;
+pub mod linear;
+pub mod prot;
 
+pub use fixmap::{Fixmap, FixmapFacts};
 pub use format::{Arm64Attrs, Arm64Granule4K, bit};
+pub use layout::{Kasan, Layout, LayoutFacts};

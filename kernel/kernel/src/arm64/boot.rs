@@ -1,0 +1,216 @@
+//! The order of steps.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use kernmem_arch::arm64::{Arm64Granule4K, FixmapFacts, Kasan, Layout, LayoutFacts, kaslr};
+use kernmem_arch::{Bound, Reason};
+use kernmem_base::{Era, Granule, PhysAddr, PhysMem, PhysRange};
+use kernmem_config::{Arm64Cpu, Config, KptiFacts, Rodata};
+use kernmem_firmware::{Arch, Machine};
+use kernmem_memblock::{Limits, Memblock, VecArray};
+use kernmem_pgtable::Tables;
+
+use crate::arm64::{State, late, later};
+use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
+
+/// The tables of this boot.
+pub(super) type KernelTables<'m, M> = Tables<'m, Arm64Granule4K, M>;
+
+/// Everything that the steps share.
+pub(super) struct Booting<'m, 'c, M, W> {
+    pub mem: &'m M,
+    pub machine: &'c Machine,
+    pub config: &'c Config,
+    pub cpu: &'c Arm64Cpu,
+    pub image: Image<'c>,
+    pub tables: KernelTables<'m, M>,
+    pub memblock: Memblock<VecArray, W>,
+    pub state: State,
+    pub rodata: Rodata,
+    /// Seed of the linear map's place; 0 leaves it.
+    pub memstart_seed: u16,
+    /// Known edges of memory and what they are.
+    pub edges: Vec<(PhysAddr, Bound)>,
+    /// KFENCE's early pool.
+    pub kfence_pool: Option<PhysRange>,
+    /// Why mappings are not global, if they are not.
+    pub not_global: Option<Reason>,
+}
+
+/// Where an emulator's boot loader puts the image if nothing tells: 2 MiB into memory.
+const DEFAULT_TEXT_OFFSET: u64 = 2 << 20;
+
+/// Boots an arm64 kernel.
+///
+/// # Errors
+/// As [`crate::boot`].
+pub fn boot<'m, M: PhysMem, W: Witness>(
+    mem: &'m M,
+    boot: &Boot<'_>,
+    witness: W,
+) -> Result<Kernel<'m, M, W>, BootError> {
+    let mut booting = Booting::new(mem, boot, witness)?;
+    booting.arm64_memblock_init()?;
+    booting.early_fixmap()?;
+    booting.map_kernel()?;
+    booting.map_mem()?;
+    let idmap = booting.leave_early_tables()?;
+    let Booting { machine, config, image, mut tables, mut memblock, state, rodata, kfence_pool, not_global, .. } =
+        booting;
+    let shared = later::Shared { machine, config, state: &state, not_global };
+    let (sections, nodes) = later::bootmem_init(&shared, &mut tables, &mut memblock)?;
+    let mut late = late::Late::new(&shared, image, &mut tables, memblock, rodata, kfence_pool)?;
+    late.run()?;
+    let (memblock, frames) = late.finish();
+    let roots = Roots { kernel: tables.root(), user: None, idmap };
+    let era = config.era;
+    Ok(Kernel {
+        mem,
+        era,
+        granule: Granule::K4,
+        isa: Isa::Arm64(state),
+        roots,
+        memblock,
+        sections,
+        nodes,
+        late: frames,
+    })
+}
+
+impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
+    fn new(mem: &'m M, boot: &Boot<'c>, witness: W) -> Result<Self, BootError> {
+        let (machine, config) = (boot.machine, boot.config);
+        let cpu = config.cpu.arm64().ok_or_else(|| BootError::Input("the CPU is no arm64 model".into()))?;
+        check_modelled(config)?;
+        let layout = layout(config);
+        let start = machine.memory.iter().map(|bank| bank.range.start).min();
+        let start = start.ok_or_else(|| BootError::Input("the machine has no memory".into()))?;
+        let text_phys = config.given.text_phys.unwrap_or(start.align_down(DEFAULT_TEXT_OFFSET) + DEFAULT_TEXT_OFFSET);
+        let at_link = Image::new(&config.symbols, None, text_phys)?;
+        let (offset, memstart_seed) = displacement(machine, config, &layout, &at_link)?;
+        let virt = at_link.virt("_text")? + offset;
+        let image = Image::new(&config.symbols, Some(virt), text_phys)?;
+        let covered = image.range("_text", "_end")?.ok_or_else(|| BootError::Input("symbols: _text is _end".into()))?;
+        let not_global = not_global(config, cpu, offset != 0);
+        let state = State {
+            layout,
+            memstart: 0,
+            image: covered,
+            text_phys,
+            displacement: offset,
+            not_global: not_global.is_some(),
+            crash_kernel: 0,
+        };
+        let limits = Limits {
+            max_nodes: config.sizes.get("MAX_NUMNODES").unwrap_or(16) as u32,
+            numa: config.kconfig.is_set("NUMA"),
+            kernelcore_mirror: config.cmdline.last_value("kernelcore") == Some("mirror"),
+            movable_node: config.cmdline.has("movable_node"),
+            ..Limits::new_64bit(Granule::K4)
+        };
+        let memblock =
+            Memblock::new(config.era, limits, VecArray::with_capacity(128), VecArray::with_capacity(128), witness);
+        let root = image.phys("swapper_pg_dir")?;
+        let rodata = config.rodata().value;
+        Ok(Self {
+            mem,
+            machine,
+            config,
+            cpu,
+            image,
+            tables: Tables::new(mem, root),
+            memblock,
+            state,
+            rodata,
+            memstart_seed,
+            edges: Vec::new(),
+            kfence_pool: None,
+            not_global,
+        })
+    }
+
+    /// Tells the log that the command line is known.
+    pub(super) fn params_parsed(&mut self) {
+        self.memblock.observer().log(LogEntry::ParamsParsed);
+    }
+}
+
+fn check_modelled(config: &Config) -> Result<(), BootError> {
+    let kconfig = &config.kconfig;
+    for (option, what) in [("ARM64_16K_PAGES", "16K pages"), ("ARM64_64K_PAGES", "64K pages"), ("KASAN", "KASAN")] {
+        if kconfig.is_set(option) {
+            return Err(BootError::Beyond(format!("an arm64 kernel with {what}")));
+        }
+    }
+    match kconfig.number("ARM64_VA_BITS") {
+        None | Some(48) => Ok(()),
+        Some(bits) => Err(BootError::Beyond(format!("an arm64 kernel with {bits} address bits"))),
+    }
+}
+
+fn layout(config: &Config) -> Layout {
+    let set = |name| config.kconfig.is_set(name);
+    let fixmap = FixmapFacts {
+        era: config.era,
+        granule: Granule::K4,
+        relocatable: set("RELOCATABLE"),
+        unmap_at_el0: set("UNMAP_KERNEL_AT_EL0"),
+        ghes: set("ACPI_APEI_GHES"),
+        sdei: set("ARM_SDE_INTERFACE"),
+        vncr_slots: 0,
+    };
+    Layout::new(&LayoutFacts {
+        era: config.era,
+        granule: Granule::K4,
+        va_bits: 48,
+        va_bits_actual: 48,
+        kasan: Kasan::Off,
+        fixmap,
+    })
+}
+
+/// How far the image moves, and the seed of the linear map.
+fn displacement(
+    machine: &Machine,
+    config: &Config,
+    layout: &Layout,
+    at_link: &Image<'_>,
+) -> Result<(u64, u16), BootError> {
+    let text = at_link.virt("_text")?;
+    if let Some(virt) = config.given.text_virt {
+        let offset = virt.0.checked_sub(text.0);
+        return offset
+            .map(|offset| (offset, 0))
+            .ok_or_else(|| BootError::Input("given text_virt lies below _text".into()));
+    }
+    let seed = machine.kaslr_seed.unwrap_or(0);
+    let built = config.kconfig.is_set("RANDOMIZE_BASE");
+    if seed == 0 || !built || config.cmdline.nokaslr(config.era, Arch::Arm64) {
+        return Ok((0, 0));
+    }
+    let moved = kaslr::displacement(config.era, 48, layout, at_link.phys("_text")?.0, seed);
+    Ok((moved.image, moved.memstart_seed))
+}
+
+/// Whether kernel mappings belong to an ASID, and because of what: KASLR asks for page-table isolation early, unless
+/// the kernel uses the CPU's E0PD; otherwise isolation may be turned on later, which rewrites every mapping.
+///
+/// Source: Linux 6.1 arch/arm64/kernel/cpufeature.c `kaslr_requires_kpti`, `unmap_kernel_at_el0`.
+fn not_global(config: &Config, cpu: &Arm64Cpu, kaslr: bool) -> Option<Reason> {
+    let e0pd = cpu.has_e0pd() && config.kconfig.is_set("ARM64_E0PD");
+    if kaslr && !e0pd {
+        return Some(Reason::NotGlobalKaslr);
+    }
+    let facts = KptiFacts {
+        unmap_built_in: config.kconfig.is_set("UNMAP_KERNEL_AT_EL0"),
+        e0pd_built_in: config.kconfig.is_set("ARM64_E0PD"),
+        forced: config.cmdline.kpti(config.era).value,
+        kaslr,
+        mitigations_off: config.cmdline.mitigations_off(),
+    };
+    cpu.kpti_needed(facts).then_some(Reason::NotGlobalKpti)
+}
+
+/// The era whose rules the steps follow where a rule has no function of its own yet.
+pub(super) const ERA: Era = Era::V6_1;

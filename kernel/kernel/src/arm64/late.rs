@@ -1,0 +1,198 @@
+//! After the hand-over: the entry trampoline, the first vmalloc areas, read-only aliases, freed init memory.
+//!
+//! Source: Linux 6.1 arch/arm64/mm/mmu.c `map_entry_trampoline`, `mark_linear_text_alias_ro`, `mark_rodata_ro`;
+//! arch/arm64/mm/init.c `free_initmem`; mm/kfence/core.c `kfence_init_pool`.
+
+use alloc::vec::Vec;
+
+use kernmem_arch::arm64::{Arm64Attrs, Arm64Granule4K, bit, prot};
+use kernmem_arch::{Born, Bound, Change as Cause, Reason};
+use kernmem_base::{Granule, Order, Pfn, PhysMem, PhysRange, VirtAddr, VirtRange};
+use kernmem_config::{Config, Rodata};
+use kernmem_memblock::{Buddy, HandedOver, Memblock, VecArray};
+use kernmem_pgtable::{Change, Mapping, Sizes};
+
+use super::State;
+use super::boot::KernelTables;
+use super::later::Shared;
+use crate::{Area, BootError, Changed, Image, LateFrames, LogEntry, Mapped, Witness};
+
+/// The steps after the hand-over.
+pub(super) struct Late<'s, 'm, 'c, M, W> {
+    config: &'c Config,
+    state: &'c State,
+    not_global: Option<Reason>,
+    image: Image<'c>,
+    tables: &'s mut KernelTables<'m, M>,
+    memblock: HandedOver<VecArray, W>,
+    frames: LateFrames,
+    rodata: Rodata,
+    kfence_pool: Option<PhysRange>,
+}
+
+/// The largest block of the page allocator: 4 MiB.
+const MAX_ORDER: Order = Order(10);
+
+impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
+    pub(super) fn new(
+        shared: &Shared<'c>,
+        image: Image<'c>,
+        tables: &'s mut KernelTables<'m, M>,
+        memblock: Memblock<VecArray, W>,
+        rodata: Rodata,
+        kfence_pool: Option<PhysRange>,
+    ) -> Result<Self, BootError> {
+        let mut memblock = memblock.hand_over(Buddy { max_order: MAX_ORDER, max_low: None })?;
+        let free_pages = Pfn(memblock.nr_free_pages());
+        memblock.observer().log(LogEntry::HandOver { free_pages });
+        let free = free_memory(&memblock);
+        let frames = LateFrames::new(Granule::K4, free);
+        let Shared { config, state, not_global, .. } = *shared;
+        Ok(Self { config, state, not_global, image, tables, memblock, frames, rodata, kfence_pool })
+    }
+
+    pub(super) fn run(&mut self) -> Result<(), BootError> {
+        self.guard_kfence_pool()?;
+        self.first_stack()?;
+        self.map_entry_trampoline()?;
+        self.mark_linear_text_alias_ro()?;
+        self.free_initmem()?;
+        self.mark_rodata_ro()
+    }
+
+    pub(super) fn finish(self) -> (HandedOver<VecArray, W>, LateFrames) {
+        (self.memblock, self.frames)
+    }
+
+    /// The pool's first two pages and every odd page catch overruns.
+    fn guard_kfence_pool(&mut self) -> Result<(), BootError> {
+        let Some(pool) = self.kfence_pool else { return Ok(()) };
+        let page = Granule::K4.bytes();
+        for index in (0..pool.size() / page).filter(|index| *index == 0 || index % 2 == 1) {
+            let va = self.state.linear(pool.start + index * page);
+            let range = VirtRange { start: va, last: va + (page - 1) };
+            self.change(range, Change { set: 0, clear: bit::VALID }, Cause::KfenceGuard, true)?;
+        }
+        Ok(())
+    }
+
+    /// The first area of vmalloc: a kernel stack at the lowest free address, so that its tables exist.
+    fn first_stack(&mut self) -> Result<(), BootError> {
+        let bytes = self.config.sizes.get("THREAD_SIZE").unwrap_or(16 << 10);
+        let mut start = self.state.layout.kimage;
+        // The image is an area of vmalloc from `_stext` on, with a guard page behind it.
+        let image = VirtRange { start: self.image.virt("_stext")?, last: self.state.image.last + Granule::K4.bytes() };
+        if VirtRange::of_size(start, bytes + Granule::K4.bytes()).is_some_and(|range| range.overlaps(&image)) {
+            start = image.end();
+        }
+        for page in 0..bytes >> Granule::K4.shift() {
+            let Some(pa) = self.frames.page() else { return Ok(()) };
+            let va = start + (page << Granule::K4.shift());
+            self.map_page(va, pa, prot::with_ng(prot::PAGE_KERNEL, self.state.not_global), Area::Vmalloc, Born::Data)?;
+        }
+        Ok(())
+    }
+
+    /// The text by which user mode enters the kernel, and a read-only page beside it, in the fixmap.
+    ///
+    /// Up to 6.1 this is done whether or not the tables of user mode are kept apart.
+    fn map_entry_trampoline(&mut self) -> Result<(), BootError> {
+        if !self.config.kconfig.is_set("UNMAP_KERNEL_AT_EL0") {
+            return Ok(());
+        }
+        let text = self.image.phys_range("__entry_tramp_text_start", "__entry_tramp_text_end")?;
+        let pages = text.size().div_ceil(Granule::K4.bytes());
+        let layout = &self.state.layout;
+        let (attrs, born) = match self.rodata {
+            Rodata::Off => (prot::PAGE_KERNEL_EXEC, Born::TextWritable),
+            Rodata::On | Rodata::Full => (prot::PAGE_KERNEL_ROX, Born::Text),
+        };
+        for page in 0..pages {
+            let va = layout.fixmap.address(layout.fixaddr_top, layout.fixmap.tramp_text - page);
+            let pa = text.start + (page << Granule::K4.shift());
+            self.map_page(va, pa, attrs, Area::Fixmap, born)?; // global, whatever the rest of the kernel is
+        }
+        if self.config.kconfig.is_set("RELOCATABLE") {
+            let va = layout.fixmap.address(layout.fixaddr_top, layout.fixmap.tramp_text - pages);
+            let pa = text.start + (pages << Granule::K4.shift());
+            let attrs = prot::with_ng(prot::PAGE_KERNEL_RO, self.state.not_global);
+            self.map_page(va, pa, attrs, Area::Fixmap, Born::ReadOnly)?;
+        }
+        Ok(())
+    }
+
+    fn mark_linear_text_alias_ro(&mut self) -> Result<(), BootError> {
+        let window = self.image.phys_range("_stext", "__init_begin")?;
+        let range = VirtRange::of_size(self.state.linear(window.start), window.size());
+        let Some(range) = range else { return Ok(()) };
+        self.change(range, set_rights(prot::PAGE_KERNEL_RO), Cause::LinearAliasRo, false)
+    }
+
+    /// Init memory goes to the page allocator; its addresses in the image are unmapped, the tables stay.
+    fn free_initmem(&mut self) -> Result<(), BootError> {
+        let Some(range) = self.image.range("__init_begin", "__init_end")? else { return Ok(()) };
+        self.tables.cursor(range).clear()?.forgive("no CPU of this machine has run init code");
+        self.memblock.observer().changed(&Changed { range, cause: Cause::InitFreed, unmapped: true });
+        let memory = self.image.phys_range("__init_begin", "__init_end")?;
+        self.frames.add(memory);
+        Ok(())
+    }
+
+    fn mark_rodata_ro(&mut self) -> Result<(), BootError> {
+        if self.rodata == Rodata::Off {
+            return Ok(());
+        }
+        let Some(range) = self.image.range("__start_rodata", "__init_begin")? else { return Ok(()) };
+        self.change(range, set_rights(prot::PAGE_KERNEL_RO), Cause::RodataRo, false)
+    }
+
+    fn change(&mut self, range: VirtRange, change: Change, cause: Cause, unmapped: bool) -> Result<(), BootError> {
+        self.tables.cursor(range).protect(change)?.forgive("no CPU of this machine holds translations yet");
+        self.memblock.observer().changed(&Changed { range, cause, unmapped });
+        Ok(())
+    }
+
+    fn map_page(
+        &mut self,
+        va: VirtAddr,
+        pa: kernmem_base::PhysAddr,
+        attrs: Arm64Attrs,
+        area: Area,
+        born: Born,
+    ) -> Result<(), BootError> {
+        let page = Granule::K4.bytes();
+        let range = VirtRange { start: va, last: va + (page - 1) };
+        let mapping = Mapping::<Arm64Granule4K>::new(pa, attrs, Sizes::PAGES)
+            .with_table_attrs(prot::table(self.config.era, false));
+        self.tables.cursor(range).map(&mut self.frames, &mapping)?.forgive("nothing was mapped there");
+        let edge = |at| Reason::Edge { bound: Bound::Object, at };
+        let mut rights = alloc::vec![Reason::Born(born)];
+        if attrs.0 & bit::NG != 0 {
+            rights.extend(self.not_global);
+        }
+        self.memblock.observer().mapped(&Mapped {
+            range,
+            pa,
+            area,
+            start: edge(pa),
+            end: edge(pa + page),
+            limits: &[(Reason::PagesOnly, Sizes::PAGES)],
+            rights: &rights,
+        });
+        Ok(())
+    }
+}
+
+/// Replaces rights and memory type by those of `attrs`.
+fn set_rights(attrs: Arm64Attrs) -> Change {
+    const RIGHTS: u64 = bit::RDONLY | bit::DBM | bit::PXN | bit::ATTR_INDEX;
+    Change { set: attrs.0 & RIGHTS, clear: RIGHTS }
+}
+
+/// The whole free pages as memory, lowest first.
+fn free_memory<W: Witness>(memblock: &HandedOver<VecArray, W>) -> Vec<PhysRange> {
+    let memory = |frames: kernmem_memblock::Frames| {
+        Some(PhysRange { start: frames.start.to_phys(Granule::K4)?, end: frames.end.to_phys(Granule::K4)? })
+    };
+    memblock.free_frames().filter_map(memory).collect()
+}

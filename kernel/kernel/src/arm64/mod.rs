@@ -1,0 +1,57 @@
+//! The boot of an arm64 kernel, from the devicetree to freed init memory.
+//!
+//! ```text
+//! setup    memory, limits, reservations          arm64_memblock_init
+//! image    kernel segments, fixmap                map_kernel
+//! linear   the linear map                         map_mem
+//! later    nodes, memory map, zones               bootmem_init
+//! late     aliases, read-only data, init memory   mark_rodata_ro, free_initmem
+//! ```
+//! Source: Linux 6.1 arch/arm64/kernel/setup.c `setup_arch`; arch/arm64/mm/mmu.c `paging_init`.
+
+mod boot;
+mod image;
+mod late;
+mod later;
+mod linear;
+mod setup;
+
+pub use boot::boot;
+
+use kernmem_arch::arm64::{Layout, kaslr};
+use kernmem_base::{PhysAddr, VirtAddr, VirtRange};
+
+/// What only an arm64 kernel has.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Where each region lies.
+    pub layout: Layout,
+    /// Physical address of the start of the linear map's region, modulo 2^64: KASLR may move it below zero.
+    pub memstart: u64,
+    /// The addresses of the image, `_text` to `_end`.
+    pub image: VirtRange,
+    /// Where the image's first byte was loaded.
+    pub text_phys: PhysAddr,
+    /// How far the image was moved from where it was linked.
+    pub displacement: u64,
+    /// Kernel mappings belong to an ASID.
+    pub not_global: bool,
+    /// Bytes of the crash kernel's reservation, if any.
+    pub crash_kernel: u64,
+}
+
+impl State {
+    /// The linear address of `pa`.
+    #[must_use]
+    pub const fn linear(&self, pa: PhysAddr) -> VirtAddr {
+        kaslr::linear_address(&self.layout, self.memstart, pa.0)
+    }
+
+    /// The page descriptor of frame 0, modulo 2^64.
+    #[must_use]
+    pub const fn frame_zero(&self) -> VirtAddr {
+        // The shift is arithmetic: memstart may lie below zero.
+        let first = ((self.memstart as i64) >> 12) as u64;
+        VirtAddr(self.layout.vmemmap_start.0.wrapping_sub(first.wrapping_mul(64)))
+    }
+}

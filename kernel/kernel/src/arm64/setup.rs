@@ -1,0 +1,187 @@
+//! Memory, its limits and what is taken of it before the first table.
+//!
+//! Source: Linux 6.1 arch/arm64/mm/init.c `arm64_memblock_init`; drivers/of/fdt.c `early_init_fdt_scan_reserved_mem`.
+
+use alloc::format;
+
+use kernmem_arch::Bound;
+use kernmem_arch::arm64::{kaslr, linear};
+use kernmem_base::{Granule, PhysAddr, PhysMem, PhysRange};
+use kernmem_config::cmdline::MemoryLimit;
+use kernmem_firmware::{Arch, Reserved};
+use kernmem_memblock::{ListKind, UpTo};
+
+use super::boot::Booting;
+use crate::{BootError, LogEntry, Witness};
+
+/// Where the boot loader puts a devicetree if nothing tells: behind the usual place of an initrd.
+const DEFAULT_DTB_OFFSET: u64 = 0x820_0000;
+
+impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+    /// The devicetree, its memory, then every limit and reservation in Linux's order.
+    pub(super) fn arm64_memblock_init(&mut self) -> Result<(), BootError> {
+        self.scan_devicetree()?;
+        self.params_parsed();
+        self.limit_to_linear_region()?;
+        self.apply_memory_limit()?;
+        self.take_initrd()?;
+        self.move_linear_map();
+        let kernel = self.image.phys_range("_stext", "_end")?;
+        self.memblock.reserve(kernel.start, kernel.size())?;
+        self.reserve_firmware()
+    }
+
+    /// Before the command line is known, so not in the log.
+    fn scan_devicetree(&mut self) -> Result<(), BootError> {
+        let start = self.machine.memory.iter().map(|bank| bank.range.start).min().unwrap_or_default();
+        if let Some(size) = self.machine.devicetree_size {
+            let at = self.config.given.dtb.unwrap_or(start + DEFAULT_DTB_OFFSET);
+            self.memblock.reserve(at, size)?;
+        }
+        for bank in &self.machine.memory {
+            let Some(range) = bank.whole_pages(Granule::K4) else { continue };
+            self.memblock.add(range.start, range.size())?;
+            if bank.hotplug {
+                self.memblock.mark_hotplug(range.start, range.size())?;
+            }
+            self.edges.push((range.start, Bound::Bank));
+            self.edges.push((range.end, Bound::Bank));
+        }
+        Ok(())
+    }
+
+    fn limit_to_linear_region(&mut self) -> Result<(), BootError> {
+        const PHYS_MASK_SHIFT: u32 = 48;
+        const EVERYTHING: u64 = u64::MAX;
+        self.memblock.remove(PhysAddr(1 << PHYS_MASK_SHIFT), EVERYTHING)?;
+        let align = linear::memstart_align(self.config.era, Granule::K4);
+        let region = self.state.layout.linear_region_size();
+        let start = self.memblock.start_of_dram().align_down(align);
+        self.state.memstart = start.0;
+        let kernel_end = self.image.phys("_end")?;
+        let end = PhysAddr(start.0.saturating_add(region)).max(kernel_end);
+        self.memblock.remove(end, EVERYTHING)?;
+        let dram_end = self.memblock.end_of_dram();
+        if start.0.saturating_add(region) < dram_end.0 {
+            let moved = PhysAddr(dram_end.0 - region).align_up(align).unwrap_or(start);
+            self.state.memstart = moved.0;
+            self.memblock.remove(PhysAddr(0), moved.0)?;
+        }
+        if self.memblock.memory().is_empty() {
+            return Err(BootError::Input("no memory is left inside the linear map's region".into()));
+        }
+        Ok(())
+    }
+
+    /// `mem=`: the first so many bytes of memory stay, and the image.
+    fn apply_memory_limit(&mut self) -> Result<(), BootError> {
+        let limit = self.config.cmdline.mem(self.config.era, Arch::Arm64, Granule::K4).value;
+        let Some(MemoryLimit::Amount(bytes)) = limit else { return Ok(()) };
+        self.memblock.observer().log(LogEntry::MemoryLimited(bytes));
+        let before = self.memblock.end_of_dram();
+        self.memblock.mem_limit_remove_map(bytes)?;
+        let after = self.memblock.end_of_dram();
+        if after != before {
+            self.edges.push((after, Bound::MemLimit));
+        }
+        let kernel = self.image.phys_range("_text", "_end")?;
+        self.memblock.add(kernel.start, kernel.size())?;
+        Ok(())
+    }
+
+    fn take_initrd(&mut self) -> Result<(), BootError> {
+        let given = self.config.given.initrd.map(|(start, last)| PhysRange::new(PhysAddr(start), PhysAddr(last) + 1));
+        let Some(initrd) = self.machine.initrd.or(given) else { return Ok(()) };
+        let start = initrd.start.align_down(Granule::K4.bytes());
+        let Some(end) = initrd.end.align_up(Granule::K4.bytes()) else { return Ok(()) };
+        let dram = self.memblock.start_of_dram();
+        let region = self.state.layout.linear_region_size();
+        // One that cannot be reached is dropped with a warning.
+        if start < dram || end.0 > dram.0.saturating_add(region) || start >= end {
+            return Ok(());
+        }
+        self.memblock.add(start, end - start)?;
+        self.memblock.clear_nomap(start, end - start)?;
+        self.memblock.reserve(start, end - start)?;
+        self.edges.push((start, Bound::Object));
+        self.edges.push((end, Bound::Object));
+        Ok(())
+    }
+
+    fn move_linear_map(&mut self) {
+        if let Some(linear_start) = self.config.given.linear_start {
+            // The recorded address is that of the first byte of memory.
+            let first = self.memblock.start_of_dram().0;
+            self.state.memstart = first.wrapping_sub(linear_start.0 - self.state.layout.page_offset.0);
+            return;
+        }
+        let era = self.config.era;
+        let dram = self.memblock.end_of_dram() - self.memblock.start_of_dram();
+        let offset = kaslr::memstart_offset(
+            era,
+            self.state.layout.linear_region_size(),
+            dram,
+            self.cpu.physical_bits(),
+            linear::memstart_align(era, Granule::K4),
+            self.memstart_seed,
+        );
+        self.state.memstart = self.state.memstart.wrapping_sub(offset);
+    }
+
+    /// The header's list, the tree's fixed regions, the dump header, then the tree's regions that want a place.
+    fn reserve_firmware(&mut self) -> Result<(), BootError> {
+        let machine = self.machine;
+        for range in &machine.memory_reservations {
+            self.memblock.reserve(range.start, range.size())?;
+        }
+        for reserved in &machine.reserved {
+            for range in &reserved.ranges {
+                self.reserve_region(reserved, *range)?;
+            }
+        }
+        if let Some(header) = machine.elfcorehdr {
+            self.memblock.reserve(header.start, header.size())?;
+        }
+        for reserved in machine.reserved.iter().filter(|reserved| reserved.ranges.is_empty()) {
+            self.place_region(reserved)?;
+        }
+        Ok(())
+    }
+
+    fn reserve_region(&mut self, reserved: &Reserved, range: PhysRange) -> Result<(), BootError> {
+        if !reserved.no_map {
+            self.memblock.reserve(range.start, range.size())?;
+            return Ok(());
+        }
+        let taken = self.memblock.overlaps_region(ListKind::Memory, range.start, range.size())
+            && self.memblock.is_region_reserved(range.start, range.size());
+        if !taken {
+            self.memblock.mark_nomap(range.start, range.size())?;
+            self.edges.push((range.start, Bound::NoMap));
+            self.edges.push((range.end, Bound::NoMap));
+        }
+        Ok(())
+    }
+
+    fn place_region(&mut self, reserved: &Reserved) -> Result<(), BootError> {
+        let Some(size) = reserved.size else { return Ok(()) };
+        let align = reserved.alignment.filter(|align| align.is_power_of_two()).unwrap_or(0);
+        let align = align.max(Granule::K4.bytes());
+        let size = size.checked_next_multiple_of(align);
+        let size =
+            size.ok_or_else(|| BootError::Input(format!("reserved memory {}: size overflows", reserved.name)))?;
+        let mut windows = reserved.alloc_ranges.iter().map(|range| (range.start, UpTo::from(range.end)));
+        let mut anywhere = Some((PhysAddr(0), UpTo::ACCESSIBLE)).filter(|_| reserved.alloc_ranges.is_empty());
+        while let Some((from, max)) = windows.next().or_else(|| anywhere.take()) {
+            if let Ok(base) = self.memblock.phys_alloc_range(size, align, from, max) {
+                if reserved.no_map {
+                    self.memblock.mark_nomap(base, size)?;
+                    self.edges.push((base, Bound::NoMap));
+                    self.edges.push((base + size, Bound::NoMap));
+                }
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! The running kernel, and the way in.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use kernmem_base::{Era, Granule, PhysAddr, PhysMem, PhysRange};
+use kernmem_config::Config;
+use kernmem_firmware::{Arch, Machine};
+use kernmem_memblock::{HandedOver, VecArray};
+use kernmem_sparse::{Sections, VecStore};
+
+use crate::zones::Nodes;
+use crate::{BootError, LateFrames, Witness, arm64};
+
+/// What a boot needs, as one value.
+#[derive(Clone, Copy, Debug)]
+pub struct Boot<'c> {
+    /// What firmware tells.
+    pub machine: &'c Machine,
+    /// What was configured, told and drawn.
+    pub config: &'c Config,
+}
+
+/// What only one architecture has.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Isa {
+    /// arm64 with 4K pages and 48 bits.
+    Arm64(arm64::State),
+}
+
+/// Root tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Roots {
+    /// The kernel's own.
+    pub kernel: PhysAddr,
+    /// The one in use while user mode runs, if it is another.
+    pub user: Option<PhysAddr>,
+    /// The identity map's, if it stays.
+    pub idmap: Option<PhysAddr>,
+}
+
+/// A kernel whose memory subsystem has booted.
+#[derive(Debug)]
+pub struct Kernel<'m, M, W> {
+    /// The memory it runs in.
+    pub mem: &'m M,
+    /// The branch.
+    pub era: Era,
+    /// The page size.
+    pub granule: Granule,
+    /// What only its architecture has.
+    pub isa: Isa,
+    /// Root tables.
+    pub roots: Roots,
+    /// The boot allocator's lists as they were handed over, with the witness.
+    pub memblock: HandedOver<VecArray, W>,
+    /// Memory sections.
+    pub sections: Sections<VecStore>,
+    /// Nodes and zones.
+    pub nodes: Nodes,
+    /// Free memory that late tables are taken from.
+    pub late: LateFrames,
+}
+
+/// The memory that a machine must have for a boot: what its firmware describes.
+#[must_use]
+pub fn memory_ranges(boot: &Boot<'_>) -> Vec<PhysRange> {
+    boot.machine.memory.iter().map(|bank| bank.range).collect()
+}
+
+/// Boots a kernel in `mem`.
+///
+/// # Errors
+/// [`BootError::Beyond`] before any work if that kernel is not modelled; otherwise the first thing that failed.
+pub fn boot<'m, M: PhysMem, W: Witness>(
+    mem: &'m M,
+    boot: &Boot<'_>,
+    witness: W,
+) -> Result<Kernel<'m, M, W>, BootError> {
+    if boot.config.era != Era::V6_1 {
+        return Err(BootError::Beyond(format!("booting Linux {} (6.1 boots)", boot.config.era)));
+    }
+    match boot.machine.arch {
+        Arch::Arm64 => arm64::boot(mem, boot, witness),
+        Arch::X86_64 => Err(BootError::Beyond("booting x86-64".into())),
+    }
+}

@@ -1,0 +1,180 @@
+//! Who listens to a boot.
+
+use alloc::vec::Vec;
+
+use kernmem_arch::{Change, Reason};
+use kernmem_base::{FrameOrigin, Level, Pfn, PhysAddr, PhysRange, VirtRange};
+use kernmem_memblock::Observer;
+use kernmem_pgtable::Sizes;
+
+/// A part of the kernel's address space, by what is mapped there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum Area {
+    /// All memory at one offset.
+    LinearMap,
+    /// A segment of the kernel image.
+    Image(Segment),
+    /// The memory map.
+    Vmemmap,
+    /// Fixed slots.
+    Fixmap,
+    /// Areas mapped page by page.
+    Vmalloc,
+    /// Per-CPU entry areas (x86).
+    CpuEntryArea,
+    /// The identity map.
+    Idmap,
+    /// The tables with which user mode enters the kernel.
+    Trampoline,
+}
+
+/// A segment of the kernel image.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Segment {
+    /// Text.
+    Text,
+    /// Read-only data.
+    Rodata,
+    /// Text of init.
+    InitText,
+    /// Data of init.
+    InitData,
+    /// Data and bss.
+    Data,
+    /// All of it at once: before the segments have rights of their own.
+    Whole,
+}
+
+/// A mapping that boot made, with every reason that bounded it.
+#[derive(Clone, Copy, Debug)]
+pub struct Mapped<'a> {
+    /// Its addresses.
+    pub range: VirtRange,
+    /// The memory behind the first byte.
+    pub pa: PhysAddr,
+    /// What it is.
+    pub area: Area,
+    /// Why it starts where it starts.
+    pub start: Reason,
+    /// Why it ends where it ends.
+    pub end: Reason,
+    /// Reasons that limit the leaves, each with the sizes that it allows.
+    pub limits: &'a [(Reason, Sizes)],
+    /// Why its rights are what they are.
+    pub rights: &'a [Reason],
+}
+
+/// Rights that a step of boot changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Changed {
+    /// The addresses.
+    pub range: VirtRange,
+    /// The step.
+    pub cause: Change,
+    /// Whether the leaves are gone afterwards.
+    pub unmapped: bool,
+}
+
+/// A frame that became a table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TableFrame {
+    /// Its first byte.
+    pub pa: PhysAddr,
+    /// The table's level.
+    pub level: Level,
+    /// Who gave it.
+    pub origin: FrameOrigin,
+}
+
+/// A fact that the boot log tells; its text is `kernmem-report`'s business.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum LogEntry {
+    /// The command line is parsed: from here on `memblock=debug` prints.
+    ParamsParsed,
+    /// `mem=` limits memory to so many bytes.
+    MemoryLimited(u64),
+    /// Firmware names no NUMA nodes.
+    NoNuma,
+    /// All memory becomes one node.
+    FakeNode(PhysRange),
+    /// The descriptor of a node was placed.
+    NodeData {
+        /// The node.
+        nid: u32,
+        /// The descriptor.
+        range: PhysRange,
+    },
+    /// Limits of the zones, by name; an empty zone has none.
+    ZoneRanges(Vec<(&'static str, Option<PhysRange>)>),
+    /// Where the movable zone starts on each node that has one.
+    MovableStarts(Vec<(u32, PhysAddr)>),
+    /// Memory by node, in whole pages.
+    NodeRanges(Vec<(u32, PhysRange)>),
+    /// A node's span.
+    InitmemSetup {
+        /// The node.
+        nid: u32,
+        /// From its first to its last memory.
+        span: PhysRange,
+    },
+    /// Frames of a zone that have a descriptor but no memory.
+    Unavailable {
+        /// The node.
+        nid: u32,
+        /// The zone's name.
+        zone: &'static str,
+        /// How many.
+        pages: u64,
+    },
+    /// Memory for a crash kernel; `low` is its part below the DMA limit.
+    CrashKernel {
+        /// The memory.
+        range: PhysRange,
+        /// Whether it is the low part.
+        low: bool,
+    },
+    /// 1 GiB leaves are used for the direct map (x86).
+    GbPages,
+    /// The kernel starts to use the page allocator.
+    HandOver {
+        /// Whole free pages.
+        free_pages: Pfn,
+    },
+}
+
+/// Listens to a boot. Every method has an empty default, so listening costs nothing when nobody does.
+pub trait Witness: Observer {
+    /// A run was mapped.
+    fn mapped(&mut self, _mapped: &Mapped<'_>) {}
+
+    /// Rights were changed.
+    fn changed(&mut self, _changed: &Changed) {}
+
+    /// A frame became a table.
+    fn table(&mut self, _frame: &TableFrame) {}
+
+    /// The log has a line to tell.
+    fn log(&mut self, _entry: LogEntry) {}
+}
+
+impl Witness for () {}
+
+impl<W: Witness + ?Sized> Witness for &mut W {
+    fn mapped(&mut self, mapped: &Mapped<'_>) {
+        (**self).mapped(mapped);
+    }
+
+    fn changed(&mut self, changed: &Changed) {
+        (**self).changed(changed);
+    }
+
+    fn table(&mut self, frame: &TableFrame) {
+        (**self).table(frame);
+    }
+
+    fn log(&mut self, entry: LogEntry) {
+        (**self).log(entry);
+    }
+}

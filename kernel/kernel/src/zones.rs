@@ -1,0 +1,207 @@
+//! Nodes and zones: their limits and spans, as the boot log tells them.
+//!
+//! Source: Linux 6.1 mm/page_alloc.c `free_area_init`, `init_unavailable_range`.
+
+use alloc::vec::Vec;
+
+use kernmem_base::{Granule, Pfn, PhysAddr, PhysRange};
+use kernmem_memblock::{Memblock, PfnRange, RegionArray};
+use kernmem_sparse::{Sections, VecStore};
+
+use crate::{LogEntry, Witness};
+
+/// The frames `[start, end)`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    /// First frame.
+    pub start: Pfn,
+    /// One past the last.
+    pub end: Pfn,
+}
+
+impl Span {
+    /// Whether there is no frame.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.start.0 >= self.end.0
+    }
+
+    fn cut(&self, other: &Self) -> Self {
+        Self { start: self.start.max(other.start), end: self.end.min(other.end) }
+    }
+}
+
+/// A zone of the whole machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ZoneLimits {
+    /// Linux's name.
+    pub name: &'static str,
+    /// Its frames, holes included.
+    pub span: Span,
+}
+
+/// A zone of one node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Zone {
+    /// Linux's name.
+    pub name: &'static str,
+    /// Frames from the first to the last, holes included.
+    pub span: Span,
+    /// Frames of memory in it.
+    pub present: u64,
+}
+
+/// A node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// Its number.
+    pub nid: u32,
+    /// From its first to its last memory.
+    pub span: Span,
+    /// Its zones in order, empty ones included.
+    pub zones: Vec<Zone>,
+}
+
+/// All nodes, and the zones' limits.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Nodes {
+    /// The zones of the whole machine, in order.
+    pub limits: Vec<ZoneLimits>,
+    /// The nodes.
+    pub nodes: Vec<Node>,
+}
+
+/// Turns the upper ends of the zones (in order; a zone whose end is not above its predecessor's is empty) into limits.
+#[must_use]
+pub fn limits(start_of_dram: Pfn, ends: &[(&'static str, Pfn)]) -> Vec<ZoneLimits> {
+    let mut from = start_of_dram;
+    ends.iter()
+        .map(|&(name, end)| {
+            let span = Span { start: from, end: end.max(from) };
+            from = span.end;
+            ZoneLimits { name, span }
+        })
+        .collect()
+}
+
+/// Cuts the machine's zones out of its memory and tells the log.
+pub fn free_area_init<A: RegionArray, W: Witness>(
+    memblock: &mut Memblock<A, W>,
+    sections: &mut Sections<VecStore>,
+    limits: Vec<ZoneLimits>,
+    movable: &[(u32, Pfn)],
+) -> Nodes {
+    let granule = memblock.limits().granule;
+    let ranges: Vec<PfnRange> = memblock.pfn_ranges(None).collect();
+    let log = memblock.observer();
+    let zone_ranges = limits.iter().map(|zone| (zone.name, bytes(zone.span, granule)));
+    log.log(LogEntry::ZoneRanges(zone_ranges.collect()));
+    let address = |pfn: Pfn| pfn.to_phys(granule).unwrap_or(PhysAddr(u64::MAX));
+    log.log(LogEntry::MovableStarts(movable.iter().map(|&(nid, pfn)| (nid, address(pfn))).collect()));
+    let node_ranges = ranges.iter().filter_map(|range| {
+        let span = bytes(Span { start: range.start, end: range.end }, granule)?;
+        Some((range.nid.map_or(0, |nid| nid.0), span))
+    });
+    log.log(LogEntry::NodeRanges(node_ranges.collect()));
+    for range in &ranges {
+        sections.note_early_range(range.start, range.end);
+    }
+    let mut nids: Vec<u32> = ranges.iter().map(|range| range.nid.map_or(0, |nid| nid.0)).collect();
+    nids.sort_unstable();
+    nids.dedup();
+    let nodes: Vec<Node> = nids.iter().map(|&nid| node(nid, &ranges, &limits, movable)).collect();
+    for node in &nodes {
+        if let Some(span) = bytes(node.span, granule) {
+            log.log(LogEntry::InitmemSetup { nid: node.nid, span });
+        }
+    }
+    let nodes = Nodes { limits, nodes };
+    unavailable(&nodes, &ranges, sections, log);
+    nodes
+}
+
+fn bytes(span: Span, granule: Granule) -> Option<PhysRange> {
+    if span.is_empty() {
+        return None;
+    }
+    Some(PhysRange { start: span.start.to_phys(granule)?, end: span.end.to_phys(granule)? })
+}
+
+fn node(nid: u32, ranges: &[PfnRange], limits: &[ZoneLimits], movable: &[(u32, Pfn)]) -> Node {
+    let own = || ranges.iter().filter(move |range| range.nid.map_or(0, |own| own.0) == nid);
+    let span = Span {
+        start: own().map(|range| range.start).min().unwrap_or_default(),
+        end: own().map(|range| range.end).max().unwrap_or_default(),
+    };
+    let movable_start = movable.iter().find(|(node, _)| *node == nid).map(|(_, start)| *start);
+    let present = |zone: &Span| -> u64 {
+        own()
+            .map(|range| zone.cut(&Span { start: range.start, end: range.end }))
+            .filter(|cut| !cut.is_empty())
+            .map(|cut| cut.end.0 - cut.start.0)
+            .sum()
+    };
+    let mut zones: Vec<Zone> = limits
+        .iter()
+        .map(|limit| {
+            let mut zone = limit.span.cut(&span);
+            if let Some(start) = movable_start {
+                zone.end = zone.end.min(start);
+            }
+            let zone = if zone.is_empty() { Span { start: Pfn(0), end: Pfn(0) } } else { zone };
+            Zone { name: limit.name, span: zone, present: present(&zone) }
+        })
+        .collect();
+    if let Some(start) = movable_start {
+        let zone = Span { start, end: span.end };
+        zones.push(Zone { name: "Movable", span: zone, present: present(&zone) });
+    }
+    Node { nid, span, zones }
+}
+
+/// Frames with a descriptor but without memory: each hole belongs to the zone behind it, the last one to the zone
+/// before it. Only frames whose section has descriptors count.
+fn unavailable(nodes: &Nodes, ranges: &[PfnRange], sections: &Sections<VecStore>, log: &mut impl Witness) {
+    let geometry = sections.geometry();
+    let per_section = geometry.pages_per_section();
+    let mut hole = Pfn(0);
+    let mut last = None;
+    // Linux goes node by node, zone by zone, memory range by memory range.
+    for node in &nodes.nodes {
+        for zone in &node.zones {
+            for range in ranges.iter().filter(|range| range.nid.map_or(0, |nid| nid.0) == node.nid) {
+                let part = zone.span.cut(&Span { start: range.start, end: range.end });
+                if zone.span.is_empty() || part.is_empty() {
+                    continue;
+                }
+                tell(hole, part.start, node.nid, zone.name, sections, log);
+                hole = part.end;
+                last = Some((node.nid, zone.name));
+            }
+        }
+    }
+    if let Some((nid, zone)) = last {
+        let end = Pfn(ranges.iter().map(|range| range.end.0).max().unwrap_or(0).next_multiple_of(per_section));
+        tell(hole, end, nid, zone, sections, log);
+    }
+}
+
+fn tell(from: Pfn, to: Pfn, nid: u32, zone: &'static str, sections: &Sections<VecStore>, log: &mut impl Witness) {
+    let geometry = sections.geometry();
+    let mut pages = 0;
+    let mut at = from;
+    while at < to {
+        let nr = geometry.section_of(at);
+        let end = geometry.first_pfn(kernmem_sparse::SectionNr(nr.0 + 1)).min(to);
+        if sections.has_map(nr) {
+            pages += end.0 - at.0;
+            at = end;
+        } else {
+            // Absent sections cost nothing: go to the next present one.
+            at = sections.next_present(nr).map_or(to, |next| geometry.first_pfn(next).max(end).min(to));
+        }
+    }
+    if pages > 0 {
+        log.log(LogEntry::Unavailable { nid, zone, pages });
+    }
+}

@@ -1,0 +1,273 @@
+//! The regions of the kernel's half of the address space, by era, page size and address bits.
+//!
+//! ```text
+//!  4.14     KASAN | modules | vmalloc (image) | fixmap | PCI I/O | vmemmap | linear map
+//!  5.10     linear map | KASAN | BPF | modules | vmalloc (image) | fixmap | PCI I/O | vmemmap
+//!  6.1      linear map (KASAN in its top) | modules | vmalloc (image) | fixmap | PCI I/O | vmemmap
+//!  6.12 on  linear map (KASAN in its top) | modules | vmalloc (image) | vmemmap | PCI I/O | fixmap
+//! ```
+//! Source: Linux 5.10–7.2 arch/arm64/include/asm/memory.h, pgtable.h; 4.14 from headers derived from it (UNVERIFIED).
+
+use kernmem_base::{Era, Granule, VirtAddr};
+
+use super::{Fixmap, FixmapFacts};
+
+/// Which shadow KASAN keeps.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Kasan {
+    /// None.
+    Off,
+    /// A byte of shadow for 8 bytes.
+    Generic,
+    /// A byte of shadow for 16 bytes.
+    SwTags,
+}
+
+/// What decides the layout.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LayoutFacts {
+    /// The branch.
+    pub era: Era,
+    /// The page size.
+    pub granule: Granule,
+    /// Configured virtual address bits.
+    pub va_bits: u32,
+    /// Bits in use: fewer than configured on a CPU that lacks 52.
+    pub va_bits_actual: u32,
+    /// KASAN's mode.
+    pub kasan: Kasan,
+    /// Slots of the fixmap.
+    pub fixmap: FixmapFacts,
+}
+
+/// Where each region lies; ends are exclusive, and 0 stands for 2^64.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Layout {
+    /// Bits in use.
+    pub va_bits_actual: u32,
+    /// Start of the linear map's region.
+    pub page_offset: VirtAddr,
+    /// End of the linear map's region.
+    pub page_end: VirtAddr,
+    /// KASAN's shadow.
+    pub kasan: Option<(VirtAddr, VirtAddr)>,
+    /// The BPF JIT region of 5.10.
+    pub bpf: Option<(VirtAddr, VirtAddr)>,
+    /// Start of the module region.
+    pub modules_start: VirtAddr,
+    /// End of the module region.
+    pub modules_end: VirtAddr,
+    /// Where the image is linked; also the start of vmalloc.
+    pub kimage: VirtAddr,
+    /// End of vmalloc.
+    pub vmalloc_end: VirtAddr,
+    /// Lowest permanent fixmap slot.
+    pub fixaddr_start: VirtAddr,
+    /// Lowest fixmap slot of all.
+    pub fixaddr_tot_start: VirtAddr,
+    /// Top of the fixmap.
+    pub fixaddr_top: VirtAddr,
+    /// Start of the PCI I/O window.
+    pub pci_io_start: VirtAddr,
+    /// End of the PCI I/O window.
+    pub pci_io_end: VirtAddr,
+    /// First struct page: that of the first byte of the linear map's region.
+    pub vmemmap_start: VirtAddr,
+    /// End of the memory map's region.
+    pub vmemmap_end: VirtAddr,
+    /// Slots of the fixmap.
+    pub fixmap: Fixmap,
+}
+
+const MIB: u64 = 1 << 20;
+const STRUCT_PAGE_SHIFT: u32 = 6;
+
+/// `-2^bits`.
+const fn minus_pow2(bits: u32) -> u64 {
+    !0 << bits
+}
+
+/// The fewest address bits that a kernel of this configuration can run with.
+///
+/// Source: Linux 6.12 arch/arm64/include/asm/memory.h `VA_BITS_MIN`.
+#[must_use]
+pub const fn va_bits_min(granule: Granule, va_bits: u32) -> u32 {
+    match (va_bits, granule) {
+        (52, Granule::K16) => 47,
+        (52, _) => 48,
+        _ => va_bits,
+    }
+}
+
+/// Bytes of a root entry's region where Linux's formulas take PUD_SIZE.
+const fn pud_size(granule: Granule, va_bits: u32) -> u64 {
+    let bits = granule.shift() - 3;
+    let levels = (va_bits - 4) / bits;
+    // With a folded PUD its size is that of a root entry.
+    let level = if levels > 3 { 2 } else { levels - 1 };
+    1 << (bits * level + granule.shift())
+}
+
+/// Address of the shadow of address 0, cut to 64 bits.
+const fn kasan_shadow_offset(facts: &LayoutFacts) -> u64 {
+    let scale = if matches!(facts.kasan, Kasan::Generic) { 3 } else { 4 };
+    let bits = va_bits_min(facts.granule, facts.va_bits);
+    let end = match facts.era {
+        Era::V4_14 | Era::V5_10 => minus_pow2(bits - 1).wrapping_add(1 << (bits - scale)),
+        Era::V6_1 | Era::V6_12 | Era::V7_2 => minus_pow2(bits - 1),
+    };
+    end.wrapping_sub(1 << (64 - scale))
+}
+
+impl Layout {
+    /// The layout of one kernel.
+    #[must_use]
+    pub const fn new(facts: &LayoutFacts) -> Self {
+        match facts.era {
+            Era::V4_14 => Self::before_the_flip(facts),
+            Era::V5_10 | Era::V6_1 => Self::vmemmap_on_top(facts),
+            Era::V6_12 | Era::V7_2 => Self::fixmap_on_top(facts),
+        }
+    }
+
+    /// 4.14: the linear map is the upper half.
+    const fn before_the_flip(facts: &LayoutFacts) -> Self {
+        let fixmap = Fixmap::new(&facts.fixmap);
+        let bottom = minus_pow2(facts.va_bits);
+        let shadow = match facts.kasan {
+            Kasan::Off => 0,
+            Kasan::Generic | Kasan::SwTags => 1 << (facts.va_bits - 3),
+        };
+        let modules = bottom + shadow;
+        let page_offset = minus_pow2(facts.va_bits - 1);
+        let vmemmap_size = 1 << (facts.va_bits - facts.granule.shift() - 1 + STRUCT_PAGE_SHIFT);
+        let vmemmap = page_offset - vmemmap_size;
+        let pci_end = vmemmap - 2 * MIB;
+        let fixaddr_top = VirtAddr(pci_end - 16 * MIB - 2 * MIB);
+        Self {
+            va_bits_actual: facts.va_bits,
+            page_offset: VirtAddr(page_offset),
+            page_end: VirtAddr(0),
+            kasan: if shadow == 0 { None } else { Some((VirtAddr(bottom), VirtAddr(modules))) },
+            bpf: None,
+            modules_start: VirtAddr(modules),
+            modules_end: VirtAddr(modules + 128 * MIB),
+            kimage: VirtAddr(modules + 128 * MIB),
+            vmalloc_end: VirtAddr(page_offset - pud_size(facts.granule, facts.va_bits) - vmemmap_size - (64 << 10)),
+            fixaddr_start: fixmap.address(fixaddr_top, fixmap.permanent),
+            fixaddr_tot_start: fixmap.address(fixaddr_top, fixmap.total),
+            fixaddr_top,
+            pci_io_start: VirtAddr(pci_end - 16 * MIB),
+            pci_io_end: VirtAddr(pci_end),
+            vmemmap_start: VirtAddr(vmemmap),
+            vmemmap_end: VirtAddr(page_offset),
+            fixmap,
+        }
+    }
+
+    /// 5.10 and 6.1: linear map low, memory map at the top.
+    const fn vmemmap_on_top(facts: &LayoutFacts) -> Self {
+        let fixmap = Fixmap::new(&facts.fixmap);
+        let (page_offset, page_end, kasan) = Self::linear_and_shadow(facts);
+        let middle = minus_pow2(va_bits_min(facts.granule, facts.va_bits) - 1);
+        let vmemmap_size = middle.wrapping_sub(page_offset) >> (facts.granule.shift() - STRUCT_PAGE_SHIFT);
+        let old = matches!(facts.era, Era::V5_10);
+        let vmemmap = if old {
+            0u64.wrapping_sub(vmemmap_size + 2 * MIB)
+        } else {
+            minus_pow2(facts.va_bits - (facts.granule.shift() - STRUCT_PAGE_SHIFT))
+        };
+        let (pci_gap, fix_gap) = if old { (2 * MIB, 2 * MIB) } else { (8 * MIB, 8 * MIB) };
+        let pci_end = vmemmap - pci_gap;
+        let pci_start = pci_end - 16 * MIB;
+        let fixaddr_top = VirtAddr(pci_start - fix_gap);
+        let low = match kasan {
+            Some((_, end)) if old => end.0,
+            _ => middle,
+        };
+        let bpf_size = if old { 128 * MIB } else { 0 };
+        let modules = low + bpf_size;
+        let vmalloc_end = if old {
+            0u64.wrapping_sub(pud_size(facts.granule, facts.va_bits) + vmemmap_size + (64 << 10))
+        } else {
+            vmemmap - 256 * MIB
+        };
+        Self {
+            va_bits_actual: facts.va_bits_actual,
+            page_offset: VirtAddr(page_offset),
+            page_end: VirtAddr(page_end),
+            kasan,
+            bpf: if old { Some((VirtAddr(low), VirtAddr(modules))) } else { None },
+            modules_start: VirtAddr(modules),
+            modules_end: VirtAddr(modules + 128 * MIB),
+            kimage: VirtAddr(modules + 128 * MIB),
+            vmalloc_end: VirtAddr(vmalloc_end),
+            fixaddr_start: fixmap.address(fixaddr_top, fixmap.permanent),
+            fixaddr_tot_start: fixmap.address(fixaddr_top, fixmap.total),
+            fixaddr_top,
+            pci_io_start: VirtAddr(pci_start),
+            pci_io_end: VirtAddr(pci_end),
+            vmemmap_start: VirtAddr(vmemmap),
+            vmemmap_end: VirtAddr(vmemmap.wrapping_add(vmemmap_size)),
+            fixmap,
+        }
+    }
+
+    /// 6.12 and 7.2: memory map, PCI I/O and fixmap at the top.
+    const fn fixmap_on_top(facts: &LayoutFacts) -> Self {
+        let fixmap = Fixmap::new(&facts.fixmap);
+        let (page_offset, page_end, kasan) = Self::linear_and_shadow(facts);
+        let middle = minus_pow2(va_bits_min(facts.granule, facts.va_bits) - 1);
+        let vmemmap_size = (middle.wrapping_sub(page_offset) >> facts.granule.shift()) << STRUCT_PAGE_SHIFT;
+        let vmemmap_end = minus_pow2(30);
+        let vmemmap = vmemmap_end - vmemmap_size;
+        let unused_bytes = minus_pow2(facts.va_bits_actual).wrapping_sub(page_offset);
+        let unused = (unused_bytes >> facts.granule.shift()) << STRUCT_PAGE_SHIFT;
+        let modules = middle;
+        let fixaddr_top = VirtAddr(0u64.wrapping_sub(8 * MIB));
+        Self {
+            va_bits_actual: facts.va_bits_actual,
+            page_offset: VirtAddr(page_offset),
+            page_end: VirtAddr(page_end),
+            kasan,
+            bpf: None,
+            modules_start: VirtAddr(modules),
+            modules_end: VirtAddr(modules + 2048 * MIB),
+            kimage: VirtAddr(modules + 2048 * MIB),
+            vmalloc_end: VirtAddr(vmemmap + unused - 8 * MIB),
+            fixaddr_start: fixmap.address(fixaddr_top, fixmap.permanent),
+            fixaddr_tot_start: fixmap.address(fixaddr_top, fixmap.total),
+            fixaddr_top,
+            pci_io_start: VirtAddr(vmemmap_end + 8 * MIB),
+            pci_io_end: VirtAddr(vmemmap_end + 24 * MIB),
+            vmemmap_start: VirtAddr(vmemmap),
+            vmemmap_end: VirtAddr(vmemmap_end),
+            fixmap,
+        }
+    }
+
+    /// After the flip: start and end of the linear map's region, and the shadow.
+    const fn linear_and_shadow(facts: &LayoutFacts) -> (u64, u64, Option<(VirtAddr, VirtAddr)>) {
+        let page_offset = minus_pow2(facts.va_bits);
+        let old = matches!(facts.era, Era::V4_14 | Era::V5_10);
+        let bits = if old { facts.va_bits_actual } else { va_bits_min(facts.granule, facts.va_bits) };
+        let middle = minus_pow2(bits - 1);
+        let scale = match facts.kasan {
+            Kasan::Off => return (page_offset, middle, None),
+            Kasan::Generic => 3,
+            Kasan::SwTags => 4,
+        };
+        let end = kasan_shadow_offset(facts).wrapping_add(1 << (64 - scale));
+        let start = end.wrapping_sub(1 << (facts.va_bits_actual - scale));
+        (page_offset, if old { middle } else { start }, Some((VirtAddr(start), VirtAddr(end))))
+    }
+
+    /// Bytes of physical memory that the linear map can hold.
+    ///
+    /// Source: Linux 5.10–7.2 arch/arm64/mm/init.c `arm64_memblock_init`.
+    #[must_use]
+    pub const fn linear_region_size(&self) -> u64 {
+        let start = if self.page_end.0 == 0 { self.page_offset.0 } else { minus_pow2(self.va_bits_actual) };
+        self.page_end.0.wrapping_sub(start)
+    }
+}

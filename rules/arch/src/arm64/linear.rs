@@ -1,0 +1,82 @@
+//! The grain of the linear map, and why.
+
+use kernmem_base::{Era, Granule};
+
+use crate::Reason;
+
+/// What decides the grain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LinearFacts {
+    /// `rodata=` asks for the linear alias to be protected as well.
+    pub rodata_full: bool,
+    /// debug_pagealloc is on.
+    pub debug_pagealloc: bool,
+    /// KFENCE is built, has no pool yet and may start late.
+    pub kfence_late: bool,
+    /// `crashkernel=` was given and CONFIG_KEXEC_CORE is built.
+    pub crashkernel: bool,
+    /// CONFIG_ZONE_DMA or CONFIG_ZONE_DMA32.
+    pub zone_dma: bool,
+    /// The boot CPU changes block sizes without break-before-make and without aborts.
+    pub bbml2_noabort: bool,
+    /// The kernel is the guest of a realm.
+    pub realm: bool,
+}
+
+/// Why the linear map is made of base pages; no reason: of the largest leaves.
+///
+/// | era | base pages when |
+/// |---|---|
+/// | 4.14 | page-alloc debugging (UNVERIFIED) |
+/// | 5.10 | full rodata, page-alloc debugging, or a crash kernel with a DMA zone configured |
+/// | 6.1 | the same, or KFENCE that may start late |
+/// | 6.12 | the crash kernel no longer counts |
+/// | 7.2 | debugging always; rodata, KFENCE and realms only without BBML2 on the boot CPU |
+///
+/// Source: Linux 5.10–7.2 arch/arm64/mm/mmu.c `map_mem`; 6.1 arch/arm64/mm/pageattr.c `can_set_direct_map`; 7.2
+/// arch/arm64/mm/mmu.c `force_pte_mapping`.
+pub fn by_pages(era: Era, f: LinearFacts) -> impl Iterator<Item = Reason> {
+    let crash = f.crashkernel && f.zone_dma;
+    let split = !f.bbml2_noabort;
+    let (rodata, kfence, crash, realm) = match era {
+        Era::V4_14 => (false, false, false, false),
+        Era::V5_10 => (f.rodata_full, false, crash, false),
+        Era::V6_1 => (f.rodata_full, f.kfence_late, crash, false),
+        Era::V6_12 => (f.rodata_full, f.kfence_late, false, false),
+        Era::V7_2 => (f.rodata_full && split, f.kfence_late && split, false, f.realm && split),
+    };
+    [
+        (rodata, Reason::RodataFull),
+        (f.debug_pagealloc, Reason::DebugPagealloc),
+        (kfence, Reason::KfenceLate),
+        (crash, Reason::CrashkernelDeferred),
+        (realm, Reason::Realm),
+    ]
+    .into_iter()
+    .filter_map(|(holds, reason)| holds.then_some(reason))
+}
+
+/// To which multiple the start of memory is rounded down, in bytes.
+///
+/// Source: Linux 5.10–7.2 arch/arm64 `ARM64_MEMSTART_ALIGN`.
+#[must_use]
+pub const fn memstart_align(era: Era, granule: Granule) -> u64 {
+    let table = match granule {
+        Granule::K4 | Granule::K16 => 30,
+        Granule::K64 => 29,
+    };
+    let section = section_size_bits(era, granule);
+    1 << if table > section { table } else { section }
+}
+
+/// log2 of the bytes of a memory section.
+///
+/// Source: Linux 5.10–7.2 arch/arm64/include/asm/sparsemem.h.
+#[must_use]
+pub const fn section_size_bits(era: Era, granule: Granule) -> u32 {
+    match (era, granule) {
+        (Era::V4_14 | Era::V5_10, _) => 30,
+        (_, Granule::K4 | Granule::K16) => 27,
+        (_, Granule::K64) => 29,
+    }
+}
