@@ -24,6 +24,7 @@
 
 use kernmem_base::{Era, PhysAddr, PhysRange};
 
+use crate::hint::{Hint, Search};
 use crate::{Api, Event, Flags, Memblock, MemblockError, Nid, Observer, RegionArray, UpTo};
 
 /// What is asked of an allocation.
@@ -229,7 +230,13 @@ impl<A: RegionArray, O: Observer> Memblock<A, O> {
     /// One attempt. A list that cannot grow makes it fail as if nothing was found, where Linux goes on.
     fn find_and_take(&mut self, wish: Request, flags: Flags) -> Result<Option<PhysAddr>, MemblockError> {
         let Some(found) = self.find_in_range_node(wish, flags) else { return Ok(None) };
-        match self.reserve_as(found, wish.size, wish.nid, Flags::RSRV_KERN) {
+        // Before the place is taken: growing the list may give memory back and void the proof again.
+        self.hint = if self.bottom_up() { None } else { Hint::new(self.search(wish, flags), found) };
+        let taken = self.reserve_as(found, wish.size, wish.nid, Flags::RSRV_KERN);
+        if taken.is_err() {
+            self.hint = None;
+        }
+        match taken {
             Ok(()) => Ok(Some(found)),
             Err(error @ MemblockError::CannotResize { .. }) if resize_failure_is_fatal(self.era) => Err(error),
             Err(_) => Ok(None),
@@ -258,13 +265,20 @@ impl<A: RegionArray, O: Observer> Memblock<A, O> {
             return None;
         }
         let start = wish.from.max(PhysAddr(self.limits.granule.bytes())); // page 0 is never handed out
-        let window = PhysRange::new(start, wish.max.resolve(self.current_limit));
-        let mut ranges = self.free_ranges_in(window, wish.nid, flags, !self.bottom_up());
+        let search = self.search(wish, flags);
         if self.bottom_up() {
+            let mut ranges = self.free_ranges_in(PhysRange::new(start, search.end), wish.nid, flags, false);
             ranges.find_map(|free| lowest_fit(free.range, wish.size, wish.align))
         } else {
+            let end = self.hint.map_or(search.end, |hint| hint.begin(&search));
+            let mut ranges = self.free_ranges_in(PhysRange::new(start, end), wish.nid, flags, true);
             ranges.find_map(|free| highest_fit(free.range, wish.size, wish.align))
         }
+    }
+
+    fn search(&self, wish: Request, flags: Flags) -> Search {
+        let Request { size, align, max, nid, .. } = wish;
+        Search { size, align, end: max.resolve(self.current_limit), nid: self.valid_node(nid), flags }
     }
 }
 

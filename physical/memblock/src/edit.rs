@@ -135,6 +135,9 @@ impl<A: RegionArray, O: Observer> Memblock<A, O> {
         if size == 0 {
             return Ok(());
         }
+        if kind == ListKind::Memory {
+            self.hint = None;
+        }
         let list = self.list(kind);
         if !list.is_empty() && !has_ample_room(self.era, list.len(), list.capacity()) {
             self.make_room(kind, new)?;
@@ -149,9 +152,9 @@ impl<A: RegionArray, O: Observer> Memblock<A, O> {
             let old = list.regions().get(at).filter(|old| old.base < end).copied();
             let gap_end = old.map_or(end, |old| old.base);
             if base < gap_end {
-                list.insert(at, Region { base, size: gap_end - base, ..new });
-                changed = Some(changed.map_or(at, |changed| changed.start)..at + 1);
-                at += 1;
+                let inserted = usize::from(list.add(at, Region { base, size: gap_end - base, ..new }));
+                changed = Some(changed.map_or(at, |changed| changed.start)..at + inserted);
+                at += inserted;
             }
             base = old.map_or(end, |old| old.end());
             at += 1;
@@ -181,6 +184,7 @@ impl<A: RegionArray, O: Observer> Memblock<A, O> {
         if size == 0 {
             return Ok(0..0);
         }
+        self.hint = None;
         let end = base + size;
         while !self.list(kind).is_empty() && self.list(kind).len() + 2 > self.list(kind).capacity() {
             self.double_array(kind, Region { base, size, ..Region::default() }.range())?;

@@ -28,6 +28,7 @@ mod error;
 mod event;
 mod grow;
 mod handover;
+mod hint;
 mod iter;
 mod limits;
 mod list;

@@ -246,9 +246,24 @@ impl<A: RegionArray> List<A> {
         self.regions().partition_point(|region| region.base < pa)
     }
 
-    pub(crate) fn insert(&mut self, index: usize, region: Region) {
+    /// Puts `region` before the one at `index`; tells whether that made one region more. If it continues a neighbour,
+    /// the neighbour grows instead: most allocations end here, and nothing is moved.
+    pub(crate) fn add(&mut self, index: usize, region: Region) -> bool {
         self.total = self.total.wrapping_add(region.size);
+        if let Some(below) = index.checked_sub(1)
+            && self.regions()[below].continues_in(&region)
+        {
+            self.array.as_mut_slice()[below].size += region.size;
+            return false;
+        }
+        if let Some(above) = self.array.as_mut_slice().get_mut(index)
+            && region.continues_in(above)
+        {
+            *above = Region { size: region.size + above.size, ..region };
+            return false;
+        }
         self.array.insert(index, region);
+        true
     }
 
     pub(crate) fn remove(&mut self, indices: Range<usize>) {

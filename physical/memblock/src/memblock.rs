@@ -5,6 +5,7 @@
 
 use kernmem_base::{Era, PhysAddr};
 
+use crate::hint::Hint;
 use crate::{Dump, Event, Flags, Limits, List, ListKind, Nid, Observer, RegionArray};
 
 /// The boot allocator. It lives until [`Memblock::hand_over`] consumes it.
@@ -18,6 +19,7 @@ pub struct Memblock<A, O = ()> {
     pub(crate) current_limit: PhysAddr,
     pub(crate) can_resize: bool,
     pub(crate) has_mirror: bool,
+    pub(crate) hint: Option<Hint>,
     bottom_up: bool,
     scratch_only: bool,
 }
@@ -36,6 +38,7 @@ impl<A: RegionArray, O: Observer> Memblock<A, O> {
             current_limit: PhysAddr(limits.address_max),
             can_resize: false,
             has_mirror: false,
+            hint: None,
             bottom_up: false,
             scratch_only: false,
         }
@@ -129,6 +132,7 @@ impl<A: RegionArray, O: Observer> Memblock<A, O> {
 
     /// Says whether `movable_node` counts from now on (x86 learns it before it parses the SRAT).
     pub fn set_movable_node(&mut self, enabled: bool) {
+        self.hint = None;
         self.limits.movable_node = enabled;
     }
 

@@ -2,6 +2,7 @@
 //! raw. Expectations are worked out by hand for the machine of `common`.
 //!
 //! Source: names and situations of Linux 6.1–7.2 tools/testing/memblock/tests/alloc_api.c.
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 mod common;
 

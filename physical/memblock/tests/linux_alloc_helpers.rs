@@ -2,6 +2,7 @@
 //! given up if it cannot be kept. Expectations are worked out by hand for the machine of `common`.
 //!
 //! Source: names and situations of Linux 6.1–7.2 tools/testing/memblock/tests/alloc_helpers_api.c.
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 mod common;
 

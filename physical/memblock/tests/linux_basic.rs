@@ -1,6 +1,7 @@
 //! The cases of the memblock suite that ships with Linux, file `basic_api`, by name. Expectations are worked out by hand.
 //!
 //! Source: names and situations of Linux 6.1–7.2 tools/testing/memblock/tests/basic_api.c.
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 mod common;
 

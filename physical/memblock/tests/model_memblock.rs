@@ -2,6 +2,7 @@
 //!
 //! After each operation the lists say what the map says, and the crate's invariants hold. Cells are a quarter of a
 //! page, so that page rounding shows.
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 mod common;
 

@@ -2,6 +2,7 @@
 //!
 //! arm64: Linux 6.1, 4K pages, QEMU virt with 4 GiB, `rodata=off memblock=debug`. x86-64: Linux 6.1, QEMU pc with
 //! 4 GiB, no KASLR.
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 mod common;
 
