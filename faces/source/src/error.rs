@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use kernmem_firmware::TreeError;
+use kernmem_firmware::iomem::IomemError;
 
 /// What is wrong.
 #[derive(Debug)]
@@ -19,7 +20,16 @@ pub enum Problem {
     /// Not JSON, or not the JSON of a recording.
     Json(serde_json::Error),
     /// Not TOML, or not a machine's TOML.
-    Toml(toml::de::Error),
+    Toml {
+        /// The line, counted from 1.
+        line: usize,
+        /// What the reader says.
+        error: toml::de::Error,
+    },
+    /// Not a readable `/proc/iomem`.
+    Iomem(IomemError),
+    /// A `/proc/cpuinfo` without flags.
+    NoFlags,
     /// A key has a value of the wrong kind.
     Value {
         /// The key.
@@ -39,11 +49,6 @@ pub enum Problem {
     Architecture(String),
     /// The text is not UTF-8.
     NotText,
-    /// Two sources that do not fit together.
-    Mismatch {
-        /// What differs.
-        what: &'static str,
-    },
 }
 
 /// A source that could not be opened.
@@ -69,11 +74,11 @@ impl fmt::Display for SourceError {
             Problem::Unpack(error) => write!(f, "cannot be unpacked: {error}; copy it again"),
             Problem::Devicetree(error) => write!(f, "{error}; dump it again, e.g. from /sys/firmware/fdt"),
             Problem::Json(error) => write!(f, "line {}: {error}; see testing/recordings/README.md", error.line()),
-            Problem::Toml(error) => {
-                // The library's text spans several lines; the message and the place are enough.
-                let at = error.span().map_or(0, |span| span.start);
-                write!(f, "byte {at}: {}; the keys are described in kernmem-source", error.message())
+            Problem::Toml { line, error } => {
+                write!(f, "line {line}: {}; the keys are described in kernmem-source", error.message().replace('\n', ", "))
             }
+            Problem::Iomem(error) => write!(f, "{error}"),
+            Problem::NoFlags => f.write_str("names no CPU flags; give the whole /proc/cpuinfo"),
             Problem::Value { key, expected } => write!(f, "key `{key}`: {expected} expected; correct the value"),
             Problem::UnknownKind => f.write_str(
                 "neither a devicetree, a machine's TOML, /proc/iomem nor a boot log with its e820 map; give one of them",
@@ -89,7 +94,6 @@ impl fmt::Display for SourceError {
             Problem::UnknownPreset => f.write_str("no such file or preset; the presets are arm64-4g and x86-4g"),
             Problem::Architecture(arch) => write!(f, "architecture `{arch}` is not supported; arm64 and x86_64 are"),
             Problem::NotText => f.write_str("is not UTF-8 text; give the file as the kernel wrote it"),
-            Problem::Mismatch { what } => write!(f, "{what} differs from the machine's; give one that fits"),
         }
     }
 }
@@ -100,7 +104,8 @@ impl core::error::Error for SourceError {
             Problem::Read(error) | Problem::Unpack(error) => Some(error),
             Problem::Devicetree(error) => Some(error),
             Problem::Json(error) => Some(error),
-            Problem::Toml(error) => Some(error),
+            Problem::Toml { error, .. } => Some(error),
+            Problem::Iomem(error) => Some(error),
             _ => None,
         }
     }

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use kernmem_base::{Era, PhysAddr};
-use kernmem_config::{Arch, Arm64Cpu, Cpu, Given};
-use kernmem_firmware::{Devicetree, Machine};
+use kernmem_base::{Era, PhysAddr, VirtAddr};
+use kernmem_config::{Arch, Arm64Cpu, Cpu, Given, X86Cpu};
+use kernmem_firmware::{Devicetree, Machine, e820};
 
 use crate::kernel::KernelFiles;
 use crate::{Problem, SourceError, read};
@@ -20,12 +20,13 @@ pub(crate) struct Preset {
 }
 
 /// The names of the presets.
-pub const PRESETS: [&str; 1] = ["arm64-4g"];
+pub const PRESETS: [&str; 2] = ["arm64-4g", "x86-4g"];
 
 /// The preset of that name.
 pub(crate) fn named(name: &str) -> Option<Result<Preset, SourceError>> {
     match name {
-        "arm64-4g" => Some(arm64()),
+        "arm64-4g" => Some(arm64(name)),
+        "x86-4g" => Some(x86(name)),
         _ => None,
     }
 }
@@ -33,13 +34,13 @@ pub(crate) fn named(name: &str) -> Option<Result<Preset, SourceError>> {
 /// The preset whose kernel serves a machine of that architecture.
 pub(crate) fn for_arch(arch: Arch) -> Result<Preset, SourceError> {
     match arch {
-        Arch::Arm64 | Arch::X86_64 => arm64(),
+        Arch::Arm64 => arm64("arm64-4g"),
+        Arch::X86_64 => x86("x86-4g"),
     }
 }
 
 /// QEMU's `virt` with two Cortex-A72 and 4 GiB, and a small 6.1 kernel.
-fn arm64() -> Result<Preset, SourceError> {
-    let name = "arm64-4g";
+fn arm64(name: &str) -> Result<Preset, SourceError> {
     let blob = read::unpack(Path::new(name), include_bytes!("../presets/arm64-4g/final.dtb.gz").to_vec())?;
     let tree = Devicetree::parse(&blob).map_err(|error| SourceError::new(name, Problem::Devicetree(error)))?;
     let kernel = KernelFiles::embedded(
@@ -50,9 +51,49 @@ fn arm64() -> Result<Preset, SourceError> {
     )?;
     let model = "cortex-a72";
     let cpu = Arm64Cpu::by_model(model).ok_or_else(|| SourceError::new(name, Problem::UnknownCpu(model.to_owned())))?;
-    let cmdline = "console=ttyAMA0 rodata=off";
-    let mut machine = tree.machine();
-    machine.bootargs = Some(cmdline.to_owned());
     let given = Given { text_phys: Some(PhysAddr(0x4020_0000)), dtb: Some(PhysAddr(0x4820_0000)), ..Given::default() };
-    Ok(Preset { machine, kernel, cmdline, cpu: Cpu::Arm64(cpu), given, era: Era::V6_1 })
+    let cmdline = "console=ttyAMA0 rodata=off";
+    Ok(Preset { machine: tree.machine(), kernel, cmdline, cpu: Cpu::Arm64(cpu), given, era: Era::V6_1 })
+}
+
+/// QEMU's `pc` with two Haswell and 4 GiB, and a small 6.1 kernel without KASLR.
+fn x86(name: &str) -> Result<Preset, SourceError> {
+    let kernel = KernelFiles::embedded(
+        name,
+        include_bytes!("../presets/x86-4g/config.gz"),
+        include_bytes!("../presets/x86-4g/System.map.zst"),
+        include_str!("../presets/x86-4g/sizes.csv"),
+    )?;
+    let cpu = X86Cpu::from_cpuinfo(include_str!("../presets/x86-4g/cpuinfo"));
+    let cpu = cpu.ok_or_else(|| SourceError::new(name, Problem::NoFlags))?;
+    let mut machine = Machine::with_e820(e820::parse_e820(include_str!("../presets/x86-4g/e820.txt")));
+    machine.cpus = cpu.processors;
+    let firmware = [
+        (0xbffe_19df, 0xbffe_1a52, "ACPI FACP"),
+        (0xbffe_0040, 0xbffe_19de, "ACPI DSDT"),
+        (0xbffe_0000, 0xbffe_003f, "ACPI FACS"),
+        (0xbffe_1a53, 0xbffe_1ad2, "ACPI APIC"),
+        (0xbffe_1ad3, 0xbffe_1b0a, "ACPI HPET"),
+        (0xbffe_1b0b, 0xbffe_1b32, "ACPI WAET"),
+        (0x000f_5ba0, 0x000f_5baf, "MP table"),
+    ];
+    let given = Given {
+        initrd: Some((0xbffd_f000, 0xbffd_ffff)),
+        firmware: firmware.map(|(start, last, name)| (start, last, name.to_owned())).to_vec(),
+        ..unmoved_x86()
+    };
+    let cmdline = "console=ttyS0 nokaslr";
+    Ok(Preset { machine, kernel, cmdline, cpu: Cpu::X86(cpu), given, era: Era::V6_1 })
+}
+
+/// Where an x86-64 kernel with four levels lies that drew nothing.
+pub(crate) fn unmoved_x86() -> Given {
+    Given {
+        text_phys: Some(PhysAddr(0x100_0000)),
+        text_virt: Some(VirtAddr(0xffff_ffff_8100_0000)),
+        page_offset_base: Some(VirtAddr(0xffff_8880_0000_0000)),
+        vmalloc_base: Some(VirtAddr(0xffff_c900_0000_0000)),
+        vmemmap_base: Some(VirtAddr(0xffff_ea00_0000_0000)),
+        ..Given::default()
+    }
 }

@@ -1,28 +1,19 @@
 //! A recording's folder: the machine and the kernel, never what that kernel printed about its memory.
 //!
-//! Read here: `boot.json`, `final.dtb.gz`, and the kernel's folder `../../kernels/NAME`. Nothing else: what the real
+//! Read here: `boot.json`; on arm64 `final.dtb.gz`; on x86 the firmware's lines in `console.txt` (map and affinity
+//! table) and `cpuinfo`; the kernel's folder `../../kernels/NAME`, and `../../cpus.csv`. Nothing else: what the real
 //! kernel wrote is what a boot is compared with.
 
 use std::path::Path;
 
-use kernmem_base::{Era, PhysAddr, VirtAddr};
-use kernmem_config::{Arch, Arm64Cpu, Cpu, Given};
-use kernmem_firmware::{Devicetree, Machine};
+use kernmem_base::{PhysAddr, VirtAddr};
+use kernmem_config::{Arch, Arm64Cpu, Cpu, Given, X86Cpu};
+use kernmem_firmware::{Devicetree, Machine, e820};
 use serde_json::Value;
 
+use crate::assemble::{Parts, log_machine};
 use crate::kernel::KernelFiles;
-use crate::{Problem, SourceError, read};
-
-/// What a recording's folder holds.
-pub(crate) struct Recording {
-    pub(crate) machine: Machine,
-    pub(crate) kernel: KernelFiles,
-    pub(crate) kernel_name: String,
-    pub(crate) cmdline: String,
-    pub(crate) cpu: Cpu,
-    pub(crate) given: Given,
-    pub(crate) era: Era,
-}
+use crate::{Origin, Problem, SourceError, read};
 
 /// One JSON file and its name, for messages.
 struct Boot<'a> {
@@ -53,7 +44,7 @@ fn address(value: &Value) -> Option<u64> {
     }
 }
 
-pub(crate) fn open(folder: &Path) -> Result<Recording, SourceError> {
+pub(crate) fn open(folder: &Path) -> Result<Parts, SourceError> {
     let path = folder.join("boot.json");
     let json = serde_json::from_str(&read::text(&path)?).map_err(|e| SourceError::new(&path, Problem::Json(e)))?;
     let boot = Boot { path: &path, json };
@@ -68,11 +59,30 @@ pub(crate) fn open(folder: &Path) -> Result<Recording, SourceError> {
     let kernel = KernelFiles::open(&root.join("kernels").join(&kernel_name))?;
     let (machine, cpu) = match arch {
         Arch::Arm64 => (devicetree(&folder.join("final.dtb.gz"))?, arm64_cpu(&boot, &root)?),
-        Arch::X86_64 => return Err(SourceError::new(&path, Problem::Architecture("x86_64".to_owned()))),
+        Arch::X86_64 => x86(folder)?,
     };
     let cmdline = boot.text("cmdline")?.to_owned();
     let given = given(&boot)?;
-    Ok(Recording { machine, kernel, kernel_name, cmdline, cpu, given, era })
+    let provenance = vec![
+        Origin::new("machine", format!("recording {}", folder.display())),
+        Origin::new("kernel", format!("{kernel_name} of the recording")),
+    ];
+    Ok(Parts { machine, kernel, cmdline, cpu, given, era, provenance })
+}
+
+/// The firmware's lines of the log, and the CPU.
+fn x86(folder: &Path) -> Result<(Machine, Cpu), SourceError> {
+    let log = folder.join("console.txt");
+    let text = read::text(&log)?;
+    let map = e820::parse_e820(&text);
+    if map.is_empty() {
+        return Err(SourceError::new(log, Problem::NoMemory));
+    }
+    let mut machine = log_machine(map, &text);
+    let info = folder.join("cpuinfo");
+    let cpu = X86Cpu::from_cpuinfo(&read::text(&info)?).ok_or_else(|| SourceError::new(info, Problem::NoFlags))?;
+    machine.cpus = machine.cpus.max(cpu.processors);
+    Ok((machine, Cpu::X86(cpu)))
 }
 
 fn devicetree(path: &Path) -> Result<Machine, SourceError> {

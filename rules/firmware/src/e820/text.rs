@@ -40,18 +40,22 @@ fn mem_range(text: &str) -> Option<(u64, u64, &str)> {
     (first <= last).then_some((first, last, rest))
 }
 
-fn kind(name: &str) -> Option<E820Type> {
-    Some(match name {
-        "usable" | "System RAM" => E820Type::RAM,
-        "reserved" | "device reserved" => E820Type::RESERVED,
-        "ACPI data" => E820Type::ACPI,
-        "ACPI NVS" => E820Type::NVS,
-        "unusable" => E820Type::UNUSABLE,
-        "soft reserved" => E820Type::SOFT_RESERVED,
-        "persistent (type 7)" | "persistent RAM (type 7)" => E820Type::PMEM,
-        "persistent (type 12)" | "persistent RAM (type 12)" => E820Type::PRAM,
-        _ => E820Type(name.strip_prefix("type ")?.parse().ok()?),
-    })
+impl E820Type {
+    /// The type of that name, as a boot log of any era prints it.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "usable" | "System RAM" => Self::RAM,
+            "reserved" | "device reserved" => Self::RESERVED,
+            "ACPI data" => Self::ACPI,
+            "ACPI NVS" => Self::NVS,
+            "unusable" => Self::UNUSABLE,
+            "soft reserved" => Self::SOFT_RESERVED,
+            "persistent (type 7)" | "persistent RAM (type 7)" => Self::PMEM,
+            "persistent (type 12)" | "persistent RAM (type 12)" => Self::PRAM,
+            _ => Self(name.strip_prefix("type ")?.parse().ok()?),
+        })
+    }
 }
 
 /// The map of the lines `BIOS-e820: [mem …] TYPE`, as printed; empty if there is none.
@@ -61,7 +65,7 @@ pub fn parse_e820(log: &str) -> E820Table {
         let (_, entry) = line.split_once("BIOS-e820: ")?;
         let (start, last, name) = mem_range(entry)?;
         let size = (last - start).saturating_add(1);
-        Some(E820Entry { start, size, kind: kind(name.trim())? })
+        Some(E820Entry { start, size, kind: E820Type::from_name(name.trim())? })
     });
     E820Table::from_entries(entries)
 }

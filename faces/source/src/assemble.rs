@@ -1,0 +1,199 @@
+//! From a name or bytes to a machine and its kernel.
+//!
+//! Here: what kind of source it is, by its content, and how options replace parts. A machine without a kernel gets
+//! the preset's.
+
+use std::path::Path;
+
+use kernmem_base::{Era, PhysAddr};
+use kernmem_config::{Arm64Cpu, CommandLine, Config, Cpu, Given, KernelConfig, Symbols, X86Cpu};
+use kernmem_firmware::{Arch, Devicetree, Machine, e820, iomem};
+
+use crate::kernel::KernelFiles;
+use crate::{Options, Origin, Problem, Source, SourceError, describe, presets, read, recording};
+
+/// Where arm64's memory starts if its size is overridden.
+const ARM64_MEMORY_START: PhysAddr = PhysAddr(0x4000_0000);
+const TREE: [u8; 4] = [0xd0, 0x0d, 0xfe, 0xed];
+
+/// A machine and a kernel before the options.
+pub(crate) struct Parts {
+    pub(crate) machine: Machine,
+    pub(crate) kernel: KernelFiles,
+    pub(crate) cmdline: String,
+    pub(crate) cpu: Cpu,
+    pub(crate) given: Given,
+    pub(crate) era: Era,
+    pub(crate) provenance: Vec<Origin>,
+}
+
+/// Opens a preset, a folder, a file or standard input.
+pub(crate) fn open(source: &str) -> Result<Parts, SourceError> {
+    if let Some(preset) = presets::named(source) {
+        let from = format!("preset {source}");
+        let provenance = vec![Origin::new("machine", from.clone()), Origin::new("kernel", from)];
+        return Ok(from_preset(preset?, provenance));
+    }
+    let path = Path::new(source);
+    if path.is_dir() {
+        return recording::open(path);
+    }
+    if source != "-" && !path.exists() {
+        return Err(SourceError::new(source, Problem::UnknownPreset));
+    }
+    from_bytes(if source == "-" { "standard input" } else { source }, read::file(path)?)
+}
+
+fn from_preset(preset: presets::Preset, provenance: Vec<Origin>) -> Parts {
+    let presets::Preset { machine, kernel, cmdline, cpu, given, era } = preset;
+    Parts { machine, kernel, cmdline: cmdline.to_owned(), cpu, given, era, provenance }
+}
+
+/// Knows the kind by the content.
+pub(crate) fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Parts, SourceError> {
+    let bytes = read::unpack(Path::new(name), bytes)?;
+    let fail = |problem| SourceError::new(name, problem);
+    if bytes.starts_with(&TREE) {
+        let tree = Devicetree::parse(&bytes).map_err(|error| fail(Problem::Devicetree(error)))?;
+        return from_machine(name, tree.machine(), "devicetree");
+    }
+    let text = read::into_text(Path::new(name), bytes)?;
+    let map = e820::parse_e820(&text);
+    if !map.is_empty() {
+        return from_machine(name, log_machine(map, &text), "boot log");
+    }
+    if iomem::is_iomem(&text) {
+        let machine = iomem::parse_iomem(&text).map_err(|error| fail(Problem::Iomem(error)))?;
+        return from_machine(name, machine, "/proc/iomem");
+    }
+    if !describe::is_toml(&text) {
+        return Err(fail(Problem::UnknownKind));
+    }
+    let described = describe::parse(Path::new(name), &text)?;
+    let arch = described.machine.arch;
+    let mut parts = from_machine(name, described.machine, "TOML")?;
+    parts.era = described.era.unwrap_or(parts.era);
+    if let Some(model) = &described.cpu {
+        parts.cpu = cpu(name, arch, model)?;
+    }
+    replace_given(&mut parts.given, described.given);
+    Ok(parts)
+}
+
+/// The machine of a boot log: its map and its affinity lines.
+pub(crate) fn log_machine(map: e820::E820Table, text: &str) -> Machine {
+    let srat = e820::parse_srat(text);
+    let mut machine = Machine::with_e820(map);
+    machine.numa = srat.blocks;
+    machine.cpus = srat.cpu_nodes.len() as u32;
+    machine.cpu_nodes = srat.cpu_nodes;
+    machine
+}
+
+/// A machine without a kernel takes the preset's; nothing of the preset's machine stays.
+fn from_machine(name: &str, mut machine: Machine, kind: &str) -> Result<Parts, SourceError> {
+    if machine.memory.is_empty() {
+        return Err(SourceError::new(name, Problem::NoMemory));
+    }
+    let preset = presets::for_arch(machine.arch)?;
+    let given = match machine.arch {
+        Arch::Arm64 => Given::default(),
+        Arch::X86_64 => presets::unmoved_x86(),
+    };
+    if machine.cpus == 0 {
+        machine.cpus = preset.machine.cpus;
+    }
+    let provenance = vec![Origin::new("machine", format!("{kind} {name}")), Origin::new("kernel", "the preset's")];
+    let cmdline = machine.bootargs.clone().unwrap_or_default();
+    Ok(Parts { machine, given, cmdline, provenance, ..from_preset(preset, Vec::new()) })
+}
+
+fn replace_given(given: &mut Given, described: Given) {
+    given.text_phys = described.text_phys.or(given.text_phys);
+    given.text_virt = described.text_virt.or(given.text_virt);
+    given.linear_start = described.linear_start.or(given.linear_start);
+    given.page_offset_base = described.page_offset_base.or(given.page_offset_base);
+    given.vmalloc_base = described.vmalloc_base.or(given.vmalloc_base);
+    given.vmemmap_base = described.vmemmap_base.or(given.vmemmap_base);
+    given.dtb = described.dtb.or(given.dtb);
+    given.kfence_pool = described.kfence_pool.or(given.kfence_pool);
+}
+
+/// A model of arm64, or a list of features of x86.
+fn cpu(name: &str, arch: Arch, model: &str) -> Result<Cpu, SourceError> {
+    match arch {
+        Arch::Arm64 => {
+            let cpu = Arm64Cpu::by_model(model).map(Cpu::Arm64);
+            cpu.ok_or_else(|| SourceError::new(name, Problem::UnknownCpu(model.to_owned())))
+        }
+        Arch::X86_64 => Ok(Cpu::X86(X86Cpu::from_features("", model))),
+    }
+}
+
+impl Parts {
+    /// Replaces what the caller sets, and puts all together.
+    pub(crate) fn with(mut self, source: &str, options: &Options) -> Result<Source, SourceError> {
+        let mut overridden = |what| self.provenance.push(Origin::new(what, "option"));
+        if let Some(line) = &options.cmdline {
+            self.cmdline.clone_from(line);
+            overridden("command line");
+        }
+        if let Some(era) = options.era {
+            self.era = era;
+            overridden("era");
+        }
+        if let Some(model) = &options.cpu {
+            self.cpu = cpu(source, self.machine.arch, model)?;
+            overridden("cpu");
+        }
+        if let Some(path) = &options.kconfig {
+            self.kernel.kconfig = KernelConfig::parse(&read::text(path)?);
+            overridden("configuration");
+        }
+        if let Some(path) = &options.symbols {
+            self.kernel.symbols = Symbols::parse(&read::text(path)?);
+            overridden("symbols");
+        }
+        if let Some(seed) = options.seed {
+            self.machine.kaslr_seed = Some(seed);
+            overridden("KASLR seed");
+        }
+        if let Some(bytes) = options.memory {
+            overridden("memory");
+            self.replace_memory(source, bytes)?;
+        }
+        let cmdline = CommandLine::parse(&self.cmdline);
+        self.machine.bootargs = Some(self.cmdline);
+        let built = self.kernel.kconfig.number("NR_CPUS").unwrap_or(1) as u32;
+        let possible_cpus = self.machine.cpus.clamp(1, cmdline.nr_cpus(built.max(1)));
+        let config = Config {
+            era: self.era,
+            arch: self.machine.arch,
+            cmdline,
+            kconfig: self.kernel.kconfig,
+            cpu: self.cpu,
+            symbols: self.kernel.symbols,
+            sizes: self.kernel.sizes,
+            given: self.given,
+            possible_cpus,
+        };
+        Ok(Source { machine: self.machine, config, provenance: self.provenance })
+    }
+
+    /// What a loader put where memory is no more, is put nowhere.
+    fn replace_memory(&mut self, source: &str, bytes: u64) -> Result<(), SourceError> {
+        match self.machine.arch {
+            Arch::Arm64 => self.machine.replace_memory(ARM64_MEMORY_START, bytes),
+            Arch::X86_64 => self.machine.replace_e820_memory(bytes),
+        }
+        let machine = &self.machine;
+        if machine.memory.iter().all(|bank| bank.range.is_empty()) {
+            return Err(SourceError::new(source, Problem::NoMemory));
+        }
+        self.given.initrd = self.given.initrd.filter(|(start, last)| machine.has_memory(*start, *last));
+        self.given.dtb = self.given.dtb.filter(|dtb| machine.has_memory(dtb.0, dtb.0));
+        let initrd = machine.initrd.filter(|initrd| machine.has_memory(initrd.start.0, initrd.end.0 - 1));
+        self.machine.initrd = initrd;
+        Ok(())
+    }
+}
