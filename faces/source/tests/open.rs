@@ -1,4 +1,5 @@
 //! Sources of each kind, opened, and what is said about bad ones.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::path::Path;
 
