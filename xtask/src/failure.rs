@@ -1,0 +1,48 @@
+//! Why a chore stopped.
+
+use core::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a chore stopped.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command line names no chore.
+    Usage,
+    /// A file or folder could not be read or written.
+    File(PathBuf, io::Error),
+    /// A program could not be started.
+    Start(&'static str, io::Error),
+    /// A program ran and failed.
+    Program(&'static str),
+    /// Findings were printed.
+    Findings(usize),
+    /// The result names a symbol of the standard library.
+    Std(PathBuf),
+    /// There is no such fuzz target.
+    NoTarget(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage => f.write_str("usage: cargo xtask tidy | no-std | fuzz TARGET|all [--seconds N]"),
+            Self::File(path, _) => write!(f, "{}", path.display()),
+            Self::Start(program, _) => write!(f, "{program} could not be started"),
+            Self::Program(program) => write!(f, "{program} failed"),
+            Self::Findings(1) => f.write_str("1 finding"),
+            Self::Findings(n) => write!(f, "{n} findings"),
+            Self::Std(path) => write!(f, "{} contains parts of the standard library", path.display()),
+            Self::NoTarget(name) => write!(f, "fuzz/Cargo.toml has no target {name}"),
+        }
+    }
+}
+
+impl core::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::File(_, error) | Self::Start(_, error) => Some(error),
+            _ => None,
+        }
+    }
+}
