@@ -65,10 +65,12 @@ impl Recording {
         line.split_whitespace().any(|w| w == word)
     }
 
-    /// RAM as boot maps it: whole pages, without page 0.
+    /// RAM as boot maps it: whole pages, without page 0; the user's map if the command line made one.
     fn memory(&self) -> Vec<PhysRange> {
+        let edited = self.console.contains("user: [mem ");
+        let map = if edited { "user: [mem " } else { "BIOS-e820: [mem " };
         let line = |line: &str| {
-            let (_, rest) = line.split_once("BIOS-e820: [mem ")?;
+            let (_, rest) = line.split_once(map)?;
             let (start, rest) = rest.split_once('-')?;
             let (last, kind) = rest.split_once("] ")?;
             let start = hex(start).max(0x1000).next_multiple_of(0x1000);
@@ -495,10 +497,19 @@ fn options_that_keep_rights_or_sizes() {
     check("x-rodata-off");
     check("x-4G-nogbpages");
     check("x-nonx");
+    check("x-4G-no5lvl");
 }
 
 #[test]
-fn more_cpus_change_nothing_here() {
-    check("x-smp8");
-    check("x-2node");
+fn cpus_nodes_and_reservations_change_nothing_here() {
+    for name in ["x-smp8", "x-2node", "x-crash", "x-ptrs", "x-memblock", "x-hvo", "x-hvo-gigantic"] {
+        check(name);
+    }
+}
+
+#[test]
+fn memory_that_the_command_line_cut() {
+    check("x-mem");
+    check("x-memmap-hole");
+    check("x-memmap-exact");
 }
