@@ -1,3 +1,17 @@
-//! Placeholder head.
+//! Every text that Linux would print about its memory, and ours: over `KernelView` and `BootRecord` alone.
+//!
+//! * [`ptdump`]: page-table listings, as Linux prints them and in our own forms.
+//! * [`boot_log`], [`memblock_log`]: the boot log's lines about memory.
+//!
+//! Not here: any rule of Linux but the format of its texts.
+//!
+//! Source: Linux 5.10–7.2 mm/ptdump.c, arch/arm64/mm/ptdump.c, arch/x86/mm/dump_pagetables.c, mm/memblock.c,
+//! mm/page_alloc.c.
+#![no_std]
+#![forbid(unsafe_code)]
 
+extern crate alloc;
+
+pub mod boot_log;
 pub mod memblock_log;
+pub mod ptdump;

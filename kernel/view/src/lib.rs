@@ -1,1 +1,24 @@
-//! Placeholder head.
+//! The one read-only way to look at a kernel, and the record of its boot.
+//!
+//! * [`KernelView`]: roots, layout, nodes, sections. The running kernel implements it; a dump will.
+//! * [`BootRecord`]: what was decided and logged on the way; it is the witness of a boot.
+//! * [`explain`]: why a leaf has its size and its rights, out of the record.
+//! * [`census`]: what the tables hold, counted from the tables themselves.
+//!
+//! Not here: texts (`kernmem-report`).
+//!
+//! # Invariants
+//! 1. Each answer is known, absent with a reason, or an error of the memory that was read: nothing is guessed.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod census;
+pub mod explain;
+mod kernel;
+mod record;
+mod view;
+
+pub use record::{BootRecord, MappedRun, Told};
+pub use view::{Answer, Format, KernelView, LayoutView, RootKind};

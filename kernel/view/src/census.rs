@@ -1,0 +1,1 @@
+//! What the tables hold, counted from the tables themselves.

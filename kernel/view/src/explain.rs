@@ -1,0 +1,1 @@
+//! Why a leaf has its size and its rights.

@@ -1,0 +1,69 @@
+//! The running kernel as a view.
+
+use alloc::vec::Vec;
+
+use kernmem::zones::Nodes;
+use kernmem::{Isa, Kernel, Witness};
+use kernmem_base::{Era, Granule, PhysAddr, PhysRead, VirtRange};
+use kernmem_memblock::Region;
+
+use crate::{Answer, Format, KernelView, LayoutView, RootKind};
+
+impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
+    type Mem = M;
+
+    fn mem(&self) -> &M {
+        self.mem
+    }
+
+    fn era(&self) -> Era {
+        self.era
+    }
+
+    fn granule(&self) -> Granule {
+        self.granule
+    }
+
+    fn format(&self) -> Format {
+        match self.isa {
+            Isa::Arm64(_) => Format::Arm64Granule4K,
+            _ => unreachable!("every architecture that boots has a format"),
+        }
+    }
+
+    fn root(&self, kind: RootKind) -> Answer<PhysAddr> {
+        match kind {
+            RootKind::Kernel => Answer::Known(self.roots.kernel),
+            RootKind::User => {
+                self.roots.user.map_or(Answer::Absent("user mode runs with the same tables"), Answer::Known)
+            }
+            RootKind::Idmap => self.roots.idmap.map_or(Answer::Absent("no identity map stays"), Answer::Known),
+        }
+    }
+
+    fn layout(&self) -> LayoutView<'_> {
+        match &self.isa {
+            Isa::Arm64(state) => LayoutView::Arm64 { layout: &state.layout, memstart: state.memstart },
+            _ => unreachable!("every architecture that boots has a layout"),
+        }
+    }
+
+    fn image(&self) -> Answer<(VirtRange, PhysAddr)> {
+        match &self.isa {
+            Isa::Arm64(state) => Answer::Known((state.image, state.text_phys)),
+            _ => Answer::Absent("this architecture tells no image"),
+        }
+    }
+
+    fn nodes(&self) -> Answer<&Nodes> {
+        Answer::Known(&self.nodes)
+    }
+
+    fn memory(&self) -> Answer<Vec<Region>> {
+        Answer::Known(self.memblock.memory().regions().to_vec())
+    }
+
+    fn reserved(&self) -> Answer<Vec<Region>> {
+        Answer::Known(self.memblock.reserved().regions().to_vec())
+    }
+}

@@ -1,0 +1,96 @@
+//! What can be asked of any kernel.
+
+use alloc::vec::Vec;
+
+use kernmem::zones::Nodes;
+use kernmem_arch::arm64;
+use kernmem_base::{Era, Granule, PhysAddr, PhysRead};
+
+/// An answer: known, or absent with the reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer<T> {
+    /// The answer.
+    Known(T),
+    /// There is none, and why.
+    Absent(&'static str),
+}
+
+impl<T> Answer<T> {
+    /// The answer, if there is one.
+    pub fn known(self) -> Option<T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::Absent(_) => None,
+        }
+    }
+}
+
+/// The entry format of a kernel's tables: a value, matched once per operation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum Format {
+    /// arm64, 4K pages, 48 bits.
+    Arm64Granule4K,
+    /// x86-64, four levels.
+    X86Level4,
+}
+
+/// Which tree of tables.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum RootKind {
+    /// The kernel's own.
+    Kernel,
+    /// In use while user mode runs.
+    User,
+    /// The identity map.
+    Idmap,
+}
+
+/// Where each region lies, in the architecture's own words.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum LayoutView<'k> {
+    /// arm64.
+    Arm64 {
+        /// The regions.
+        layout: &'k arm64::Layout,
+        /// Physical address of the start of the linear map's region, modulo 2^64.
+        memstart: u64,
+    },
+}
+
+/// A kernel to look at.
+pub trait KernelView {
+    /// The memory that holds its tables.
+    type Mem: PhysRead;
+
+    /// The memory.
+    fn mem(&self) -> &Self::Mem;
+
+    /// The branch of Linux.
+    fn era(&self) -> Era;
+
+    /// The page size.
+    fn granule(&self) -> Granule;
+
+    /// The format of its tables.
+    fn format(&self) -> Format;
+
+    /// A root table.
+    fn root(&self, kind: RootKind) -> Answer<PhysAddr>;
+
+    /// Its regions.
+    fn layout(&self) -> LayoutView<'_>;
+
+    /// The image's addresses and its first byte in memory.
+    fn image(&self) -> Answer<(kernmem_base::VirtRange, PhysAddr)>;
+
+    /// Nodes and zones.
+    fn nodes(&self) -> Answer<&Nodes>;
+
+    /// Memory as the boot allocator left it: base, size, node.
+    fn memory(&self) -> Answer<Vec<kernmem_memblock::Region>>;
+
+    /// What the boot allocator gave away.
+    fn reserved(&self) -> Answer<Vec<kernmem_memblock::Region>>;
+}

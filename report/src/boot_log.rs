@@ -1,0 +1,1 @@
+//! The boot log's lines about memory.

@@ -1,0 +1,207 @@
+//! arm64's `kernel_page_tables`.
+//!
+//! Source: Linux 5.10–7.2 arch/arm64/mm/ptdump.c `note_page`, `pte_bits`, `address_markers`; mm/ptdump.c.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use kernmem_arch::arm64::{Layout, bit};
+use kernmem_arch::{Entry, EntryFormat};
+use kernmem_base::{BusError, Era, Level, PhysAddr, PhysRead, VirtAddr, VirtRange};
+use kernmem_pgtable::{Visitor, visit};
+
+use super::{Kib, ListingError};
+
+/// What a column prints when `raw & mask == value`, and otherwise.
+struct Column {
+    mask: u64,
+    value: u64,
+    set: &'static str,
+    clear: Option<&'static str>,
+}
+
+const fn flag(mask: u64, set: &'static str, clear: &'static str) -> Column {
+    Column { mask, value: mask, set, clear: Some(clear) }
+}
+
+const fn memory_type(index: u64, set: &'static str) -> Column {
+    Column { mask: bit::ATTR_INDEX, value: index << bit::ATTR_INDEX_SHIFT, set, clear: None }
+}
+
+const BEFORE_BLOCK: [Column; 8] = [
+    flag(bit::VALID, " ", "F"),
+    flag(bit::USER, "USR", "   "),
+    flag(bit::RDONLY, "ro", "RW"),
+    flag(bit::PXN, "NX", "x "),
+    flag(bit::SHARED, "SHD", "   "),
+    flag(bit::AF, "AF", "  "),
+    flag(bit::NG, "NG", "  "),
+    flag(bit::CONT, "CON", "   "),
+];
+
+/// Up to 6.12 whatever has no table bit is a block; 7.2 looks at the whole type field.
+const BLOCK_BY_TABLE_BIT: Column = Column { mask: bit::TABLE, value: bit::TABLE, set: "   ", clear: Some("BLK") };
+const BLOCK_BY_TYPE: Column =
+    Column { mask: bit::TABLE | bit::VALID, value: bit::VALID, set: "BLK", clear: Some("   ") };
+
+const AFTER_BLOCK: [Column; 2] = [flag(bit::UXN, "UXN", "   "), flag(bit::GP, "GP", "  ")];
+
+const TYPES_OLD: [Column; 6] = [
+    memory_type(4, "DEVICE/nGnRnE"),
+    memory_type(5, "DEVICE/nGnRE"),
+    memory_type(6, "DEVICE/GRE"),
+    memory_type(2, "MEM/NORMAL-NC"),
+    memory_type(0, "MEM/NORMAL"),
+    memory_type(1, "MEM/NORMAL-TAGGED"),
+];
+const TYPES: [Column; 5] = [
+    memory_type(3, "DEVICE/nGnRnE"),
+    memory_type(4, "DEVICE/nGnRE"),
+    memory_type(2, "MEM/NORMAL-NC"),
+    memory_type(0, "MEM/NORMAL"),
+    memory_type(1, "MEM/NORMAL-TAGGED"),
+];
+
+/// The columns of one era, in order.
+fn columns(era: Era) -> impl Iterator<Item = &'static Column> + Clone {
+    let (block, types): (&Column, &[Column]) = match era {
+        Era::V4_14 | Era::V5_10 => (&BLOCK_BY_TABLE_BIT, &TYPES_OLD),
+        Era::V6_1 | Era::V6_12 => (&BLOCK_BY_TABLE_BIT, &TYPES),
+        Era::V7_2 => (&BLOCK_BY_TYPE, &TYPES),
+    };
+    BEFORE_BLOCK.iter().chain(core::iter::once(block)).chain(&AFTER_BLOCK).chain(types)
+}
+
+/// Marker lines and where they are due, in the listing's order.
+fn markers(era: Era, layout: &Layout) -> Vec<(VirtAddr, &'static str)> {
+    let mut all = alloc::vec![(layout.page_offset, "Linear Mapping start"), (layout.page_end, "Linear Mapping end"),];
+    if let Some((start, end)) = layout.kasan {
+        all.extend([(start, "Kasan shadow start"), (end, "Kasan shadow end")]);
+    }
+    if let Some((start, end)) = layout.bpf {
+        all.extend([(start, "BPF start"), (end, "BPF end")]);
+    }
+    all.extend([
+        (layout.modules_start, "Modules start"),
+        (layout.modules_end, "Modules end"),
+        (layout.kimage, "vmalloc() area"),
+        (layout.vmalloc_end, "vmalloc() end"),
+    ]);
+    let fixmap = [(layout.fixaddr_start, "Fixmap start"), (layout.fixaddr_top, "Fixmap end")];
+    let fixmap_all = [(layout.fixaddr_tot_start, "Fixmap start"), (layout.fixaddr_top, "Fixmap end")];
+    let pci = [(layout.pci_io_start, "PCI I/O start"), (layout.pci_io_end, "PCI I/O end")];
+    let vmemmap = [(layout.vmemmap_start, "vmemmap start"), (layout.vmemmap_end, "vmemmap end")];
+    match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => all.extend(fixmap.into_iter().chain(pci).chain(vmemmap)),
+        Era::V6_12 | Era::V7_2 => all.extend(vmemmap.into_iter().chain(pci).chain(fixmap_all)),
+    }
+    all.push((VirtAddr(u64::MAX), ""));
+    all
+}
+
+/// Prints the tree at `root`.
+pub(super) fn print<F: EntryFormat, M: PhysRead>(
+    mem: &M,
+    root: PhysAddr,
+    layout: &Layout,
+    era: Era,
+    out: &mut impl fmt::Write,
+) -> Result<(), ListingError> {
+    let mask = columns(era).fold(0, |mask, column| mask | column.mask);
+    let mut listing = Listing { out, era, mask, markers: markers(era, layout), marker: 0, run: None, failed: false };
+    visit::<F, M>(mem, root, VirtRange { start: layout.page_offset, last: VirtAddr(u64::MAX) }, &mut listing);
+    listing.note(VirtAddr(0), None, 0);
+    if listing.failed { Err(ListingError::Write) } else { Ok(()) }
+}
+
+/// A line that is not finished.
+struct Run {
+    start: VirtAddr,
+    level: Option<Level>,
+    prot: u64,
+}
+
+/// The state that turns entries into lines.
+struct Listing<'o, W> {
+    out: &'o mut W,
+    era: Era,
+    mask: u64,
+    markers: Vec<(VirtAddr, &'static str)>,
+    marker: usize,
+    run: Option<Run>,
+    failed: bool,
+}
+
+impl<W: fmt::Write> Listing<'_, W> {
+    /// Takes notice of one entry; no level ends the listing. At most two markers are printed in one call.
+    fn note(&mut self, va: VirtAddr, level: Option<Level>, raw: u64) {
+        let prot = raw & self.mask;
+        match self.run.take() {
+            None => {
+                self.run = Some(Run { start: va, level, prot });
+                self.print_marker();
+            }
+            Some(run) if run.prot != prot || run.level != level || va >= self.next_marker() => {
+                self.print_line(&run, va);
+                self.advance_marker(va);
+                self.run = Some(Run { start: va, level, prot });
+            }
+            same => self.run = same,
+        }
+        self.advance_marker(va);
+    }
+
+    fn next_marker(&self) -> VirtAddr {
+        self.markers.get(self.marker + 1).map_or(VirtAddr(u64::MAX), |marker| marker.0)
+    }
+
+    fn advance_marker(&mut self, va: VirtAddr) {
+        if va >= self.next_marker() && self.marker + 1 < self.markers.len() {
+            self.marker += 1;
+            self.print_marker();
+        }
+    }
+
+    fn print_marker(&mut self) {
+        let name = self.markers[self.marker].1;
+        self.failed |= writeln!(self.out, "---[ {name} ]---").is_err();
+    }
+
+    fn print_line(&mut self, run: &Run, end: VirtAddr) {
+        self.failed |= self.try_line(run, end).is_err();
+    }
+
+    fn try_line(&mut self, run: &Run, end: VirtAddr) -> fmt::Result {
+        let size = Kib(end.0.wrapping_sub(run.start.0));
+        let level = run.level.map_or("", Level::name);
+        write!(self.out, "0x{:016x}-0x{:016x}   {size} {level}", run.start.0, end.0)?;
+        if run.prot != 0 {
+            for column in columns(self.era) {
+                let text = if run.prot & column.mask == column.value { Some(column.set) } else { column.clear };
+                if let Some(text) = text {
+                    write!(self.out, " {text}")?;
+                }
+            }
+        }
+        writeln!(self.out)
+    }
+}
+
+impl<F: EntryFormat, W: fmt::Write> Visitor<F> for Listing<'_, W> {
+    fn table(&mut self, _va: VirtAddr, _level: Level, _raw: u64, _next: PhysAddr) -> bool {
+        true
+    }
+
+    fn slot(&mut self, va: VirtAddr, level: Level, raw: u64, entry: Entry<F::Attrs>) {
+        let attrs = match entry {
+            Entry::Leaf { attrs, .. } => F::bits(attrs),
+            Entry::Absent { .. } | Entry::Reserved { .. } => raw,
+            Entry::Table { .. } => 0,
+        };
+        self.note(va, Some(level), attrs);
+    }
+
+    fn unreadable(&mut self, va: VirtAddr, level: Level, _error: BusError) {
+        self.note(va, Some(level), 0);
+    }
+}

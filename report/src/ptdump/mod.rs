@@ -1,0 +1,64 @@
+//! Page-table listings.
+//!
+//! * [`linux`]: byte for byte what that kernel's debugfs file says.
+//!
+//! Here: walking, and the choice of the architecture's printer. Not here: the printers (`arm64`, `x86`).
+
+use core::fmt;
+
+use kernmem_arch::arm64::Arm64Granule4K;
+use kernmem_base::PhysAddr;
+use kernmem_view::{Format, KernelView, LayoutView, RootKind};
+
+mod arm64;
+mod unit;
+
+pub use unit::Kib;
+
+/// Why a listing could not be printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ListingError {
+    /// There is no such tree, and why.
+    NoRoot(&'static str),
+    /// The writer failed.
+    Write,
+}
+
+impl From<fmt::Error> for ListingError {
+    fn from(_: fmt::Error) -> Self {
+        Self::Write
+    }
+}
+
+impl fmt::Display for ListingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRoot(why) => f.write_str(why),
+            Self::Write => f.write_str("the listing could not be written"),
+        }
+    }
+}
+
+impl core::error::Error for ListingError {}
+
+/// Prints one tree of tables as that Linux does.
+///
+/// # Errors
+/// There is no such tree, or the writer failed.
+pub fn linux<V: KernelView>(view: &V, root: RootKind, out: &mut impl fmt::Write) -> Result<(), ListingError> {
+    let root = root_table(view, root)?;
+    match (view.format(), view.layout()) {
+        (Format::Arm64Granule4K, LayoutView::Arm64 { layout, .. }) => {
+            arm64::print::<Arm64Granule4K, _>(view.mem(), root, layout, view.era(), out)
+        }
+        _ => unreachable!("a kernel's format and layout belong to one architecture"),
+    }
+}
+
+fn root_table<V: KernelView>(view: &V, root: RootKind) -> Result<PhysAddr, ListingError> {
+    match view.root(root) {
+        kernmem_view::Answer::Known(table) => Ok(table),
+        kernmem_view::Answer::Absent(why) => Err(ListingError::NoRoot(why)),
+    }
+}
