@@ -93,6 +93,11 @@ impl<A: RegionArray, O: Observer> HandedOver<A, O> {
         &mut self.memblock.observer
     }
 
+    /// Gives the listener back: nothing more will be told.
+    pub fn into_observer(self) -> O {
+        self.memblock.observer
+    }
+
     /// The free memory in whole frames, cut into the largest naturally aligned chunks, lowest first.
     #[must_use]
     pub fn chunks(&self) -> Chunks<'_> {
@@ -102,7 +107,7 @@ impl<A: RegionArray, O: Observer> HandedOver<A, O> {
     }
 
     /// The whole free frames, range by range, lowest first.
-    pub fn free_frames(&self) -> impl Iterator<Item = Frames> + '_ {
+    pub fn free_frames(&self) -> impl Iterator<Item = PfnRange> + '_ {
         let shift = self.memblock.limits.granule.shift();
         let max_low = self.buddy.max_low;
         self.memblock.free_ranges(None, Flags::NONE).filter_map(move |free| {
@@ -121,7 +126,7 @@ impl<A: RegionArray, O: Observer> HandedOver<A, O> {
 
     /// The frames whose descriptors are marked reserved, rounded outward: what is taken, and from 6.1 on what is not
     /// mapped. From 6.12 on what its taker initialises is left out. Ranges may overlap.
-    pub fn reserved_frames(&self) -> impl Iterator<Item = Frames> + '_ {
+    pub fn reserved_frames(&self) -> impl Iterator<Item = PfnRange> + '_ {
         let (noinit_counts, nomap_counts) = match self.memblock.era {
             Era::V4_14 | Era::V5_10 => (false, false),
             Era::V6_1 => (false, true),
@@ -131,7 +136,7 @@ impl<A: RegionArray, O: Observer> HandedOver<A, O> {
         let taken = self.reserved().regions().iter().filter(move |region| !skipped(region));
         let unmapped = self.memory().regions().iter();
         let unmapped = unmapped.filter(move |region| nomap_counts && region.flags.contains(Flags::NOMAP));
-        taken.chain(unmapped).map(|region| Frames {
+        taken.chain(unmapped).map(|region| PfnRange {
             start: self.memblock.frame_down(region.base),
             end: self.memblock.frame_up(region.end()),
             nid: region.nid,
@@ -152,9 +157,6 @@ impl<A: RegionArray, O: Observer> HandedOver<A, O> {
         (start < end).then_some((start, end))
     }
 }
-
-/// A run of frames, with the node of the region it comes from.
-pub type Frames = PfnRange;
 
 /// The chunks of [`HandedOver::chunks`].
 #[derive(Clone, Debug)]

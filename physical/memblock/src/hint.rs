@@ -1,8 +1,8 @@
 //! What the last search from the top has proven, so that the next one does not begin at the top again.
 //!
 //! A search that found `place` has seen that no higher place below its bound fits its size and alignment. As long as
-//! memory is only taken, that holds for every later search on the same node with the same flags that asks for no
-//! less: it may begin at `place`. Giving memory back, adding it or changing it makes the proof void.
+//! memory is only taken or trimmed, that holds for every later search on the same node with the same flags that asks
+//! for no less: it may begin at `place`. Giving memory back, adding it or changing it makes the proof void.
 
 use kernmem_base::PhysAddr;
 

@@ -43,7 +43,7 @@ mod trim;
 pub use alloc::Request;
 pub use error::MemblockError;
 pub use event::{Api, Dump, Event, Observer};
-pub use handover::{Buddy, Chunk, Chunks, Frames, HandedOver};
+pub use handover::{Buddy, Chunk, Chunks, HandedOver};
 pub use iter::{FreeRange, FreeRanges, PfnRange};
 pub use limits::{Limits, UpTo};
 #[cfg(feature = "alloc")]

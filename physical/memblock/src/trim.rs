@@ -17,7 +17,6 @@ impl<A: RegionArray, O: Observer> Memblock<A, O> {
         if !align.is_power_of_two() {
             return Err(MemblockError::BadAlignment { align });
         }
-        self.hint = None;
         let mut index = 0;
         while let Some(&old) = self.memory.regions().get(index) {
             let end = old.end().align_down(align);

@@ -147,8 +147,12 @@ fn removable_memory_is_avoided_only_with_movable_node() {
         assert_eq!(mb.alloc(64, 64), Ok(pa(0x7fc0)));
         mb.set_movable_node(true);
         assert_eq!(mb.alloc(64, 64), Ok(pa(0x3fc0)));
-        mb.clear_hotplug(pa(0x4000), 0x4000).unwrap();
+        mb.set_movable_node(false);
         assert_eq!(mb.alloc(64, 64), Ok(pa(0x7f80)));
+        mb.set_movable_node(true);
+        assert_eq!(mb.alloc(64, 64), Ok(pa(0x3f80)));
+        mb.clear_hotplug(pa(0x4000), 0x4000).unwrap();
+        assert_eq!(mb.alloc(64, 64), Ok(pa(0x7f40)));
     }
 }
 
@@ -287,6 +291,35 @@ fn a_full_list_that_may_not_grow_fails_the_call() {
         let fixed = MemblockError::FixedArray { list: ListKind::Reserved, capacity: 4 };
         assert_eq!(mb.reserve(pa(0x4000), 0x80), Err(fixed));
         assert_eq!(mb.reserved().len(), 4);
+    }
+}
+
+#[test]
+fn a_place_that_could_not_be_taken_is_found_again() {
+    for era in ERAS {
+        let array = || VecArray::with_capacity(4);
+        let mut mb = Mb::new(era, Limits::new_64bit(Granule::K4), array(), array(), Recorder::default());
+        mb.add(pa(0), SIZE).unwrap();
+        for slot in 0..4 {
+            mb.reserve(pa(slot * 0x100), 0x80).unwrap();
+        }
+        assert!(mb.alloc(0x80, 64).is_err());
+        mb.allow_resize();
+        assert_eq!(mb.alloc(0x80, 64), Ok(pa(0x7f80)), "{era}");
+    }
+}
+
+#[test]
+fn a_list_does_not_grow_into_what_starts_at_0() {
+    for era in ERAS {
+        let array = || VecArray::with_capacity(2);
+        let mut mb = Mb::new(era, Limits::new_64bit(Granule::K4), array(), array(), Recorder::default());
+        mb.add(PhysAddr(0), 0x4000).unwrap();
+        mb.reserve(pa(0), 1).unwrap();
+        mb.reserve(pa(2), 1).unwrap();
+        mb.allow_resize();
+        let full = MemblockError::NoRoomForArray { list: ListKind::Reserved, entries: 4 };
+        assert_eq!(mb.reserve(PhysAddr(0), 0x4000), Err(full), "{era}");
     }
 }
 
