@@ -9,7 +9,8 @@
 use kernmem_base::{Era, Order, Pfn, PhysAddr};
 
 use crate::{
-    Event, Flags, FreeRanges, List, ListKind, Memblock, MemblockError, Nid, Observer, PfnRange, Region, RegionArray,
+    Event, Flags, Frames, FreeRanges, List, ListKind, Memblock, MemblockError, Nid, Observer, PfnRange, Region,
+    RegionArray,
 };
 
 /// What the page allocator can take.
@@ -107,7 +108,7 @@ impl<A: RegionArray, O: Observer> HandedOver<A, O> {
     }
 
     /// The whole free frames, range by range, lowest first.
-    pub fn free_frames(&self) -> impl Iterator<Item = PfnRange> + '_ {
+    pub fn free_frames(&self) -> impl Iterator<Item = Frames> + '_ {
         let shift = self.memblock.limits.granule.shift();
         let max_low = self.buddy.max_low;
         self.memblock.free_ranges(None, Flags::NONE).filter_map(move |free| {
@@ -126,7 +127,7 @@ impl<A: RegionArray, O: Observer> HandedOver<A, O> {
 
     /// The frames whose descriptors are marked reserved, rounded outward: what is taken, and from 6.1 on what is not
     /// mapped. From 6.12 on what its taker initialises is left out. Ranges may overlap.
-    pub fn reserved_frames(&self) -> impl Iterator<Item = PfnRange> + '_ {
+    pub fn reserved_frames(&self) -> impl Iterator<Item = Frames> + '_ {
         let (noinit_counts, nomap_counts) = match self.memblock.era {
             Era::V4_14 | Era::V5_10 => (false, false),
             Era::V6_1 => (false, true),
@@ -136,7 +137,7 @@ impl<A: RegionArray, O: Observer> HandedOver<A, O> {
         let taken = self.reserved().regions().iter().filter(move |region| !skipped(region));
         let unmapped = self.memory().regions().iter();
         let unmapped = unmapped.filter(move |region| nomap_counts && region.flags.contains(Flags::NOMAP));
-        taken.chain(unmapped).map(|region| PfnRange {
+        taken.chain(unmapped).map(|region| Frames {
             start: self.memblock.frame_down(region.base),
             end: self.memblock.frame_up(region.end()),
             nid: region.nid,

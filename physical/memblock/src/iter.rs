@@ -150,6 +150,9 @@ pub struct PfnRange {
     pub nid: Option<Nid>,
 }
 
+/// A run of frames, where it does not matter whether they are whole.
+pub type Frames = PfnRange;
+
 impl<A: RegionArray, O: Observer> Memblock<A, O> {
     /// Free ranges of node `nid` (`None`: any) in regions that `flags` allow, lowest first.
     #[must_use]

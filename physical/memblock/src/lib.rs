@@ -44,7 +44,7 @@ pub use alloc::Request;
 pub use error::MemblockError;
 pub use event::{Api, Dump, Event, Observer};
 pub use handover::{Buddy, Chunk, Chunks, HandedOver};
-pub use iter::{FreeRange, FreeRanges, PfnRange};
+pub use iter::{Frames, FreeRange, FreeRanges, PfnRange};
 pub use limits::{Limits, UpTo};
 #[cfg(feature = "alloc")]
 pub use list::VecArray;
