@@ -261,6 +261,9 @@ impl fmt::Display for FlagNames {
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+    use alloc::string::ToString;
+
     use kernmem_memblock::UpTo;
 
     use super::*;
