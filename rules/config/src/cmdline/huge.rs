@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use kernmem_base::Era;
 
 use super::{Answer, CommandLine, Warning};
-use crate::number::{leading_number, memparse};
+use crate::number::memparse;
 
 /// Pages of one size that the line asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,18 +53,29 @@ pub enum HugeFault {
     InvalidCount(String),
 }
 
+/// Where a count goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// The default size, whatever it will be.
+    Default,
+    /// A size that the line named.
+    Size(u64),
+}
+
 /// State while the words are read in order.
 struct Reader<'a> {
     era: Era,
     sizes: &'a [u64],
     built_in_default: u64,
     default: Option<u64>,
-    /// The size that a count belongs to; `None` behind a refused one.
-    current: Option<u64>,
-    /// Sizes named by `hugepagesz=`.
+    /// Whether the last size named was accepted; one refused count makes up for a refused size.
+    is_valid: bool,
+    /// The last size that was new, or named again as the default.
+    parsed: Option<u64>,
+    /// Sizes named so far.
     named: Vec<u64>,
-    /// The size of the last count: a second one is refused.
-    counted: Option<u64>,
+    /// Where the last count went.
+    counted: Option<Target>,
     /// A count before any size: it follows the default.
     for_default: Option<HugePagePool>,
     pools: Vec<HugePagePool>,
@@ -74,8 +85,8 @@ struct Reader<'a> {
 impl CommandLine {
     /// The pools that the line asks for on a kernel with huge pages of `sizes` and the default `built_in_default`.
     ///
-    /// Counts before any size belong to the default size, also to one that is set later. Forms by node are read from
-    /// 6.1 on.
+    /// A count before any size belongs to the default size, also to one that is set later, and beats a count that
+    /// names that size. Forms by node are read from 6.1 on.
     #[must_use]
     pub fn huge_pages(&self, era: Era, sizes: &[u64], built_in_default: u64) -> Answer<HugePages> {
         let mut reader = Reader {
@@ -83,7 +94,8 @@ impl CommandLine {
             sizes,
             built_in_default,
             default: None,
-            current: Some(0),
+            is_valid: true,
+            parsed: None,
             named: Vec::new(),
             counted: None,
             for_default: None,
@@ -100,7 +112,7 @@ impl CommandLine {
                 reader.count(value);
             }
         }
-        let warnings = reader.faults.drain(..).map(Warning::HugePages).collect();
+        let warnings = core::mem::take(&mut reader.faults).into_iter().map(Warning::HugePages).collect();
         Answer { value: reader.finish(), warnings }
     }
 }
@@ -111,87 +123,109 @@ impl Reader<'_> {
         self.sizes.contains(&size).then_some(size)
     }
 
-    fn default_in_force(&self) -> u64 {
-        self.default.unwrap_or(self.built_in_default)
+    fn has_count(&self, size: u64) -> bool {
+        self.pools.iter().any(|pool| pool.size == size && pool.pages != 0)
     }
 
     fn size(&mut self, value: &str) {
-        self.current = None;
+        self.is_valid = false;
         let Some(size) = self.supported(value) else {
             return self.faults.push(HugeFault::UnsupportedSize(value.to_owned()));
         };
-        if self.named.contains(&size) {
-            // Allowed once more for the default size while it has no count.
-            let has_count = self.for_default.is_some() || self.pools.iter().any(|pool| pool.size == size);
-            if self.default != Some(size) || has_count {
-                return self.faults.push(HugeFault::SizeTwice(value.to_owned()));
-            }
+        // A second time is allowed for the default size while it has no count.
+        if self.named.contains(&size) && (self.default != Some(size) || self.has_count(size)) {
+            return self.faults.push(HugeFault::SizeTwice(value.to_owned()));
         }
         self.named.push(size);
-        self.current = Some(size);
-        self.counted = None;
+        self.parsed = Some(size);
+        self.is_valid = true;
     }
 
     fn default_size(&mut self, value: &str) {
-        self.current = None;
+        self.is_valid = false;
         if self.default.is_some() {
             return self.faults.push(HugeFault::DefaultTwice(value.to_owned()));
         }
         let Some(size) = self.supported(value) else {
             return self.faults.push(HugeFault::UnsupportedDefault(value.to_owned()));
         };
+        // A size that was named before does not become the one that counts go to.
+        if !self.named.contains(&size) {
+            self.named.push(size);
+            self.parsed = Some(size);
+        }
+        self.is_valid = true;
         self.default = Some(size);
-        self.named.push(size);
-        self.current = Some(size);
-        if let Some(pool) = self.for_default.take() {
-            self.pools.push(HugePagePool { size, ..pool });
+        if let Some(pool) = self.for_default.take().filter(|pool| pool.pages != 0) {
+            self.set(HugePagePool { size, ..pool });
         }
     }
 
     fn count(&mut self, value: &str) {
-        let Some(size) = self.current else {
-            self.current = Some(0);
+        if !self.is_valid {
+            self.is_valid = true;
             return self.faults.push(HugeFault::NoValidSize(value.to_owned()));
-        };
-        let known = size == 0 && self.for_default.is_some() || self.pools.iter().any(|pool| pool.size == size);
-        if self.counted == Some(size) || known {
+        }
+        let target = self.parsed.map_or(Target::Default, Target::Size);
+        if self.counted == Some(target) {
             return self.faults.push(HugeFault::CountTwice(value.to_owned()));
         }
         let Some((pages, by_node)) = counts(value, self.era) else {
             return self.faults.push(HugeFault::InvalidCount(value.to_owned()));
         };
-        self.counted = Some(size);
-        let pool = HugePagePool { size, pages, by_node };
-        if size == 0 { self.for_default = Some(pool) } else { self.pools.push(pool) }
+        self.counted = Some(target);
+        match target {
+            Target::Default => self.for_default = Some(HugePagePool { size: 0, pages, by_node }),
+            Target::Size(size) => self.set(HugePagePool { size, pages, by_node }),
+        }
+    }
+
+    fn set(&mut self, pool: HugePagePool) {
+        match self.pools.iter_mut().find(|other| other.size == pool.size) {
+            Some(other) => *other = pool,
+            None => self.pools.push(pool),
+        }
     }
 
     fn finish(mut self) -> HugePages {
-        let size = self.default_in_force();
-        if let Some(pool) = self.for_default.take() {
-            self.pools.insert(0, HugePagePool { size, ..pool });
+        if let Some(pool) = self.for_default.take().filter(|pool| pool.pages != 0) {
+            let size = self.default.unwrap_or(self.built_in_default);
+            self.set(HugePagePool { size, ..pool });
         }
         HugePages { default_size: self.default, pools: self.pools }
     }
 }
 
-/// A count, or `node:count[,node:count…]` from 6.1 on.
+/// The decimal number at the start of a text, and what follows it.
+fn decimal(text: &str) -> Option<(u64, &str)> {
+    let end = text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, rest) = text.split_at_checked(end)?;
+    digits.parse().ok().map(|number| (number, rest))
+}
+
+/// A count, or `node:count[,node:count…]`.
+///
+/// | era | no number | by node |
+/// |---|---|---|
+/// | 4.14, 5.10 | is 0 | no |
+/// | 6.1–7.2 | is refused | yes |
 fn counts(value: &str, era: Era) -> Option<(u64, Vec<(u32, u64)>)> {
-    let first = leading_number(value);
-    if first.rest.len() == value.len() {
-        return None;
+    let first = decimal(value);
+    match era {
+        Era::V4_14 | Era::V5_10 => return Some((first.map_or(0, |(pages, _)| pages), Vec::new())),
+        Era::V6_1 | Era::V6_12 | Era::V7_2 if value.is_empty() => return Some((0, Vec::new())),
+        Era::V6_1 | Era::V6_12 | Era::V7_2 => {}
     }
-    let by_node = match era {
-        Era::V4_14 | Era::V5_10 => false,
-        Era::V6_1 | Era::V6_12 | Era::V7_2 => first.rest.starts_with(':'),
-    };
-    if !by_node {
-        return Some((first.value, Vec::new()));
+    let (pages, rest) = first?;
+    if !rest.starts_with(':') {
+        return Some((pages, Vec::new()));
     }
-    let mut nodes = Vec::new();
-    for item in value.split(',') {
-        let node = leading_number(item);
-        let count = leading_number(node.rest.strip_prefix(':')?);
-        nodes.push((u32::try_from(node.value).ok()?, count.value));
+    let (mut nodes, mut text) = (Vec::new(), value);
+    while !text.is_empty() {
+        let (node, rest) = decimal(text)?;
+        let (pages, rest) = decimal(rest.strip_prefix(':')?)?;
+        nodes.push((u32::try_from(node).ok()?, pages));
+        text = rest.strip_prefix(',').unwrap_or("");
     }
     let pages = nodes.iter().fold(0u64, |sum, (_, count)| sum.saturating_add(*count));
     Some((pages, nodes))

@@ -183,10 +183,10 @@ fn next_word(text: &str) -> (Word, &str) {
 }
 
 impl CommandLine {
-    /// Splits a line into words; a line feed or a NUL at its end is no part of it.
+    /// Splits a line into words; a NUL ends it, and line feeds at its end are no part of it.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let text = text.trim_end_matches(['\n', '\0']);
+        let text = text.split('\0').next().unwrap_or("").trim_end_matches('\n');
         let mut rest = text.trim_start_matches(|c: char| c.is_ascii() && is_space(c as u8));
         let (mut words, mut init_words) = (Vec::new(), Vec::new());
         let mut for_init = false;

@@ -31,6 +31,12 @@ fn quotes_group_and_vanish_where_they_enclose() {
 }
 
 #[test]
+fn a_nul_ends_the_line() {
+    assert_eq!(line("a b\0 c\0").words(), [word("a", None), word("b", None)]);
+    assert_eq!(line("a b\n").text(), "a b");
+}
+
+#[test]
 fn two_dashes_end_the_kernels_words() {
     let line = line("quiet -- rodata=off");
     assert_eq!(line.words(), [word("quiet", None)]);

@@ -25,6 +25,16 @@ fn huge_page_vectors() {
 }
 
 #[test]
+fn counts_follow_the_last_size_that_was_new() {
+    assert_eq!(huge("default_hugepagesz=1G hugepagesz=1G hugepages=2"), ([(G, 2)].to_vec(), 0));
+    assert_eq!(huge("hugepagesz=2M hugepages=1 hugepagesz=3M hugepages=4 hugepages=5"), ([(2 * M, 1)].to_vec(), 3));
+    assert_eq!(huge("hugepages=8 hugepagesz=2M hugepages=3"), ([(2 * M, 8)].to_vec(), 0));
+    assert_eq!(huge("hugepagesz=2M hugepagesz=1G default_hugepagesz=2M hugepages=5"), ([(G, 5)].to_vec(), 0));
+    assert_eq!(huge("hugepagesz=2M hugepages=1 hugepagesz=2M"), ([(2 * M, 1)].to_vec(), 1));
+    assert_eq!(huge("hugepages=0x10"), ([].to_vec(), 0));
+}
+
+#[test]
 fn the_messages_of_a_recorded_boot() {
     let text = "rodata=0 hugepagesz=3M hugepages=4 hugepagesz=2M hugepages=2 hugepages=3";
     let answer = line(text).huge_pages(Era::V6_1, &[2 * M, G], 2 * M);

@@ -92,26 +92,36 @@ impl Devicetree<'_> {
             return Vec::new();
         }
         let nodes = self.children(list).filter(|node| self.is_available(*node));
-        nodes.map(|node| self.reserved_node(node, cells)).collect()
+        nodes.filter_map(|node| self.reserved_node(node, cells)).collect()
     }
 
-    fn reserved_node(&self, node: NodeId, cells: Cells) -> Reserved {
+    /// `None` if a property that says where has the wrong length: Linux skips the node. With a fixed place `size`
+    /// does not count.
+    fn reserved_node(&self, node: NodeId, cells: Cells) -> Option<Reserved> {
         let has = |name| self.property(node, name).is_some();
-        let single = |name, cells: usize| {
-            self.property(node, name).filter(|value| cells > 0 && value.len() == cells * 4).map(number)
+        let entry = cells.address.saturating_add(cells.size).saturating_mul(4);
+        let list = |name| match self.property(node, name) {
+            Some(value) if entry != 0 && value.len().is_multiple_of(entry) => Some(Self::ranges(value, cells)),
+            Some(_) => None,
+            None => Some(Vec::new()),
         };
+        let single = |name, cells: usize| match self.property(node, name) {
+            Some(value) => (cells > 0 && value.len() == cells.saturating_mul(4)).then(|| Some(number(value))),
+            None => Some(None),
+        };
+        let is_fixed = has("reg");
         let compatible = self.property(node, "compatible").unwrap_or(&[]);
-        Reserved {
+        Some(Reserved {
             name: text(self.name(node)),
-            ranges: self.property(node, "reg").map_or(Vec::new(), |reg| Self::ranges(reg, cells)),
-            size: single("size", cells.size),
-            alignment: single("alignment", cells.address),
-            alloc_ranges: self.property(node, "alloc-ranges").map_or(Vec::new(), |value| Self::ranges(value, cells)),
+            ranges: list("reg")?,
+            size: if is_fixed { None } else { single("size", cells.size)? },
+            alignment: if is_fixed { None } else { single("alignment", cells.address)? },
+            alloc_ranges: if is_fixed { Vec::new() } else { list("alloc-ranges")? },
             no_map: has("no-map"),
             reusable: has("reusable"),
             cma_default: has("linux,cma-default"),
             shared_dma_pool: compatible.split(|byte| *byte == 0).any(|name| name == b"shared-dma-pool"),
-        }
+        })
     }
 
     fn chosen(&self, machine: &mut Machine) {

@@ -189,6 +189,18 @@ fn reserved_nodes_of_each_kind() {
 }
 
 #[test]
+fn a_reserved_node_of_the_wrong_length_is_skipped() {
+    let mut tree = root();
+    tree.begin("reserved-memory").cells("#address-cells", &[2]).cells("#size-cells", &[2]).bytes("ranges", &[]);
+    tree.begin("a").cells("reg", &[0, 0x1000, 0]).end();
+    tree.begin("b").cells("size", &[0x1000]).end();
+    tree.begin("c").cells("reg", &[0, 0x1000, 0, 0x1000]).cells("size", &[0, 0x5000]).end().end();
+    let machine = machine(&mut tree);
+    let [only] = machine.reserved.as_slice() else { panic!("one node expected") };
+    assert_eq!((only.name.as_str(), only.size), ("c", None));
+}
+
+#[test]
 fn reserved_memory_with_other_cells_is_ignored_whole() {
     let mut tree = root();
     tree.begin("reserved-memory").cells("#address-cells", &[1]).cells("#size-cells", &[1]).bytes("ranges", &[]);
