@@ -150,6 +150,14 @@ impl Parts {
             self.kernel.kconfig = KernelConfig::parse(&read::text(path)?);
             overridden("configuration");
         }
+        if let Some(granule) = options.page_size {
+            self.kernel.kconfig.set_arm64_pages(granule);
+            overridden("page size");
+        }
+        if let Some(bits) = options.va_bits {
+            self.kernel.kconfig.set_arm64_va_bits(bits);
+            overridden("VA bits");
+        }
         if let Some(path) = &options.symbols {
             self.kernel.symbols = Symbols::parse(&read::text(path)?);
             overridden("symbols");

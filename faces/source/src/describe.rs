@@ -263,9 +263,10 @@ fn given(keys: &GivenKeys) -> Result<Given, Wrong> {
     })
 }
 
-/// Reads a description only to see whether it can be read: for the fuzzer.
-#[doc(hidden)]
-#[must_use]
-pub fn can_describe(text: &str) -> bool {
-    is_toml(text) && parse(Path::new("text"), text).is_ok()
+/// Reads a description only to see whether it can be read.
+///
+/// # Errors
+/// As [`crate::Source::from_bytes`].
+pub fn check(name: &str, text: &str) -> Result<(), SourceError> {
+    parse(Path::new(name), text).map(|_| ())
 }

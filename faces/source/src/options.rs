@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kernmem_base::Era;
+use kernmem_base::{Era, Granule};
 
 /// What the caller sets in place of the source's own.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,10 @@ pub struct Options {
     pub cpu: Option<String>,
     /// A kernel's configuration file.
     pub kconfig: Option<PathBuf>,
+    /// arm64: the page size that the kernel is built for, in place of its configuration's.
+    pub page_size: Option<Granule>,
+    /// arm64: the bits of virtual addresses that the kernel is built for.
+    pub va_bits: Option<u32>,
     /// A kernel's System.map.
     pub symbols: Option<PathBuf>,
     /// Bytes of memory, in place of all banks.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use kernmem_base::{Era, PhysAddr};
+use kernmem_base::{Era, Granule, PhysAddr};
 use kernmem_config::{Arch, Rodata};
 use kernmem_source::{Options, Source};
 
@@ -66,12 +66,15 @@ fn options_replace_parts_and_are_told() {
         cmdline: Some("rodata=full nr_cpus=1".to_owned()),
         era: Some(Era::V6_12),
         cpu: Some("max".to_owned()),
+        page_size: Some(Granule::K64),
+        va_bits: Some(52),
         ..Options::default()
     };
     let source = Source::open_with("arm64-4g", &options).unwrap();
     assert_eq!((source.config.rodata().value, source.config.possible_cpus), (Rodata::Full, 1));
+    assert_eq!(source.config.kconfig.arm64_granule(), Granule::K64);
     let parts: Vec<&str> = source.provenance.iter().map(|origin| origin.what).collect();
-    assert_eq!(parts, ["machine", "kernel", "command line", "era", "cpu"]);
+    assert_eq!(parts, ["machine", "kernel", "command line", "era", "cpu", "page size", "VA bits"]);
 }
 
 #[test]

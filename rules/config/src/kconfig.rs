@@ -7,9 +7,16 @@
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
-use alloc::string::String;
+use alloc::format;
+use alloc::string::{String, ToString};
+
+use kernmem_base::Granule;
 
 use crate::number::leading_number;
+
+/// arm64's page sizes and the options that name them, in growing order.
+const PAGES: [(Granule, &str); 3] =
+    [(Granule::K4, "ARM64_4K_PAGES"), (Granule::K16, "ARM64_16K_PAGES"), (Granule::K64, "ARM64_64K_PAGES")];
 
 /// The options that a configuration sets.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -69,6 +76,44 @@ impl KernelConfig {
         self.options.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// arm64: the page size the kernel is built for; 4K if the configuration is silent.
+    ///
+    /// Source: Linux 5.10–7.2 arch/arm64/Kconfig `ARM64_64K_PAGES`.
+    #[must_use]
+    pub fn arm64_granule(&self) -> Granule {
+        PAGES.into_iter().find(|(_, name)| self.is_set(name)).map_or(Granule::K4, |(granule, _)| granule)
+    }
+
+    /// arm64: sets the page size.
+    pub fn set_arm64_pages(&mut self, granule: Granule) {
+        for (size, name) in PAGES {
+            if size == granule {
+                self.insert(name, "y");
+            } else {
+                self.options.remove(name);
+            }
+        }
+    }
+
+    /// arm64: the bits of virtual addresses the kernel is built for.
+    #[must_use]
+    pub fn arm64_va_bits(&self) -> Option<u32> {
+        self.number("ARM64_VA_BITS").and_then(|bits| u32::try_from(bits).ok())
+    }
+
+    /// arm64: sets the bits of virtual addresses.
+    pub fn set_arm64_va_bits(&mut self, bits: u32) {
+        for built in [36, 39, 42, 47, 48, 52] {
+            let name = format!("ARM64_VA_BITS_{built}");
+            if built == bits {
+                self.insert(&name, "y");
+            } else {
+                self.options.remove(&name);
+            }
+        }
+        self.insert("ARM64_VA_BITS", &bits.to_string());
+    }
+
     /// Sets or replaces an option: for overrides.
     pub fn insert(&mut self, name: &str, value: &str) {
         self.options.insert(name.to_owned(), value.to_owned());
@@ -104,5 +149,16 @@ mod tests {
         assert!(config.is_set("B") && !config.is_set("A") && !config.is_set("C") && config.is_enabled("C"));
         assert_eq!((config.number("D"), config.value("E")), (Some(64), Some("a \"b\"")));
         assert_eq!((config.value("F"), config.len()), (None, 4));
+    }
+
+    #[test]
+    fn page_size_and_va_bits_are_replaced_whole() {
+        let mut config =
+            KernelConfig::parse("CONFIG_ARM64_4K_PAGES=y\nCONFIG_ARM64_VA_BITS_48=y\nCONFIG_ARM64_VA_BITS=48\n");
+        assert_eq!((config.arm64_granule(), config.arm64_va_bits()), (Granule::K4, Some(48)));
+        config.set_arm64_pages(Granule::K64);
+        config.set_arm64_va_bits(52);
+        assert_eq!((config.arm64_granule(), config.arm64_va_bits(), config.len()), (Granule::K64, Some(52), 3));
+        assert!(config.is_set("ARM64_VA_BITS_52") && !config.is_enabled("ARM64_4K_PAGES"));
     }
 }

@@ -1,3 +1,5 @@
+//! Vectors of the words about protection and amounts of memory, worked out by hand.
+
 use alloc::string::ToString;
 use alloc::vec::Vec;
 

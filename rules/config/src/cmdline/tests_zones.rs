@@ -1,3 +1,5 @@
+//! Vectors of the words about huge pages, zones and CPUs, worked out by hand.
+
 use super::*;
 
 const M: u64 = 1 << 20;

@@ -1,3 +1,5 @@
+//! Trees written by hand, whole and damaged.
+
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;

@@ -1,3 +1,5 @@
+//! Maps worked out by hand.
+
 use super::*;
 
 use alloc::vec;
