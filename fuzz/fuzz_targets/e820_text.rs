@@ -3,6 +3,7 @@
 
 use kernmem_base::Era;
 use kernmem_config::CommandLine;
+use kernmem_firmware::bootlog::{command_line, parse_arm64_log};
 use kernmem_firmware::e820::{E820Table, parse_e820, parse_srat};
 use libfuzzer_sys::fuzz_target;
 
@@ -15,7 +16,10 @@ fn is_sane(map: &E820Table) {
 }
 
 fuzz_target!(|text: &str| {
-    let _ = parse_srat(text);
+    let _ = (parse_srat(text), command_line(text));
+    if let Some(machine) = parse_arm64_log(text) {
+        assert!(machine.memory.iter().all(|bank| bank.range.start < bank.range.end));
+    }
     let mut map = parse_e820(text);
     let covered = map.memory().count();
     if map.sanitise().is_ok() {

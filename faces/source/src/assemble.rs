@@ -7,7 +7,7 @@ use std::path::Path;
 
 use kernmem_base::{Era, PhysAddr};
 use kernmem_config::{Arm64Cpu, CommandLine, Config, Cpu, Given, KernelConfig, Symbols, X86Cpu};
-use kernmem_firmware::{Arch, Devicetree, Machine, e820, iomem};
+use kernmem_firmware::{Arch, Devicetree, Machine, bootlog, e820, iomem};
 
 use crate::kernel::KernelFiles;
 use crate::{Options, Origin, Problem, Source, SourceError, describe, presets, read, recording};
@@ -59,8 +59,10 @@ pub(crate) fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Parts, SourceErro
     }
     let text = read::into_text(Path::new(name), bytes)?;
     let map = e820::parse_e820(&text);
-    if !map.is_empty() {
-        return from_machine(name, log_machine(map, &text), "boot log");
+    let log = if map.is_empty() { bootlog::parse_arm64_log(&text) } else { Some(log_machine(map, &text)) };
+    if let Some(mut machine) = log {
+        machine.bootargs = bootlog::command_line(&text).map(str::to_owned);
+        return from_machine(name, machine, "boot log");
     }
     if iomem::is_iomem(&text) {
         let machine = iomem::parse_iomem(&text).map_err(|error| fail(Problem::Iomem(error)))?;

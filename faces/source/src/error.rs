@@ -81,7 +81,7 @@ impl fmt::Display for SourceError {
             Problem::NoFlags => f.write_str("names no CPU flags; give the whole /proc/cpuinfo"),
             Problem::Value { key, expected } => write!(f, "key `{key}`: {expected} expected; correct the value"),
             Problem::UnknownKind => f.write_str(
-                "neither a devicetree, a machine's TOML, /proc/iomem nor a boot log with its e820 map; give one of them",
+                "neither a devicetree, a machine's TOML, /proc/iomem nor a boot log that shows memory; give one of them",
             ),
             Problem::NoMemory => f.write_str("names no memory; read /proc/iomem as root, or give the whole boot log"),
             Problem::UnknownCpu(model) => {

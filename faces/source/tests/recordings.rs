@@ -88,6 +88,18 @@ fn arm64_command_lines_are_those_of_the_devicetree() {
 }
 
 #[test]
+fn x86_command_lines_and_cpus_are_those_recorded() {
+    for folder in folders("x86") {
+        let source = open(&folder);
+        let printed = fs::read_to_string(folder.join("cmdline")).unwrap();
+        assert_eq!(source.config.cmdline.text(), printed.trim_end(), "{}", folder.display());
+        let recorded: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(folder.join("boot.json")).unwrap()).unwrap();
+        assert_eq!(u64::from(source.config.possible_cpus), recorded["smp"].as_u64().unwrap(), "{}", folder.display());
+    }
+}
+
+#[test]
 fn arm64_nodes_are_what_the_kernel_printed() {
     for folder in folders("arm64") {
         let source = open(&folder);
@@ -198,6 +210,36 @@ fn x86_affinity_is_read() {
     let folder = folders("x86").into_iter().find(|folder| folder.ends_with("x-2node")).unwrap();
     let machine = open(&folder).machine;
     assert_eq!((machine.numa.len(), machine.cpu_nodes), (4, vec![0, 1]));
+}
+
+#[test]
+fn a_boot_log_alone_describes_the_machine() {
+    for folder in folders("arm64").into_iter().chain(folders("x86")) {
+        let source = open(&folder);
+        if ["mem", "memmap"].iter().any(|name| source.config.cmdline.has(name)) {
+            continue;
+        }
+        let seen = Source::open(folder.join("console.txt").to_str().unwrap()).unwrap();
+        assert_eq!(seen.config.cmdline, source.config.cmdline, "{}", folder.display());
+        assert_eq!(seen.machine.e820, source.machine.e820, "{}", folder.display());
+        let ranges = |machine: &Machine| {
+            let mut ranges: Vec<PhysRange> = machine.memory.iter().map(|bank| bank.range).collect();
+            ranges.sort();
+            ranges
+        };
+        assert_eq!(ranges(&seen.machine), ranges(&source.machine), "{}", folder.display());
+    }
+}
+
+#[test]
+fn dumps_come_with_their_machines() {
+    let folders = folders("dumps");
+    assert_eq!(folders.len(), 3);
+    for folder in folders {
+        let source = open(&folder);
+        let bytes: u64 = source.machine.memory.iter().map(|bank| bank.range.size()).sum();
+        assert!(bytes > 120 << 20 && bytes <= 128 << 20, "{}: {bytes}", folder.display());
+    }
 }
 
 #[test]

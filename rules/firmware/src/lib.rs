@@ -16,6 +16,7 @@
 
 extern crate alloc;
 
+pub mod bootlog;
 pub mod devicetree;
 pub mod e820;
 pub mod iomem;
