@@ -1,5 +1,5 @@
 //! Sources of each kind, opened, and what is said about bad ones.
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![allow(clippy::unwrap_used, reason = "functions that tests share fail as tests do")]
 
 use std::path::Path;
 

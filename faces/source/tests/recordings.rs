@@ -1,5 +1,5 @@
 //! Every recorded machine against what its kernel printed about it.
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![allow(clippy::unwrap_used, reason = "functions that tests share fail as tests do")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

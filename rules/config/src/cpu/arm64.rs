@@ -20,6 +20,9 @@ const SAFE_MODELS: [&str; 6] = ["cortex-a35", "cortex-a53", "cortex-a55", "corte
 /// Models whose FEAT_CSV3 is known although the table lacks the register.
 const CSV3_MODELS: [&str; 2] = ["max", "neoverse-n1"];
 
+/// Models that Linux trusts to change block sizes in place without an abort.
+const BBML2_MODELS: [&str; 6] = ["cortex-x4", "neoverse-v3", "neoverse-v3ae", "nvidia-olympus", "ampere1", "ampere1a"];
+
 /// What the decision on page-table isolation depends on beside the CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct KptiFacts {
@@ -134,13 +137,13 @@ impl Arm64Cpu {
         self.field("ID_AA64MMFR2_EL1", 52)
     }
 
-    /// Whether changing block sizes in place is allowed and raises no conflict abort. Linux lists the models; none of
-    /// the built-in table is among them.
+    /// Whether changing block sizes in place is allowed and raises no conflict abort: by Linux's list of models; what
+    /// the register says does not count. Revisions are not told apart.
+    ///
+    /// Source: Linux 7.2 arch/arm64/kernel/cpufeature.c `cpu_supports_bbml2_noabort`.
     #[must_use]
     pub fn has_bbml2_noabort(&self) -> bool {
-        const MODELS: [&str; 6] =
-            ["cortex-x4", "neoverse-v3", "neoverse-v3ae", "nvidia-olympus", "ampere1", "ampere1a"];
-        self.bbm() == 2 && MODELS.contains(&self.base_model())
+        BBML2_MODELS.contains(&self.base_model())
     }
 
     /// FEAT_E0PD: user accesses to the kernel's half fault in constant time.
@@ -265,6 +268,7 @@ mod tests {
         assert!(cpu.has_lpa2(Granule::K4) && cpu.has_lpa2(Granule::K16) && cpu.has_lva() && cpu.has_rndr());
         assert!(cpu.has_e0pd());
         assert_eq!((cpu.physical_bits(), cpu.bbm()), (52, 2));
+        assert!(!cpu.has_bbml2_noabort() && Arm64Cpu::from_registers("cortex-x4", []).has_bbml2_noabort());
         let cpu = Arm64Cpu::by_model("max,lpa2=off").unwrap();
         assert!(!cpu.has_lpa2(Granule::K4) && !cpu.has_lpa2(Granule::K16) && cpu.has_granule(Granule::K16));
         assert_eq!(cpu.physical_bits(), 52);
