@@ -1,1 +1,96 @@
-//! The boot log's lines about memory.
+//! The boot log's lines about memory, in the order in which they were told.
+//!
+//! Source: Linux 6.1 mm/page_alloc.c `free_area_init`; drivers/base/arch_numa.c; arch/arm64/mm/init.c;
+//! arch/x86/mm/numa.c, arch/x86/kernel/setup.c.
+
+use core::fmt;
+
+use kernmem::LogEntry;
+use kernmem_base::{Era, PhysRange};
+use kernmem_view::{BootRecord, Format, Told};
+
+use crate::memblock_log::{self, Style};
+
+/// Prints every line that the log would have, those of `memblock=debug` only if it is on.
+///
+/// The symbols of callers, with which Linux ends the lines of `memblock=debug`, are left out.
+///
+/// # Errors
+/// The writer failed.
+pub fn print(
+    record: &BootRecord,
+    format: Format,
+    era: Era,
+    memblock_debug: bool,
+    out: &mut impl fmt::Write,
+) -> fmt::Result {
+    let mut parsed = false;
+    for told in &record.told {
+        match told {
+            Told::Memblock(event) => {
+                let event = event.as_event();
+                if !event.needs_debug() || memblock_debug && parsed {
+                    writeln!(out, "{}", memblock_log::line(Style::new(era), event))?;
+                }
+            }
+            Told::Log(LogEntry::ParamsParsed) => parsed = true,
+            Told::Log(entry) => line(entry, format, out)?,
+        }
+    }
+    Ok(())
+}
+
+/// A range as the log prints it: sixteen digits, the end inclusive.
+struct Mem(PhysRange);
+
+impl fmt::Display for Mem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[mem {:#018x}-{:#018x}]", self.0.start.0, self.0.end.0.wrapping_sub(1))
+    }
+}
+
+/// Prints one entry; several lines where Linux prints several.
+fn line(entry: &LogEntry, format: Format, out: &mut impl fmt::Write) -> fmt::Result {
+    let arm64 = format == Format::Arm64Granule4K;
+    match entry {
+        LogEntry::MemoryLimited(bytes) => writeln!(out, "Memory limited to {}MB", bytes >> 20),
+        LogEntry::NoNuma if arm64 => writeln!(out, "NUMA: No NUMA configuration found"),
+        LogEntry::NoNuma => writeln!(out, "No NUMA configuration found"),
+        LogEntry::FakeNode(range) if arm64 => writeln!(out, "NUMA: Faking a node at {}", Mem(*range)),
+        LogEntry::FakeNode(range) => writeln!(out, "Faking a node at {}", Mem(*range)),
+        LogEntry::NodeData { range, .. } if arm64 => {
+            writeln!(out, "NUMA: NODE_DATA [mem {:#x}-{:#x}]", range.start.0, range.end.0 - 1)
+        }
+        LogEntry::NodeData { nid, range } => {
+            writeln!(out, "NODE_DATA({nid}) allocated [mem {:#010x}-{:#010x}]", range.start.0, range.end.0 - 1)
+        }
+        LogEntry::ZoneRanges(zones) => {
+            writeln!(out, "Zone ranges:")?;
+            zones.iter().try_for_each(|(name, range)| match range {
+                Some(range) => writeln!(out, "  {name:<8} {}", Mem(*range)),
+                None => writeln!(out, "  {name:<8} empty"),
+            })
+        }
+        LogEntry::MovableStarts(nodes) => {
+            writeln!(out, "Movable zone start for each node")?;
+            nodes.iter().try_for_each(|(nid, start)| writeln!(out, "  Node {nid}: {:#018x}", start.0))
+        }
+        LogEntry::NodeRanges(ranges) => {
+            writeln!(out, "Early memory node ranges")?;
+            ranges.iter().try_for_each(|(nid, range)| writeln!(out, "  node {nid:3}: {}", Mem(*range)))
+        }
+        LogEntry::InitmemSetup { nid, span } => writeln!(out, "Initmem setup node {nid} {}", Mem(*span)),
+        LogEntry::Unavailable { nid, zone, pages } => {
+            writeln!(out, "On node {nid}, zone {zone}: {pages} pages in unavailable ranges")
+        }
+        LogEntry::CrashKernel { range, low } => {
+            let low = if *low { "low memory " } else { "" };
+            let width = if low.is_empty() { 18 } else { 10 };
+            let (start, end) = (range.start.0, range.end.0);
+            writeln!(out, "crashkernel {low}reserved: {start:#0width$x} - {end:#0width$x} ({} MB)", range.size() >> 20)
+        }
+        LogEntry::GbPages => writeln!(out, "Using GB pages for direct mapping"),
+        LogEntry::ParamsParsed | LogEntry::HandOver { .. } => Ok(()),
+        _ => Ok(()),
+    }
+}

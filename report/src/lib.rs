@@ -14,4 +14,5 @@ extern crate alloc;
 
 pub mod boot_log;
 pub mod memblock_log;
+pub mod meminfo;
 pub mod ptdump;

@@ -25,6 +25,7 @@ mod error;
 mod frames;
 mod image;
 mod kernel;
+pub mod movable;
 pub mod numa;
 pub mod sparse_init;
 mod witness;

@@ -55,6 +55,27 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
         }
     }
 
+    fn kfence_pool(&self) -> Answer<VirtRange> {
+        let pool = match &self.isa {
+            Isa::Arm64(state) => {
+                state.kfence_pool.and_then(|pool| VirtRange::of_size(state.linear(pool.start), pool.size()))
+            }
+            _ => None,
+        };
+        pool.map_or(Answer::Absent("KFENCE has no pool of its own in the linear map"), Answer::Known)
+    }
+
+    fn memory_block_bytes(&self) -> Answer<u64> {
+        Answer::Known(self.sections.geometry().section_bytes())
+    }
+
+    fn direct_map(&self) -> Answer<Vec<(u64, u64)>> {
+        match &self.isa {
+            Isa::Arm64(_) => Answer::Absent("arm64 counts no direct map"),
+            _ => Answer::Absent("this architecture counts no direct map"),
+        }
+    }
+
     fn nodes(&self) -> Answer<&Nodes> {
         Answer::Known(&self.nodes)
     }

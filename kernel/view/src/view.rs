@@ -85,6 +85,15 @@ pub trait KernelView {
     /// The image's addresses and its first byte in memory.
     fn image(&self) -> Answer<(kernmem_base::VirtRange, PhysAddr)>;
 
+    /// The addresses of KFENCE's pool in the linear map.
+    fn kfence_pool(&self) -> Answer<kernmem_base::VirtRange>;
+
+    /// Bytes of the unit in which memory goes on- and offline.
+    fn memory_block_bytes(&self) -> Answer<u64>;
+
+    /// The counters of the direct map's leaves: leaf size in bytes, KiB counted; event counters, as Linux keeps them.
+    fn direct_map(&self) -> Answer<Vec<(u64, u64)>>;
+
     /// Nodes and zones.
     fn nodes(&self) -> Answer<&Nodes>;
 

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use kernmem_arch::arm64::{Arm64Granule4K, FixmapFacts, Kasan, Layout, LayoutFacts, kaslr};
 use kernmem_arch::{Bound, Reason};
-use kernmem_base::{Era, Granule, PhysAddr, PhysMem, PhysRange};
+use kernmem_base::{Era, Granule, PhysAddr, PhysMem};
 use kernmem_config::{Arm64Cpu, Config, KptiFacts, Rodata};
 use kernmem_firmware::{Arch, Machine};
 use kernmem_memblock::{Limits, Memblock, VecArray};
@@ -32,8 +32,6 @@ pub(super) struct Booting<'m, 'c, M, W> {
     pub memstart_seed: u16,
     /// Known edges of memory and what they are.
     pub edges: Vec<(PhysAddr, Bound)>,
-    /// KFENCE's early pool.
-    pub kfence_pool: Option<PhysRange>,
     /// Why mappings are not global, if they are not.
     pub not_global: Option<Reason>,
 }
@@ -56,11 +54,10 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
     booting.map_kernel()?;
     booting.map_mem()?;
     let idmap = booting.leave_early_tables()?;
-    let Booting { machine, config, image, mut tables, mut memblock, state, rodata, kfence_pool, not_global, .. } =
-        booting;
+    let Booting { machine, config, image, mut tables, mut memblock, state, rodata, not_global, .. } = booting;
     let shared = later::Shared { machine, config, state: &state, not_global };
     let (sections, nodes) = later::bootmem_init(&shared, &mut tables, &mut memblock)?;
-    let mut late = late::Late::new(&shared, image, &mut tables, memblock, rodata, kfence_pool)?;
+    let mut late = late::Late::new(&shared, image, &mut tables, memblock, rodata)?;
     late.run()?;
     let (memblock, frames) = late.finish();
     let roots = Roots { kernel: tables.root(), user: None, idmap };
@@ -91,7 +88,8 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
         let (offset, memstart_seed) = displacement(machine, config, &layout, &at_link)?;
         let virt = at_link.virt("_text")? + offset;
         let image = Image::new(&config.symbols, Some(virt), text_phys)?;
-        let covered = image.range("_text", "_end")?.ok_or_else(|| BootError::Input("symbols: _text is _end".into()))?;
+        let covered =
+            image.range("_stext", "_end")?.ok_or_else(|| BootError::Input("symbols: _stext is _end".into()))?;
         let not_global = not_global(config, cpu, offset != 0);
         let state = State {
             layout,
@@ -100,7 +98,7 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
             text_phys,
             displacement: offset,
             not_global: not_global.is_some(),
-            crash_kernel: 0,
+            kfence_pool: None,
         };
         let limits = Limits {
             max_nodes: config.sizes.get("MAX_NUMNODES").unwrap_or(16) as u32,
@@ -125,7 +123,6 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
             rodata,
             memstart_seed,
             edges: Vec::new(),
-            kfence_pool: None,
             not_global,
         })
     }

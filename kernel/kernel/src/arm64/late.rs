@@ -27,7 +27,6 @@ pub(super) struct Late<'s, 'm, 'c, M, W> {
     memblock: HandedOver<VecArray, W>,
     frames: LateFrames,
     rodata: Rodata,
-    kfence_pool: Option<PhysRange>,
 }
 
 /// The largest block of the page allocator: 4 MiB.
@@ -40,7 +39,6 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
         tables: &'s mut KernelTables<'m, M>,
         memblock: Memblock<VecArray, W>,
         rodata: Rodata,
-        kfence_pool: Option<PhysRange>,
     ) -> Result<Self, BootError> {
         let mut memblock = memblock.hand_over(Buddy { max_order: MAX_ORDER, max_low: None })?;
         let free_pages = Pfn(memblock.nr_free_pages());
@@ -48,7 +46,7 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
         let free = free_memory(&memblock);
         let frames = LateFrames::new(Granule::K4, free);
         let Shared { config, state, not_global, .. } = *shared;
-        Ok(Self { config, state, not_global, image, tables, memblock, frames, rodata, kfence_pool })
+        Ok(Self { config, state, not_global, image, tables, memblock, frames, rodata })
     }
 
     pub(super) fn run(&mut self) -> Result<(), BootError> {
@@ -66,7 +64,7 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
 
     /// The pool's first two pages and every odd page catch overruns.
     fn guard_kfence_pool(&mut self) -> Result<(), BootError> {
-        let Some(pool) = self.kfence_pool else { return Ok(()) };
+        let Some(pool) = self.state.kfence_pool else { return Ok(()) };
         let page = Granule::K4.bytes();
         for index in (0..pool.size() / page).filter(|index| *index == 0 || index % 2 == 1) {
             let va = self.state.linear(pool.start + index * page);

@@ -18,7 +18,7 @@ use super::boot::{ERA, KernelTables};
 use crate::numa::{self, NodeBlock};
 use crate::sparse_init::{SparseInit, Vmemmap};
 use crate::zones::{self, Nodes};
-use crate::{BootError, LogEntry, Witness};
+use crate::{BootError, LogEntry, Witness, movable};
 
 /// What the later steps read.
 #[derive(Clone, Copy)]
@@ -61,7 +61,8 @@ pub(super) fn bootmem_init<M: PhysMem, A: RegionArray, W: Witness>(
         .run()?;
     let ends = zone_ends(machine, config, memblock);
     let limits = zones::limits(memblock.start_of_dram().pfn(Granule::K4), &ends);
-    let nodes = zones::free_area_init(memblock, &mut sections, limits, &[]);
+    let movable = movable::starts(config, memblock, &limits);
+    let nodes = zones::free_area_init(memblock, &mut sections, limits, &movable);
     reserve_crash_kernel(config, memblock, PhysAddr(ends[0].1.0 << 12))?;
     memblock.dump_all();
     Ok((sections, nodes))

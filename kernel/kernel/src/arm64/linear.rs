@@ -31,7 +31,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         }
         self.map_linear(window, prot::PAGE_KERNEL, false, &[(Reason::NoContiguous, no_contiguous())])?;
         self.memblock.clear_nomap(window.start, window.size())?;
-        if let Some(pool) = self.kfence_pool {
+        if let Some(pool) = self.state.kfence_pool {
             self.map_linear(pool, prot::tagged(prot::PAGE_KERNEL), true, &[(Reason::KfencePool, Sizes::PAGES)])?;
             self.memblock.clear_nomap(pool.start, pool.size())?;
         }
@@ -64,7 +64,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             let pool = PhysRange::new(start, start + size);
             self.edges.push((pool.start, Bound::KfencePool));
             self.edges.push((pool.end, Bound::KfencePool));
-            self.kfence_pool = Some(pool);
+            self.state.kfence_pool = Some(pool);
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ mod setup;
 pub use boot::boot;
 
 use kernmem_arch::arm64::{Layout, kaslr};
-use kernmem_base::{PhysAddr, VirtAddr, VirtRange};
+use kernmem_base::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 
 /// What only an arm64 kernel has.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct State {
     pub layout: Layout,
     /// Physical address of the start of the linear map's region, modulo 2^64: KASLR may move it below zero.
     pub memstart: u64,
-    /// The addresses of the image, `_text` to `_end`.
+    /// The addresses of the image that are mapped: `_stext` to `_end`.
     pub image: VirtRange,
     /// Where the image's first byte was loaded.
     pub text_phys: PhysAddr,
@@ -36,8 +36,8 @@ pub struct State {
     pub displacement: u64,
     /// Kernel mappings belong to an ASID.
     pub not_global: bool,
-    /// Bytes of the crash kernel's reservation, if any.
-    pub crash_kernel: u64,
+    /// KFENCE's pool, if it has one from the start.
+    pub kfence_pool: Option<PhysRange>,
 }
 
 impl State {

@@ -1,0 +1,194 @@
+//! What cannot follow from a boot's inputs, as predicates on region and event.
+
+use kernmem_base::{VirtAddr, VirtRange};
+
+use crate::listing::{Line, Listing};
+
+/// A reason for leaving something out of a comparison.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Exclusion {
+    /// Lines that touch the vmalloc area and map no part of the image: which areas live there depends on drivers and
+    /// threads.
+    VmallocArea,
+    /// debug_pagealloc unmaps free pages, and which are free depends on the moment: in the linear map a page is
+    /// compared as if it was mapped (arm64), or left out beyond the first MiB and the image (x86).
+    FreePages,
+    /// Objects of the KFENCE pool that were freed are unmapped: even pages of the pool are compared as if mapped.
+    KfenceObjects,
+    /// Pages of the pool of huge pages were chosen at run time: lines of vmemmap after the pool was filled.
+    HugePool,
+    /// The user half belongs to the process that read the file.
+    UserHalf,
+    /// Where the per-CPU areas lie follows from boot steps behind the memory map's: their lines in the user tables.
+    PerCpuArea,
+    /// Messages that got into the file.
+    Foreign,
+    /// The log had lost its head before it could be read.
+    LostLogHead,
+}
+
+impl Exclusion {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::VmallocArea,
+        Self::FreePages,
+        Self::KfenceObjects,
+        Self::HugePool,
+        Self::UserHalf,
+        Self::PerCpuArea,
+        Self::Foreign,
+        Self::LostLogHead,
+    ];
+
+    /// A word for the tally.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::VmallocArea => "vmalloc area",
+            Self::FreePages => "free pages",
+            Self::KfenceObjects => "KFENCE objects",
+            Self::HugePool => "huge-page pool",
+            Self::UserHalf => "user half",
+            Self::PerCpuArea => "per-CPU area",
+            Self::Foreign => "foreign lines",
+            Self::LostLogHead => "lost head of the log",
+        }
+    }
+}
+
+/// The regions and events of one boot that exclusions look at; taken from our own boot.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The vmalloc area.
+    pub vmalloc: VirtRange,
+    /// The image, where it lies in the vmalloc area.
+    pub image: Option<VirtRange>,
+    /// The linear map.
+    pub linear: VirtRange,
+    /// With debug_pagealloc: parts of the linear map whose state is known all the same.
+    pub known_pages: Option<Vec<VirtRange>>,
+    /// The KFENCE pool in the linear map.
+    pub kfence_pool: Option<VirtRange>,
+    /// The memory map.
+    pub vmemmap: VirtRange,
+    /// Whether absent pages print their other attributes (arm64).
+    pub absent_pages_have_rights: bool,
+    /// Whether per-CPU pages show in this file's linear map.
+    pub per_cpu_lines: bool,
+    /// Whether the file shows the user half of a process.
+    pub user_half: bool,
+    /// Whether the file was read after a pool of huge pages had been filled at run time.
+    pub huge_pool: bool,
+}
+
+/// Applies the exclusions in `active` to a listing; returns how many lines each of them touched.
+pub(crate) fn apply(listing: &mut Listing, context: &Context, active: &[Exclusion]) -> Vec<(Exclusion, usize)> {
+    let mut touched = Vec::new();
+    for &exclusion in active {
+        let count = match exclusion {
+            Exclusion::VmallocArea => drop_lines(listing, |line| is_vmalloc(line, context)),
+            Exclusion::FreePages => free_pages(listing, context),
+            Exclusion::KfenceObjects => kfence_objects(listing, context),
+            Exclusion::HugePool if context.huge_pool => drop_lines(listing, |line| within(line, context.vmemmap)),
+            Exclusion::UserHalf if context.user_half => drop_lines(listing, is_user_half),
+            Exclusion::PerCpuArea if context.per_cpu_lines => drop_lines(listing, |line| within(line, context.linear)),
+            Exclusion::Foreign => drop_lines(listing, |line| matches!(line, Line::Foreign(_))),
+            Exclusion::HugePool | Exclusion::UserHalf | Exclusion::PerCpuArea | Exclusion::LostLogHead => 0,
+        };
+        if count > 0 {
+            touched.push((exclusion, count));
+        }
+    }
+    touched
+}
+
+fn drop_lines(listing: &mut Listing, mut excluded: impl FnMut(&Line) -> bool) -> usize {
+    let before = listing.lines.len();
+    listing.lines.retain(|line| !excluded(line));
+    before - listing.lines.len()
+}
+
+fn is_vmalloc(line: &Line, context: &Context) -> bool {
+    let Line::Range { range, rest } = line else { return false };
+    let maps_image = context.image.is_some_and(|image| image.start <= range.start && range.last <= image.last);
+    range.overlaps(&context.vmalloc) && !(maps_image && is_mapped(rest))
+}
+
+/// Whether a line says rights, not only its level.
+fn is_mapped(rest: &str) -> bool {
+    rest.split_ascii_whitespace().count() > 1
+}
+
+/// Lines of the user half, with the first line of the kernel half's hole, which starts where the process's last
+/// table ends, and the marker before it all.
+fn is_user_half(line: &Line) -> bool {
+    match line {
+        Line::Range { range, .. } => range.start.0 >> 63 == 0,
+        Line::Marker(text) => text.contains("User Space"),
+        Line::Foreign(_) => false,
+    }
+}
+
+fn within(line: &Line, region: VirtRange) -> bool {
+    matches!(line, Line::Range { range, .. } if region.contains(range.start) && region.contains(range.last))
+}
+
+fn free_pages(listing: &mut Listing, context: &Context) -> usize {
+    let Some(known) = &context.known_pages else { return 0 };
+    if !context.absent_pages_have_rights {
+        let is_known = |range: &VirtRange| known.iter().any(|part| part.overlaps(range));
+        return drop_lines(
+            listing,
+            |line| matches!(line, Line::Range { range, .. } if within(line, context.linear) && !is_known(range)),
+        );
+    }
+    let mut touched = 0;
+    for line in &mut listing.lines {
+        if within(line, context.linear)
+            && let Line::Range { rest, .. } = line
+            && let Some(mapped) = as_if_mapped(rest)
+        {
+            *rest = mapped;
+            touched += 1;
+        }
+    }
+    listing.join(context.linear);
+    touched
+}
+
+/// arm64: ` PTE F     RW` becomes ` PTE       RW`.
+fn as_if_mapped(rest: &str) -> Option<String> {
+    let at = rest.find(" F ")? + 1;
+    let mut text = rest.to_owned();
+    text.replace_range(at..=at, " ");
+    Some(text)
+}
+
+/// The first two pages of the pool and every odd one are guards; any other may hold a freed object.
+fn kfence_objects(listing: &mut Listing, context: &Context) -> usize {
+    const PAGE: u64 = 4096;
+    let Some(pool) = context.kfence_pool else { return 0 };
+    let mut lines = Vec::with_capacity(listing.lines.len());
+    let mut touched = 0;
+    for line in listing.lines.drain(..) {
+        let Line::Range { range, rest } = &line else {
+            lines.push(line);
+            continue;
+        };
+        let Some(mapped) = as_if_mapped(rest).filter(|_| pool.contains(range.start) && pool.contains(range.last))
+        else {
+            lines.push(line);
+            continue;
+        };
+        touched += 1;
+        for va in (range.start.0..=range.last.0).step_by(PAGE as usize) {
+            let index = (va - pool.start.0) / PAGE;
+            let guard = index == 0 || index % 2 == 1;
+            let range = VirtRange { start: VirtAddr(va), last: VirtAddr(va + (PAGE - 1)) };
+            lines.push(Line::Range { range, rest: if guard { rest.clone() } else { mapped.clone() } });
+        }
+    }
+    listing.lines = lines;
+    listing.join(pool);
+    touched
+}

@@ -1,0 +1,126 @@
+//! A page-table listing as lines that can be compared by region.
+
+use kernmem_base::{VirtAddr, VirtRange};
+use kernmem_report::ptdump::Kib;
+
+/// One line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Line {
+    /// A marker.
+    Marker(String),
+    /// A range with what it says after its size: level and rights.
+    Range {
+        /// The addresses.
+        range: VirtRange,
+        /// Level and rights as printed.
+        rest: String,
+    },
+    /// A line of no known form: a message that got into the file.
+    Foreign(String),
+}
+
+impl Line {
+    fn parse(text: &str) -> Self {
+        if text.starts_with("---[ ") {
+            return Self::Marker(text.to_owned());
+        }
+        range(text).unwrap_or_else(|| Self::Foreign(text.to_owned()))
+    }
+
+    /// The line as printed.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Marker(text) | Self::Foreign(text) => text.clone(),
+            Self::Range { range, rest } => {
+                let size = Kib(range.end().0.wrapping_sub(range.start.0));
+                format!("0x{:016x}-0x{:016x}   {size}{rest}", range.start.0, range.end().0)
+            }
+        }
+    }
+}
+
+/// `0xSTART-0xEND   SIZE REST`.
+fn range(text: &str) -> Option<Line> {
+    let (start, rest) = text.strip_prefix("0x")?.split_once("-0x")?;
+    let (end, rest) = rest.split_once("   ")?;
+    let start = VirtAddr(u64::from_str_radix(start, 16).ok()?);
+    let end = VirtAddr(u64::from_str_radix(end, 16).ok()?);
+    let digits = rest.len() - rest.trim_start().len();
+    let size_end = rest[digits..].find(|c: char| c.is_ascii_alphabetic())? + digits + 1;
+    let range = VirtRange::until(start, end)?;
+    Some(Line::Range { range, rest: rest.get(size_end..)?.to_owned() })
+}
+
+/// A whole listing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listing {
+    /// Its lines in order.
+    pub lines: Vec<Line>,
+}
+
+impl Listing {
+    /// Reads a listing.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        Self { lines: text.lines().map(Line::parse).collect() }
+    }
+
+    /// Whether each line prints again as it was read: sizes are then as the addresses say.
+    #[must_use]
+    pub fn prints_as(&self, text: &str) -> bool {
+        self.lines.iter().map(Line::text).eq(text.lines().map(str::to_owned))
+    }
+
+    /// Joins neighbouring ranges inside `within` that say the same.
+    pub fn join(&mut self, within: VirtRange) {
+        let mut joined: Vec<Line> = Vec::with_capacity(self.lines.len());
+        for line in self.lines.drain(..) {
+            if let (Some(Line::Range { range: last, rest: old }), Line::Range { range, rest }) =
+                (joined.last_mut(), &line)
+                && old == rest
+                && last.end() == range.start
+                && within.contains(last.start)
+                && within.contains(range.last)
+            {
+                last.last = range.last;
+                continue;
+            }
+            joined.push(line);
+        }
+        self.lines = joined;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "---[ Linear Mapping start ]---\n\
+        0xffff000000000000-0xffff000000200000           2M PMD       RW NX SHD AF        BLK UXN    MEM/NORMAL-TAGGED\n\
+        0xffff000000200000-0xffff000000210000          64K PTE\n\
+        0xfffffe0000000000-0x0000000000000000           2T PGD\n";
+
+    #[test]
+    fn lines_are_read_and_print_again() {
+        let listing = Listing::parse(TEXT);
+        assert!(listing.prints_as(TEXT));
+        let Line::Range { range, rest } = &listing.lines[3] else { panic!("the last line is a range") };
+        assert_eq!((range.last, rest.as_str()), (VirtAddr(u64::MAX), " PGD"));
+    }
+
+    #[test]
+    fn a_kernel_message_in_the_file_is_foreign() {
+        let listing = Listing::parse("hrtimer: interrupt took 5 ns\n");
+        assert_eq!(listing.lines, [Line::Foreign("hrtimer: interrupt took 5 ns".to_owned())]);
+    }
+
+    #[test]
+    fn equal_neighbours_join_inside_the_region_only() {
+        let mut listing = Listing::parse(
+            "0x1000-0x2000           4K PTE\n0x2000-0x3000           4K PTE\n0x3000-0x4000           4K PTE\n",
+        );
+        listing.join(VirtRange { start: VirtAddr(0x1000), last: VirtAddr(0x2fff) });
+        assert_eq!(listing.lines.len(), 2);
+    }
+}

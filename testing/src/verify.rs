@@ -1,0 +1,272 @@
+//! One recording, booted from its inputs alone and held against what its kernel wrote.
+
+use std::error::Error;
+use std::fmt;
+use std::path::Path;
+
+use kernmem::Boot;
+use kernmem_base::{PhysRead, VirtAddr, VirtRange};
+use kernmem_report::{boot_log, ptdump};
+use kernmem_sim::Memory;
+use kernmem_source::{Options, Source};
+use kernmem_view::{Answer, BootRecord, KernelView, LayoutView, RootKind};
+
+use crate::console::{compare_memblock, is_memblock, memblock_lines, memory_lines};
+use crate::exclude::{Context, Exclusion, apply};
+use crate::listing::Listing;
+use crate::tally::FileTally;
+
+/// A recording could not be verified at all.
+#[derive(Debug)]
+pub struct VerifyError {
+    recording: String,
+    reason: Box<dyn Error + Send + Sync>,
+    /// The input is fine, but that kernel is not modelled.
+    pub beyond: bool,
+}
+
+impl fmt::Display for VerifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.recording, self.reason)
+    }
+}
+
+impl Error for VerifyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.reason)
+    }
+}
+
+/// What was compared.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The recording's folder name.
+    pub recording: String,
+    /// Its files.
+    pub files: Vec<FileTally>,
+}
+
+impl Verdict {
+    /// Whether every file is equal.
+    #[must_use]
+    pub fn is_equal(&self) -> bool {
+        self.files.iter().all(|file| file.difference.is_none())
+    }
+}
+
+/// Boots the machine of the recording at `path` and compares every file that it can.
+///
+/// # Errors
+/// The inputs cannot be read, or the kernel does not boot.
+pub fn verify(path: &Path) -> Result<Verdict, VerifyError> {
+    verify_without(path, None)
+}
+
+/// As [`verify`], with one exclusion taken away: a test that each of them is needed.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_without(path: &Path, missing: Option<Exclusion>) -> Result<Verdict, VerifyError> {
+    let recording = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let failed =
+        |reason: Box<dyn Error + Send + Sync>, beyond| VerifyError { recording: recording.clone(), reason, beyond };
+    let source = open(path).map_err(|error| failed(error.into(), false))?;
+    let boot = Boot { machine: &source.machine, config: &source.config };
+    let memory = Memory::new(kernmem::memory_ranges(&boot)).map_err(|error| failed(error.into(), false))?;
+    let mut record = BootRecord::default();
+    let kernel = match kernmem::boot(&memory, &boot, &mut record) {
+        Ok(kernel) => kernel,
+        Err(error) => {
+            let beyond = matches!(error, kernmem::BootError::Beyond(_));
+            return Err(failed(error.into(), beyond));
+        }
+    };
+    let active: Vec<Exclusion> = Exclusion::ALL.into_iter().filter(|one| Some(*one) != missing).collect();
+    let ours = Ours { source: &source, view: &kernel, active: &active };
+    let mut files = Vec::new();
+    for file in listing_files(path) {
+        files.extend(ours.listing(path, &file));
+    }
+    files.extend(ours.section_size(path));
+    files.extend(ours.direct_map(path));
+    let format = kernel.format();
+    drop(kernel);
+    files.extend(compare_log(&source, &record, format, path, &active));
+    Ok(Verdict { recording, files })
+}
+
+fn open(path: &Path) -> Result<Source, Box<dyn Error + Send + Sync>> {
+    let path = path.to_str().ok_or("the path is no text")?;
+    Ok(Source::open_with(path, &Options::default())?)
+}
+
+/// Boots the machine at `path` and prints one listing.
+///
+/// # Errors
+/// As [`verify`].
+pub fn listing_of(path: &Path, root: RootKind) -> Result<String, VerifyError> {
+    let recording = path.display().to_string();
+    let failed =
+        |reason: Box<dyn Error + Send + Sync>| VerifyError { recording: recording.clone(), reason, beyond: false };
+    let source = open(path).map_err(failed)?;
+    let boot = Boot { machine: &source.machine, config: &source.config };
+    let memory = Memory::new(kernmem::memory_ranges(&boot)).map_err(|error| failed(error.into()))?;
+    let kernel = kernmem::boot(&memory, &boot, ()).map_err(|error| failed(error.into()))?;
+    let mut text = String::new();
+    ptdump::linux(&kernel, root, &mut text).map_err(|error| failed(error.into()))?;
+    Ok(text)
+}
+
+/// A listing file, the tree it shows, and the moment.
+struct ListingFile {
+    name: String,
+    root: RootKind,
+    user_half: bool,
+    per_cpu: bool,
+    huge_pool: bool,
+}
+
+/// The listings that a recording has.
+fn listing_files(path: &Path) -> Vec<ListingFile> {
+    const KINDS: [(&str, RootKind, bool, bool); 4] = [
+        ("kernel_page_tables", RootKind::Kernel, false, false),
+        ("page_tables_kernel", RootKind::Kernel, false, false),
+        ("page_tables_current_kernel", RootKind::Kernel, true, false),
+        ("page_tables_current_user", RootKind::User, true, true),
+    ];
+    let mut files = Vec::new();
+    for (kind, root, user_half, per_cpu) in KINDS {
+        for suffix in ["", ".dump", ".hvo-8", ".hvo-0"] {
+            let name = format!("{kind}{suffix}");
+            if path.join(&name).is_file() {
+                let huge_pool = suffix.starts_with(".hvo");
+                files.push(ListingFile { name, root, user_half, per_cpu, huge_pool });
+            }
+        }
+    }
+    files
+}
+
+/// Our side of the comparison.
+struct Ours<'a, V> {
+    source: &'a Source,
+    view: &'a V,
+    active: &'a [Exclusion],
+}
+
+impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
+    fn listing(&self, path: &Path, file: &ListingFile) -> Option<FileTally> {
+        let recorded = std::fs::read_to_string(path.join(&file.name)).ok()?;
+        let mut ours = String::new();
+        // Without page-table isolation user mode runs with the kernel's tables, and the file shows them.
+        let has_user = matches!(self.view.root(RootKind::User), Answer::Known(_));
+        let root = if has_user { file.root } else { RootKind::Kernel };
+        ptdump::linux(self.view, root, &mut ours).ok()?;
+        let mut context = self.context();
+        context.user_half = file.user_half;
+        context.per_cpu_lines = file.per_cpu && has_user;
+        context.huge_pool = file.huge_pool && !context.absent_pages_have_rights;
+        Some(compare_listing(&file.name, &ours, &recorded, &context, self.active))
+    }
+
+    /// The regions and events of this boot.
+    fn context(&self) -> Context {
+        let region =
+            |start: VirtAddr, end: VirtAddr| VirtRange::until(start, end).unwrap_or(VirtRange { start, last: start });
+        let debug_pagealloc = self.source.config.debug_pagealloc().value;
+        match self.view.layout() {
+            LayoutView::Arm64 { layout, .. } => Context {
+                vmalloc: region(layout.kimage, layout.vmalloc_end),
+                image: self.view.image().known().map(|(image, _)| image),
+                linear: region(layout.page_offset, layout.page_end),
+                known_pages: debug_pagealloc.then(Vec::new),
+                kfence_pool: self.view.kfence_pool().known(),
+                vmemmap: region(layout.vmemmap_start, layout.vmemmap_end),
+                absent_pages_have_rights: true,
+                per_cpu_lines: false,
+                user_half: false,
+                huge_pool: false,
+            },
+            _ => unreachable!("every architecture that boots has regions"),
+        }
+    }
+
+    /// `block_size_bytes`: one memory section on machines of these sizes.
+    fn section_size(&self, path: &Path) -> Option<FileTally> {
+        let recorded = std::fs::read_to_string(path.join("memory_block_size_bytes")).ok()?;
+        let Answer::Known(bytes) = self.view.memory_block_bytes() else { return None };
+        let ours = format!("{bytes:x}\n");
+        Some(compare_text("memory_block_size_bytes", &ours, &recorded))
+    }
+
+    /// The DirectMap lines of `/proc/meminfo`.
+    fn direct_map(&self, path: &Path) -> Option<FileTally> {
+        let recorded = std::fs::read_to_string(path.join("meminfo")).ok()?;
+        let recorded: String =
+            recorded.lines().filter(|line| line.starts_with("DirectMap")).map(|line| format!("{line}\n")).collect();
+        if recorded.is_empty() {
+            return None;
+        }
+        let mut ours = String::new();
+        kernmem_report::meminfo::direct_map(self.view, &mut ours).ok()?;
+        Some(compare_text("meminfo DirectMap", &ours, &recorded))
+    }
+}
+
+fn compare_listing(file: &str, ours: &str, recorded: &str, context: &Context, active: &[Exclusion]) -> FileTally {
+    let (mut left, mut right) = (Listing::parse(ours), Listing::parse(recorded));
+    let printed = right.prints_as(recorded);
+    apply(&mut left, context, active);
+    let excluded = apply(&mut right, context, active);
+    let text = |listing: &Listing| listing.lines.iter().map(|line| line.text()).collect::<Vec<_>>();
+    let (left, right) = (text(&left), text(&right));
+    let mut tally = compare_lines(file, &left, &right);
+    tally.excluded = excluded;
+    if !printed && tally.difference.is_none() {
+        tally.difference = Some((0, "sizes as the addresses say".to_owned(), "other sizes".to_owned()));
+    }
+    tally
+}
+
+fn compare_text(file: &str, ours: &str, recorded: &str) -> FileTally {
+    let lines = |text: &str| text.split_inclusive('\n').map(str::to_owned).collect::<Vec<_>>();
+    compare_lines(file, &lines(ours), &lines(recorded))
+}
+
+fn compare_lines(file: &str, ours: &[String], recorded: &[String]) -> FileTally {
+    let at = ours.iter().zip(recorded).position(|(a, b)| a != b);
+    let at = at.or_else(|| (ours.len() != recorded.len()).then_some(ours.len().min(recorded.len())));
+    let side = |lines: &[String], at: usize| lines.get(at).map_or("(end)", String::as_str).trim_end().to_owned();
+    FileTally {
+        file: file.to_owned(),
+        equal: at.unwrap_or(recorded.len()),
+        excluded: Vec::new(),
+        difference: at.map(|at| (at, side(ours, at), side(recorded, at))),
+    }
+}
+
+/// Zones, nodes and reservations; and the boot allocator's log if it is on.
+fn compare_log(
+    source: &Source,
+    record: &BootRecord,
+    format: kernmem_view::Format,
+    path: &Path,
+    active: &[Exclusion],
+) -> Vec<FileTally> {
+    let Ok(console) = std::fs::read_to_string(path.join("console.txt")) else { return Vec::new() };
+    let debug = source.config.cmdline.memblock_debug();
+    let mut ours = String::new();
+    if boot_log::print(record, format, source.config.era, debug, &mut ours).is_err() {
+        return Vec::new();
+    }
+    let memory: Vec<String> = ours.lines().filter(|line| !is_memblock(line)).map(str::to_owned).collect();
+    let mut files = vec![compare_lines("console memory lines", &memory, &memory_lines(&console))];
+    if debug {
+        let lines: Vec<String> = ours.lines().filter(|line| is_memblock(line)).map(str::to_owned).collect();
+        let found = compare_memblock(&lines, &memblock_lines(&console), active);
+        let excluded = if found.lost > 0 { vec![(Exclusion::LostLogHead, found.lost)] } else { Vec::new() };
+        let difference = found.difference;
+        files.push(FileTally { file: "console memblock log".to_owned(), equal: found.compared, excluded, difference });
+    }
+    files
+}

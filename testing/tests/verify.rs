@@ -1,0 +1,40 @@
+//! Every recording in the tree, booted from its inputs alone and held against what its kernel wrote.
+
+use std::path::{Path, PathBuf};
+
+use kernmem_testing::{Tally, verify};
+
+/// The recordings of a set, sorted.
+fn recordings(set: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings").join(set);
+    let entries = std::fs::read_dir(&folder).unwrap();
+    let mut paths: Vec<PathBuf> =
+        entries.map(|entry| entry.unwrap().path()).filter(|path| path.join("boot.json").is_file()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "no recordings in {}", folder.display());
+    paths
+}
+
+fn verify_set(set: &str) {
+    let mut tally = Tally::default();
+    let mut differences = Vec::new();
+    for path in recordings(set) {
+        let verdict = verify(&path).unwrap();
+        for file in &verdict.files {
+            if let Some((line, ours, recorded)) = &file.difference {
+                differences.push(format!(
+                    "{} {} line {line}:\n  ours     {ours}\n  recorded {recorded}",
+                    verdict.recording, file.file
+                ));
+            }
+        }
+        tally.add(&verdict.files);
+    }
+    println!("{tally}");
+    assert!(differences.is_empty(), "{}\n{tally}", differences.join("\n"));
+}
+
+#[test]
+fn every_arm64_recording_is_equal() {
+    verify_set("arm64");
+}
