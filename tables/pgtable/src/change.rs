@@ -1,12 +1,13 @@
 //! Changing what is mapped: rights, splits, collapses.
 
-use kernmem_arch::{Entry, EntryFormat, LevelShape};
+use kernmem_arch::{EncodeError, Entry, EntryFormat, LevelShape};
 use kernmem_base::{FrameSource, Level, PhysAddr, PhysMem, Slot, Tlb, VirtAddr, VirtRange};
 
-use crate::cursor::slots;
-use crate::map::{Failed, MapError};
-use crate::unmap::cuts_group;
-use crate::{CursorMut, Stale, Tables};
+use crate::cursor::{Under, slots};
+use crate::error::{Failed, MapError, Stopped};
+use crate::map::table_entry;
+use crate::span::{block_around, covers, leaf_around, over};
+use crate::{Stale, Tables};
 
 /// A change of attribute bits: `clear` goes first, then `set`. Address bits, the leaf's size and its contiguous mark
 /// are not touched if the masks leave them alone.
@@ -22,121 +23,137 @@ impl Change {
     const fn apply(self, raw: u64) -> u64 {
         raw & !self.clear | self.set
     }
-}
 
-pub(crate) fn protect<F: EntryFormat, M: PhysMem>(
-    tables: &mut Tables<'_, F, M>,
-    range: VirtRange,
-    change: Change,
-) -> Result<Stale, Failed> {
-    let mut stale = Stale::NONE;
-    match protect_in(tables, tables.root(), 0, range, change, &mut stale) {
-        Ok(()) => Ok(stale),
-        Err(error) => Err(Failed { error, stale }),
+    /// What a live leaf at `va` becomes, if one store may do it.
+    fn of_leaf<F: EntryFormat>(self, raw: u64, va: VirtAddr, level: Level) -> Result<u64, MapError> {
+        let Entry::Leaf { base, attrs } = F::decode(raw, level) else { return Ok(raw) };
+        let new = self.apply(raw);
+        match F::decode(new, level) {
+            Entry::Absent { .. } => return Ok(new),
+            Entry::Leaf { base: same, .. } if same == base => {}
+            _ => return Err(EncodeError { level, raw: new }.into()),
+        }
+        // A group whose every member changes alike keeps its mark: compare without it.
+        let mark = if F::is_contiguous(attrs) { mark_bits::<F>(attrs, level) } else { 0 };
+        let is_safe = new == raw || (new ^ raw) & mark == 0 && F::change_is_safe(raw & !mark, new & !mark);
+        if is_safe { Ok(new) } else { Err(MapError::Live { va, level }) }
     }
 }
 
-fn protect_in<F: EntryFormat, M: PhysMem>(
+/// The bits by which a leaf says that it is one of a contiguous group.
+fn mark_bits<F: EntryFormat>(attrs: F::Attrs, level: Level) -> u64 {
+    let page = F::page_attrs(attrs, level);
+    F::bits(F::leaf_attrs(page, level, true)) ^ F::bits(F::leaf_attrs(page, level, false))
+}
+
+/// Changes the leaves of `range` below one table; `stale` takes the debt, also of an operation that stops half-way.
+pub(crate) fn protect<F: EntryFormat, M: PhysMem>(
     tables: &Tables<'_, F, M>,
     table: PhysAddr,
     depth: usize,
     range: VirtRange,
     change: Change,
     stale: &mut Stale,
-) -> Result<(), MapError> {
-    let shape = F::shape().levels[depth];
-    let slots = slots(tables, table, depth)?;
-    let group = shape.bytes() << shape.contiguous_bits;
-    let mut va = range.start;
-    for slot in &slots[shape.index(range.start)..=shape.index(range.last)] {
-        let here = VirtRange { start: va, last: VirtAddr(va.0 | (shape.bytes() - 1)).min(range.last) };
-        va = here.last.wrapping_add(1);
+) -> Result<(), Stopped> {
+    let shape = &F::shape().levels[depth];
+    let slots = slots(tables, table, depth).map_err(Stopped::at(range.start))?;
+    for (slot, part) in over(slots, shape, range) {
         let raw = slot.load();
         match F::decode(raw, shape.level) {
-            Entry::Table { next, .. } => protect_in(tables, next, depth + 1, here, change, stale)?,
-            Entry::Leaf { base, attrs } => {
-                let cut = F::is_contiguous(attrs) && cuts_group(range, here.start, group);
-                if here.size() != shape.bytes() || cut {
-                    return Err(MapError::Inside { va: here.start, level: shape.level });
+            Entry::Table { next, .. } => protect(tables, next, depth + 1, part, change, stale)?,
+            Entry::Leaf { attrs, .. } => {
+                if !covers(range, leaf_around(part.start, shape, F::is_contiguous(attrs))) {
+                    let error = MapError::Inside { va: part.start, level: shape.level };
+                    return Err(Stopped { va: part.start, error });
                 }
-                let new = change.apply(raw);
-                if new == raw {
-                    continue;
+                let new = change.of_leaf::<F>(raw, part.start, shape.level).map_err(Stopped::at(part.start))?;
+                if new == 0 {
+                    tables.mem().note(table).map_err(Stopped::at(part.start))?.take(1);
                 }
-                // A group whose every member changes alike keeps its mark: compare without it.
-                let mark = F::bits(F::leaf_attrs(attrs, shape.level, true))
-                    ^ F::bits(F::leaf_attrs(attrs, shape.level, false));
-                if !F::change_is_safe(raw & !mark, new & !mark) {
-                    return Err(MapError::Live { va: here.start, level: shape.level });
+                if new != raw {
+                    slot.store(new);
+                    stale.owe(part);
                 }
-                match F::decode(new, shape.level) {
-                    Entry::Leaf { base: same, .. } if same == base => {}
-                    Entry::Absent { .. } => {}
-                    _ => return Err(MapError::Live { va: here.start, level: shape.level }),
-                }
-                slot.store(new);
-                stale.owe(here);
             }
-            _ => {}
+            Entry::Absent { .. } | Entry::Reserved { .. } => {}
         }
     }
     Ok(())
 }
 
+/// Puts `raw` in the place of the live entry for `block`: by break-before-make where the architecture asks for it,
+/// else by one store that leaves a debt.
+fn replace<F: EntryFormat>(slot: &F::Slot, raw: u64, block: VirtRange, tlb: &mut impl Tlb, frees_table: bool) -> Stale {
+    if !F::BREAK_BEFORE_MAKE {
+        slot.publish(raw);
+        return Stale::range_only(block);
+    }
+    slot.swap(0);
+    tlb.flush(block, frees_table);
+    slot.publish(raw);
+    Stale::NONE
+}
+
+/// Splits the leaf `under` that maps `va`; returns the size of the leaves that are there now.
 pub(crate) fn split<F: EntryFormat, M: PhysMem>(
-    cursor: &mut CursorMut<'_, '_, F, M>,
+    tables: &Tables<'_, F, M>,
+    under: &Under<F::Attrs>,
     va: VirtAddr,
     frames: &mut impl FrameSource,
     tlb: &mut impl Tlb,
     table_attrs: F::Attrs,
 ) -> Result<(u64, Stale), Failed> {
-    let under = cursor.under(va)?;
-    let shape = F::shape().levels[under.depth];
+    let shape = &F::shape().levels[under.depth];
     let Entry::Leaf { base, attrs } = under.entry else {
         return Err(MapError::Hole { va, level: shape.level }.into());
     };
+    let slots = slots(tables, under.table, under.depth)?;
     if F::is_contiguous(attrs) {
-        let stale = unmark_group(cursor.tables, under.table, under.depth, va, tlb)?;
-        return Ok((shape.bytes(), stale));
+        return Ok((shape.bytes(), unmark_group::<F>(slots, shape, va, tlb)));
     }
     let Some(below) = F::shape().levels.get(under.depth + 1) else {
         return Ok((shape.bytes(), Stale::NONE));
     };
-    let frame = frames.take(below.level).map_err(MapError::NoFrame)?;
-    let mem = cursor.tables.mem();
-    let child = F::leaf_attrs(F::page_attrs(attrs, shape.level), below.level, false);
-    if let Err(error) = F::encode(Entry::Leaf { base, attrs: child }, below.level) {
-        frames.give_back(frame.pa);
-        return Err(MapError::Encode(error).into());
+    let frame = frames.take(below.level)?;
+    let page = F::page_attrs(attrs, shape.level);
+    let link = table_entry::<F>(frame.pa, table_attrs, shape.level)
+        .map_err(MapError::from)
+        .and_then(|link| fill_smaller(tables, frame.pa, below, base, page).map(|()| link));
+    match link {
+        Ok(link) => {
+            let block = block_around(va, shape.bytes());
+            Ok((below.bytes(), replace::<F>(&slots[under.index], link, block, tlb, false)))
+        }
+        Err(error) => {
+            frames.give_back(frame.pa);
+            Err(error.into())
+        }
     }
-    mem.fill::<F::Slot>(frame.pa, 0, below.entries(), base.0 | F::bits(child), below.bytes())?;
-    mem.note(frame.pa)?.set_used(below.entries() as u16);
-    let block = block_range(va, &shape);
-    let slot = &slots(cursor.tables, under.table, under.depth)?[under.index];
-    if F::BREAK_BEFORE_MAKE {
-        slot.swap(0);
-        tlb.flush(block, false);
-    }
-    slot.publish(frame.pa.0 | F::bits(table_attrs));
-    let stale = if F::BREAK_BEFORE_MAKE { Stale::NONE } else { Stale::range_only(block) };
-    Ok((below.bytes(), stale))
 }
 
-/// Takes the contiguous mark off the group around `va`.
-fn unmark_group<F: EntryFormat, M: PhysMem>(
-    tables: &mut Tables<'_, F, M>,
+/// Fills a new table with leaves of its size for the memory from `base`.
+fn fill_smaller<F: EntryFormat, M: PhysMem>(
+    tables: &Tables<'_, F, M>,
     table: PhysAddr,
-    depth: usize,
-    va: VirtAddr,
-    tlb: &mut impl Tlb,
-) -> Result<Stale, Failed> {
-    let shape = F::shape().levels[depth];
-    let members = 1usize << shape.contiguous_bits;
-    let first = shape.index(va) & !(members - 1);
-    let slots = &slots(tables, table, depth)?[first..first + members];
-    let start = va.align_down(shape.bytes() << shape.contiguous_bits);
-    let group = VirtRange { start, last: VirtAddr(start.0 | ((shape.bytes() << shape.contiguous_bits) - 1)) };
-    let mut old = [0; 128];
+    shape: &LevelShape,
+    base: PhysAddr,
+    page: F::Attrs,
+) -> Result<(), MapError> {
+    let first = F::encode(Entry::Leaf { base, attrs: F::leaf_attrs(page, shape.level, false) }, shape.level)?;
+    let note = tables.mem().note(table)?;
+    tables.mem().fill::<F::Slot>(table, 0, shape.entries(), first, shape.bytes())?;
+    note.set_used(shape.entries() as u16);
+    Ok(())
+}
+
+/// The most entries of a contiguous group (arm64, 16K granule, pages).
+const MAX_GROUP: usize = 128;
+
+/// Takes the contiguous mark off the group around `va`, which lies in one table.
+fn unmark_group<F: EntryFormat>(slots: &[F::Slot], shape: &LevelShape, va: VirtAddr, tlb: &mut impl Tlb) -> Stale {
+    let group = leaf_around(va, shape, true);
+    let slots = &slots[shape.index(group.start)..=shape.index(group.last)];
+    let mut old = [0; MAX_GROUP];
     for (old, slot) in old.iter_mut().zip(slots) {
         *old = if F::BREAK_BEFORE_MAKE { slot.swap(0) } else { slot.load() };
     }
@@ -144,45 +161,43 @@ fn unmark_group<F: EntryFormat, M: PhysMem>(
         tlb.flush(group, false);
     }
     for (raw, slot) in old.iter().zip(slots) {
-        if let Entry::Leaf { base, attrs } = F::decode(*raw, shape.level) {
-            let single = F::leaf_attrs(F::page_attrs(attrs, shape.level), shape.level, false);
-            slot.publish(base.0 | F::bits(single));
-        } else {
-            slot.publish(*raw);
-        }
+        slot.publish(match F::decode(*raw, shape.level) {
+            Entry::Leaf { base, attrs } => {
+                base.0 | F::bits(F::leaf_attrs(F::page_attrs(attrs, shape.level), shape.level, false))
+            }
+            _ => *raw,
+        });
     }
-    Ok(if F::BREAK_BEFORE_MAKE { Stale::NONE } else { Stale::range_only(group) })
+    if F::BREAK_BEFORE_MAKE { Stale::NONE } else { Stale::range_only(group) }
 }
 
-fn block_range(va: VirtAddr, shape: &LevelShape) -> VirtRange {
-    let start = va.align_down(shape.bytes());
-    VirtRange { start, last: VirtAddr(start.0 | (shape.bytes() - 1)) }
-}
-
+/// Replaces the table that the entry of `level` for `va` links by one leaf; the leaf must lie in `range`.
 pub(crate) fn collapse<F: EntryFormat, M: PhysMem>(
-    cursor: &mut CursorMut<'_, '_, F, M>,
+    tables: &Tables<'_, F, M>,
+    range: VirtRange,
     va: VirtAddr,
     level: Level,
     tlb: &mut impl Tlb,
 ) -> Result<Stale, Failed> {
-    let depth = F::shape().depth(level);
-    let shape = F::shape().levels[depth];
-    let block = block_range(va, &shape);
-    let Some(table) = cursor.table_at(va, depth)? else { return Err(MapError::Hole { va, level }.into()) };
-    let slot = &slots(cursor.tables, table, depth)?[shape.index(va)];
-    let Entry::Table { next, .. } = F::decode(slot.load(), level) else {
-        return Err(MapError::Unequal { va: block.start }.into());
+    let Some(depth) = F::shape().levels.iter().position(|shape| shape.level == level && shape.leaf) else {
+        return Err(EncodeError { level, raw: 0 }.into());
     };
-    let (base, attrs) = equal_leaves(cursor.tables, next, depth + 1, block)?;
-    let raw =
-        F::encode(Entry::Leaf { base, attrs: F::leaf_attrs(attrs, level, false) }, level).map_err(MapError::Encode)?;
-    let mut stale = Stale::range_only(block);
-    if F::BREAK_BEFORE_MAKE {
-        slot.swap(0);
-        tlb.flush(block, true);
+    let shape = &F::shape().levels[depth];
+    let block = block_around(va, shape.bytes());
+    if !covers(range, block) {
+        return Err(MapError::Inside { va, level }.into());
     }
-    slot.publish(raw);
-    stale.bury(cursor.tables, next, depth + 1);
+    let under = Under::find(tables, va, depth)?;
+    let next = match under.entry {
+        Entry::Table { next, .. } => next,
+        Entry::Leaf { .. } => return Err(MapError::Unequal { va: block.start }.into()),
+        _ => return Err(MapError::Hole { va, level: F::shape().levels[under.depth].level }.into()),
+    };
+    let (base, page) = equal_leaves(tables, next, depth + 1, block)?;
+    let raw = F::encode(Entry::Leaf { base, attrs: F::leaf_attrs(page, level, false) }, level)?;
+    let slots = slots(tables, under.table, depth)?;
+    let mut stale = replace::<F>(&slots[under.index], raw, block, tlb, true);
+    stale.bury(tables, next, depth + 1);
     Ok(stale)
 }
 
@@ -193,17 +208,17 @@ fn equal_leaves<F: EntryFormat, M: PhysMem>(
     depth: usize,
     block: VirtRange,
 ) -> Result<(PhysAddr, F::Attrs), MapError> {
-    let shape = F::shape().levels[depth];
+    let Some(shape) = F::shape().levels.get(depth) else { return Err(MapError::Unequal { va: block.start }) };
     let mut first = None;
-    for (slot, step) in slots(tables, table, depth)?.iter().zip(0u64..) {
-        let va = block.start + step * shape.bytes();
+    for (slot, part) in over(slots(tables, table, depth)?, shape, block) {
         let Entry::Leaf { base, attrs } = F::decode(slot.load(), shape.level) else {
-            return Err(MapError::Unequal { va });
+            return Err(MapError::Unequal { va: part.start });
         };
-        let attrs = F::page_attrs(attrs, shape.level);
-        let (start, same) = *first.get_or_insert((base, attrs));
-        if base != start + step * shape.bytes() || attrs != same || !start.is_aligned(block.size()) {
-            return Err(MapError::Unequal { va });
+        let page = F::page_attrs(attrs, shape.level);
+        let (start, same) = *first.get_or_insert((base, page));
+        let follows = base == start + (part.start - block.start);
+        if !follows || page != same || !start.is_aligned(block.size()) {
+            return Err(MapError::Unequal { va: part.start });
         }
     }
     first.ok_or(MapError::Unequal { va: block.start })

@@ -8,10 +8,14 @@
 use core::fmt;
 
 use kernmem_arch::{Entry, EntryFormat};
-use kernmem_base::{BusError, FrameSource, Level, PhysAddr, PhysMem, Slot, Tlb, VirtAddr, VirtRange};
+use kernmem_base::{BusError, FrameSource, Level, PhysAddr, PhysMem, Tlb, VirtAddr, VirtRange};
 
-use crate::map::{Failed, Filler, MapError, Mapping};
-use crate::{Change, Stale, Tables};
+use crate::change::protect;
+use crate::error::Stopped;
+use crate::map::Filler;
+use crate::span::block_around;
+use crate::unmap::{Emptied, unmap};
+use crate::{Change, Failed, MapError, Mapping, Stale, Tables};
 
 /// Exclusive over one range of a tree.
 pub struct CursorMut<'t, 'm, F, M> {
@@ -27,12 +31,32 @@ impl<F, M> fmt::Debug for CursorMut<'_, '_, F, M> {
     }
 }
 
-/// An entry under the cursor: where it stands and what it says.
+/// An entry on the path to an address: where it stands and what it says.
 pub(crate) struct Under<A> {
     pub table: PhysAddr,
     pub depth: usize,
     pub index: usize,
     pub entry: Entry<A>,
+}
+
+impl<A: Copy> Under<A> {
+    /// The first entry for `va` that is no table, or the table entry at depth `deepest`.
+    pub(crate) fn find<F, M>(tables: &Tables<'_, F, M>, va: VirtAddr, deepest: usize) -> Result<Self, BusError>
+    where
+        F: EntryFormat<Attrs = A>,
+        M: PhysMem,
+    {
+        let mut table = tables.root();
+        for (depth, shape) in F::shape().levels.iter().enumerate() {
+            let index = shape.index(va);
+            let raw = tables.mem().entry::<F::Slot>(table, index)?;
+            match F::decode(raw, shape.level) {
+                Entry::Table { next, .. } if depth < deepest => table = next,
+                entry => return Ok(Self { table, depth, index, entry }),
+            }
+        }
+        unreachable!("the last level of a format holds no tables")
+    }
 }
 
 impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
@@ -55,23 +79,31 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
         self.at = if range.last >= self.range.last { None } else { Some(range.last + 1) };
     }
 
+    /// What the operations work on: from the cursor to the end of its range.
     fn rest(&self) -> Result<VirtRange, MapError> {
         let start = self.at.ok_or(MapError::PastEnd)?;
-        Ok(VirtRange { start, last: self.range.last })
+        let range = VirtRange { start, last: self.range.last };
+        let upper = F::shape().va_bits();
+        if range.start.0 >> upper == range.last.0 >> upper { Ok(range) } else { Err(MapError::BeyondRoot { range }) }
     }
 
-    /// The first entry for the cursor's address that is no table.
-    pub(crate) fn under(&self, va: VirtAddr) -> Result<Under<F::Attrs>, BusError> {
-        let mut table = self.tables.root();
-        for (depth, shape) in F::shape().levels.iter().enumerate() {
-            let index = shape.index(va);
-            let raw = self.tables.mem().entry::<F::Slot>(table, index)?;
-            match F::decode(raw, shape.level) {
-                Entry::Table { next, .. } => table = next,
-                entry => return Ok(Under { table, depth, index, entry }),
+    /// Moves behind the range, or to where the operation stopped.
+    fn finish(&mut self, done: Result<(), Stopped>, stale: Stale) -> Result<Stale, Failed> {
+        match done {
+            Ok(()) => {
+                self.at = None;
+                Ok(stale)
+            }
+            Err(Stopped { va, error }) => {
+                self.at = Some(va);
+                Err(Failed { error, stale })
             }
         }
-        unreachable!("the last level of a format holds no tables")
+    }
+
+    /// The first entry for `va` that is no table.
+    fn under(&self, va: VirtAddr) -> Result<Under<F::Attrs>, BusError> {
+        Under::find(self.tables, va, F::shape().levels.len())
     }
 
     /// The next leaf, hole or reserved entry in address order, clipped to the range, and moves past it.
@@ -83,52 +115,39 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
         let Some(va) = self.at else { return Ok(None) };
         let under = self.under(va)?;
         let shape = F::shape().levels[under.depth];
-        let slot = VirtRange { start: va, last: VirtAddr(va.0 | (shape.bytes() - 1)).min(self.range.last) };
+        let slot = VirtRange { start: va, last: block_around(va, shape.bytes()).last.min(self.range.last) };
         self.advance_to_end_of(slot);
         Ok(Some((slot, shape.level, under.entry)))
     }
 
     /// Maps from where the cursor stands to the end of its range onto `mapping.pa` onward, with the largest leaves
-    /// that alignment and `mapping.sizes` allow.
+    /// that alignment, `mapping.sizes` and the tables that are already there allow. The cursor ends behind its range.
     ///
     /// Nothing may be mapped there yet. A fresh mapping leaves no debt; the returned value is empty then.
     ///
     /// # Errors
-    /// The cursor stands at the offender; what lies before it is mapped. [`Failed`] carries the debt.
+    /// The cursor stands at the offender; what lies before it is mapped, and tables that hold nothing have been given
+    /// back. [`MapError::Misaligned`] and [`MapError::Encode`] of a leaf come before anything is written.
     pub fn map(&mut self, frames: &mut impl FrameSource, mapping: &Mapping<F>) -> Result<Stale, Failed> {
-        let rest = self.rest().map_err(Failed::from)?;
+        let rest = self.rest()?;
         let granule = F::shape().granule.bytes();
-        if !rest.start.is_aligned(granule) || !rest.end().is_aligned(granule) || !mapping.pa.is_aligned(granule) {
+        let is_aligned =
+            rest.start.is_aligned(granule) && rest.end().is_aligned(granule) && mapping.pa.is_aligned(granule);
+        if !is_aligned || mapping.pa.checked_add(rest.size() - 1).is_none() {
             return Err(MapError::Misaligned { va: rest.start, pa: mapping.pa }.into());
         }
-        if mapping.pa.checked_add(rest.size() - 1).is_none() {
-            return Err(MapError::Misaligned { va: rest.start, pa: mapping.pa }.into());
-        }
-        let mut filler = Filler::new(self.tables, mapping, rest)?;
-        let done = filler.fill(frames);
-        match done {
-            Ok(()) => {
-                self.at = None;
-                Ok(Stale::NONE)
-            }
-            Err((va, error)) => {
-                self.at = Some(va);
-                Err(error.into())
-            }
-        }
+        let done = Filler::new(self.tables, mapping, rest)?.fill(frames);
+        self.finish(done, Stale::NONE)
     }
 
     /// Removes every leaf of the range, and every table that held nothing else; subtrees that the range covers are
-    /// detached by one exchange. The cursor ends behind its range.
+    /// detached by one store. The cursor ends behind its range.
     ///
     /// # Errors
-    /// A leaf reaches over an edge of the range, or a table cannot be read; what lies before it is gone, and
-    /// [`Failed`] carries the debt.
+    /// A leaf reaches over an edge of the range, or a table cannot be read; the cursor stands there, what lies before
+    /// is gone, and [`Failed`] carries the debt.
     pub fn unmap(&mut self) -> Result<Stale, Failed> {
-        let rest = self.rest()?;
-        let stale = crate::unmap::unmap(self.tables, rest, crate::unmap::OnTables::Drop)?;
-        self.at = None;
-        Ok(stale)
+        self.remove(Emptied::Drop)
     }
 
     /// Removes every leaf of the range and keeps the tables: what Linux does to freed parts of the kernel image.
@@ -136,32 +155,42 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     /// # Errors
     /// As [`CursorMut::unmap`].
     pub fn clear(&mut self) -> Result<Stale, Failed> {
-        let rest = self.rest()?;
-        let stale = crate::unmap::unmap(self.tables, rest, crate::unmap::OnTables::Keep)?;
-        self.at = None;
-        Ok(stale)
+        self.remove(Emptied::Keep)
     }
 
-    /// Gives every leaf of the range other rights; holes stay holes.
+    fn remove(&mut self, emptied: Emptied) -> Result<Stale, Failed> {
+        let rest = self.rest()?;
+        let mut stale = Stale::NONE;
+        let done = unmap(self.tables, self.tables.root(), 0, rest, emptied, &mut stale);
+        self.finish(done, stale)
+    }
+
+    /// Gives every leaf of the range other rights; holes stay holes. The cursor ends behind its range.
+    ///
+    /// Accessed and dirty bits that the MMU sets meanwhile may be lost: for mappings that are born with both, as a
+    /// kernel's own are, or of which no CPU holds a translation.
     ///
     /// # Errors
     /// [`MapError::Inside`]: a leaf reaches over an edge of the range and must be split first.
-    /// [`MapError::Live`]: the change needs break-before-make. What lies before the offender is changed.
+    /// [`MapError::Live`]: the change needs break-before-make. [`MapError::Encode`]: it makes no leaf of the same
+    /// memory. The cursor stands at the offender, what lies before is changed, and [`Failed`] carries the debt.
     pub fn protect(&mut self, change: Change) -> Result<Stale, Failed> {
         let rest = self.rest()?;
-        let stale = crate::change::protect(self.tables, rest, change)?;
-        self.at = None;
-        Ok(stale)
+        let mut stale = Stale::NONE;
+        let done = protect(self.tables, self.tables.root(), 0, rest, change, &mut stale);
+        self.finish(done, stale)
     }
 
-    /// Replaces the block under the cursor by a table of the next smaller leaves that say the same, or a contiguous
-    /// group by leaves without the mark. The frame is taken beforehand; where the architecture asks for it the block
-    /// is broken and `tlb` flushed before the new entries are made. The cursor stays.
+    /// Replaces the block under the cursor, also one that reaches over the range, by a table of the next smaller
+    /// leaves that say the same, or a contiguous group by leaves without the mark. The table is filled beforehand;
+    /// where the architecture asks for it the block is broken and `tlb` flushed before the new entries are made, and
+    /// no debt is left then. The cursor stays.
     ///
-    /// Returns the size of the leaves that are there now, with the debt. A base page stays as it is.
+    /// Returns the size in bytes of the leaves that are there now, with the debt. A base page stays as it is.
+    /// As with [`CursorMut::protect`], accessed and dirty bits that the MMU sets meanwhile may be lost.
     ///
     /// # Errors
-    /// No leaf is there, or no frame; nothing has changed then.
+    /// No leaf is there, no frame, or the attributes do not exist; nothing has changed then.
     pub fn split(
         &mut self,
         frames: &mut impl FrameSource,
@@ -169,28 +198,21 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
         table_attrs: F::Attrs,
     ) -> Result<(u64, Stale), Failed> {
         let va = self.rest()?.start;
-        crate::change::split(self, va, frames, tlb, table_attrs)
+        let under = self.under(va)?;
+        crate::change::split(self.tables, &under, va, frames, tlb, table_attrs)
     }
 
-    /// Replaces the table under the cursor by one leaf, if all its leaves together say what one larger leaf says.
-    /// The cursor stays.
+    /// Replaces the table under the cursor by one leaf of `level`, if all its leaves together say what that leaf
+    /// says. The cursor stays. Where the architecture asks for break-before-make, `tlb` was flushed in between and the
+    /// debt is the table alone.
     ///
     /// # Errors
-    /// [`MapError::Unequal`] names the first entry that does not fit; nothing has changed then.
+    /// [`MapError::Unequal`] names the first entry that does not fit, [`MapError::Hole`] an address without a table,
+    /// [`MapError::Inside`] a leaf that would reach over an edge of the cursor's range, [`MapError::Encode`] a level
+    /// that has no leaves; nothing has changed then.
     pub fn collapse(&mut self, level: Level, tlb: &mut impl Tlb) -> Result<Stale, Failed> {
         let va = self.rest()?.start;
-        crate::change::collapse(self, va, level, tlb)
-    }
-
-    /// The path from the root to the table of `depth` that holds the entry for `va`.
-    pub(crate) fn table_at(&self, va: VirtAddr, depth: usize) -> Result<Option<PhysAddr>, BusError> {
-        let mut table = self.tables.root();
-        for shape in &F::shape().levels[..depth] {
-            let raw = self.tables.mem().entry::<F::Slot>(table, shape.index(va))?;
-            let Entry::Table { next, .. } = F::decode(raw, shape.level) else { return Ok(None) };
-            table = next;
-        }
-        Ok(Some(table))
+        crate::change::collapse(self.tables, self.range, va, level, tlb)
     }
 }
 
@@ -201,9 +223,4 @@ pub(crate) fn slots<'m, F: EntryFormat, M: PhysMem>(
     depth: usize,
 ) -> Result<&'m [F::Slot], BusError> {
     tables.mem().table_mut::<F::Slot>(table, F::shape().levels[depth].entries())
-}
-
-/// Whether a slot holds anything.
-pub(crate) fn is_used(slot: &impl Slot) -> bool {
-    slot.load() != 0
 }

@@ -46,10 +46,12 @@ extern crate alloc;
 
 mod change;
 mod cursor;
+mod error;
 #[cfg(any(test, feature = "heap"))]
 pub mod heap;
 mod map;
 mod sizes;
+mod span;
 mod stale;
 mod tables;
 mod unmap;
@@ -58,7 +60,8 @@ mod walk;
 
 pub use change::Change;
 pub use cursor::CursorMut;
-pub use map::{Failed, MapError, Mapping};
+pub use error::{Failed, MapError};
+pub use map::Mapping;
 pub use sizes::Sizes;
 pub use stale::Stale;
 pub use tables::Tables;

@@ -31,10 +31,20 @@ impl Sizes {
         Self(self.0 & other.0)
     }
 
+    /// The sizes of `shape` that are in the set, largest first.
+    pub fn leaves(self, shape: &Shape) -> impl Iterator<Item = &LeafSize> {
+        let page = shape.granule.bytes();
+        shape
+            .leaves
+            .iter()
+            .enumerate()
+            .filter(move |(bit, leaf)| leaf.bytes == page || self.0 & 1 << bit != 0)
+            .map(|(_, leaf)| leaf)
+    }
+
     /// Whether `leaf`, a size of `shape`, is in the set.
     #[must_use]
     pub fn allow(self, shape: &Shape, leaf: &LeafSize) -> bool {
-        leaf.bytes == shape.granule.bytes()
-            || shape.leaves.iter().enumerate().any(|(bit, own)| own == leaf && self.0 & 1 << bit != 0)
+        self.leaves(shape).any(|own| own == leaf)
     }
 }

@@ -44,7 +44,8 @@ impl Stale {
         });
     }
 
-    /// Hangs a detached table, with everything below it, on the debt.
+    /// Hangs a detached table, with everything below it, on the debt. One outside memory came from no source and is
+    /// let go.
     pub(crate) fn bury<F: EntryFormat, M: PhysMem>(
         &mut self,
         tables: &Tables<'_, F, M>,
@@ -58,7 +59,8 @@ impl Stale {
         }
     }
 
-    /// Flushes, then gives every dead table back to `frames`.
+    /// Flushes the range once, then gives every dead table back to `frames`, with the tables below it. A debt without
+    /// a range was flushed when it was made.
     pub fn pay<F: EntryFormat, M: PhysMem>(
         self,
         tlb: &mut impl Tlb,

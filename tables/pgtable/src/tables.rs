@@ -52,6 +52,9 @@ impl<'m, F: EntryFormat, M: PhysMem> Tables<'m, F, M> {
     ///
     /// # Errors
     /// A table lies outside memory; the notes above it are not yet set.
+    ///
+    /// # Panics
+    /// The format has no level `depth`.
     pub fn adopt(&mut self, pa: PhysAddr, depth: usize) -> Result<(), BusError> {
         let shape = F::shape().levels[depth];
         let mut used = 0;
@@ -71,6 +74,9 @@ impl<'m, F: EntryFormat, M: PhysMem> Tables<'m, F, M> {
     ///
     /// # Errors
     /// The table lies outside memory; nothing was written.
+    ///
+    /// # Panics
+    /// The format has no level `depth`, or its tables no entry `index`.
     pub fn set_entry(&mut self, table: PhysAddr, depth: usize, index: usize, raw: u64) -> Result<u64, BusError> {
         let slots = self.mem.table_mut::<F::Slot>(table, F::shape().levels[depth].entries())?;
         let note = self.mem.note(table)?;

@@ -1,89 +1,97 @@
-//! Unmapping: whole subtrees by one exchange, leaves by runs, tables freed when their count falls to zero.
+//! Unmapping: whole subtrees by one store, leaves by runs, tables freed when their count falls to zero.
 
 use kernmem_arch::{Entry, EntryFormat};
-use kernmem_base::{PhysAddr, PhysMem, Slot, VirtAddr, VirtRange};
+use kernmem_base::{PhysAddr, PhysMem, Slot, VirtRange};
 
 use crate::cursor::slots;
-use crate::map::{Failed, MapError};
+use crate::error::{MapError, Stopped};
+use crate::span::{covers, leaf_around, over};
 use crate::{Stale, Tables};
 
-/// What happens to tables whose addresses lie wholly in the range.
+/// What happens to tables that hold nothing behind the operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum OnTables {
-    /// They are detached with everything below.
+pub(crate) enum Emptied {
+    /// They are detached; one whose addresses lie wholly in the range goes with everything below it.
     Drop,
-    /// They stay, without leaves.
+    /// They stay.
     Keep,
 }
 
+/// Removes what `range` maps below one table; `stale` takes the debt, also of an operation that stops half-way.
 pub(crate) fn unmap<F: EntryFormat, M: PhysMem>(
-    tables: &mut Tables<'_, F, M>,
-    range: VirtRange,
-    keep: OnTables,
-) -> Result<Stale, Failed> {
-    let mut stale = Stale::NONE;
-    match unmap_in(tables, tables.root(), 0, range, keep, &mut stale) {
-        Ok(()) => Ok(stale),
-        Err(error) => Err(Failed { error, stale }),
-    }
-}
-
-fn unmap_in<F: EntryFormat, M: PhysMem>(
     tables: &Tables<'_, F, M>,
     table: PhysAddr,
     depth: usize,
     range: VirtRange,
-    keep: OnTables,
+    emptied: Emptied,
     stale: &mut Stale,
-) -> Result<(), MapError> {
-    let shape = F::shape().levels[depth];
-    let slots = slots(tables, table, depth)?;
-    let note = tables.mem().note(table)?;
-    let mut gone = 0;
-    let mut va = range.start;
-    let mut result = Ok(());
-    for slot in &slots[shape.index(range.start)..=shape.index(range.last)] {
-        let here = VirtRange { start: va, last: VirtAddr(va.0 | (shape.bytes() - 1)).min(range.last) };
-        let whole = here.size() == shape.bytes();
-        match F::decode(slot.load(), shape.level) {
-            Entry::Absent { sw: 0 } => {}
-            Entry::Table { next, .. } if whole && keep == OnTables::Drop => {
-                slot.swap(0);
-                stale.owe(here);
-                stale.bury(tables, next, depth + 1);
+) -> Result<(), Stopped> {
+    let shape = &F::shape().levels[depth];
+    let slots = slots(tables, table, depth).map_err(Stopped::at(range.start))?;
+    let note = tables.mem().note(table).map_err(Stopped::at(range.start))?;
+    let (mut gone, mut result) = (0, Ok(()));
+    for (slot, part) in over(slots, shape, range) {
+        let is_gone = match F::decode(slot.load(), shape.level) {
+            Entry::Absent { sw: 0 } => continue,
+            Entry::Table { next, .. } => unmap_table(tables, next, depth, part, emptied, stale),
+            entry => unmap_entry::<F>(entry, depth, range, part, stale),
+        };
+        match is_gone {
+            Ok(false) => {}
+            Ok(true) => {
+                slot.store(0);
                 gone += 1;
             }
-            Entry::Table { next, .. } => {
-                result = unmap_in(tables, next, depth + 1, here, keep, stale);
-                if keep == OnTables::Drop && tables.mem().note(next)?.used() == 0 {
-                    slot.swap(0);
-                    stale.bury(tables, next, depth + 1);
-                    gone += 1;
-                }
-            }
-            entry => {
-                let group = shape.bytes() << shape.contiguous_bits;
-                let cut = matches!(entry, Entry::Leaf { attrs, .. } if F::is_contiguous(attrs) && cuts_group(range, here.start, group));
-                if !whole || cut {
-                    result = Err(MapError::Inside { va: here.start, level: shape.level });
-                } else {
-                    slot.swap(0);
-                    stale.owe(here);
-                    gone += 1;
-                }
+            Err(stopped) => {
+                result = Err(stopped);
+                break;
             }
         }
-        if result.is_err() {
-            break;
-        }
-        va = here.last.wrapping_add(1);
     }
     note.take(gone);
     result
 }
 
-/// Whether `range` holds only a part of the contiguous group around `va`.
-pub(crate) fn cuts_group(range: VirtRange, va: VirtAddr, group: u64) -> bool {
-    let start = va.align_down(group);
-    start < range.start && range.contains(va) && !range.contains(start) || start.0 | (group - 1) > range.last.0
+/// Removes `part` of what an entry at `depth` reaches through the table `next`. Returns whether the entry is to go:
+/// its table hangs on the debt then.
+fn unmap_table<F: EntryFormat, M: PhysMem>(
+    tables: &Tables<'_, F, M>,
+    next: PhysAddr,
+    depth: usize,
+    part: VirtRange,
+    emptied: Emptied,
+    stale: &mut Stale,
+) -> Result<bool, Stopped> {
+    let is_whole = part.size() == F::shape().levels[depth].bytes();
+    if emptied == Emptied::Keep || !is_whole {
+        unmap(tables, next, depth + 1, part, emptied, stale)?;
+        let used = tables.mem().note(next).map_err(Stopped::at(part.start))?.used();
+        if emptied == Emptied::Keep || used != 0 {
+            return Ok(false);
+        }
+    }
+    // also for a table without leaves: CPUs cache the entries that lead to it
+    stale.owe(part);
+    stale.bury(tables, next, depth + 1);
+    Ok(true)
+}
+
+/// Whether an entry that is neither empty nor a table may go; what TLBs may hold of it joins the debt.
+fn unmap_entry<F: EntryFormat>(
+    entry: Entry<F::Attrs>,
+    depth: usize,
+    range: VirtRange,
+    part: VirtRange,
+    stale: &mut Stale,
+) -> Result<bool, Stopped> {
+    let shape = &F::shape().levels[depth];
+    let is_contiguous = matches!(entry, Entry::Leaf { attrs, .. } if F::is_contiguous(attrs));
+    if !covers(range, leaf_around(part.start, shape, is_contiguous)) {
+        let error = MapError::Inside { va: part.start, level: shape.level };
+        return Err(Stopped { va: part.start, error });
+    }
+    if !matches!(entry, Entry::Absent { .. }) {
+        stale.owe(part);
+    }
+    Ok(true)
 }

@@ -3,6 +3,8 @@
 use kernmem_arch::{Entry, EntryFormat};
 use kernmem_base::{BusError, Level, PhysAddr, PhysRead, Slot, VirtAddr, VirtRange};
 
+use crate::span::{block_around, over};
+
 /// Receives the entries of a tree in address order.
 pub trait Visitor<F: EntryFormat> {
     /// A table entry, before the entries of its table. Returning `false` skips the table.
@@ -16,8 +18,10 @@ pub trait Visitor<F: EntryFormat> {
 }
 
 /// Hands every entry whose addresses touch `range` to `visitor`. Tables nest no deeper than the shape, so a cyclic
-/// tree ends as well.
+/// tree ends as well. A range that leaves what one root table translates is cut there.
 pub fn visit<F: EntryFormat, M: PhysRead>(mem: &M, root: PhysAddr, range: VirtRange, visitor: &mut impl Visitor<F>) {
+    let root_last = block_around(range.start, 1 << F::shape().va_bits()).last;
+    let range = VirtRange { start: range.start, last: range.last.min(root_last) };
     visit_table::<F, M>(mem, root, 0, range, visitor);
 }
 
@@ -28,25 +32,20 @@ fn visit_table<F: EntryFormat, M: PhysRead>(
     range: VirtRange,
     visitor: &mut impl Visitor<F>,
 ) {
-    let shape = F::shape().levels[depth];
-    let (first, last) = (shape.index(range.start), shape.index(range.last));
-    let slots = match mem.table::<F::Slot>(table, last + 1) {
+    let shape = &F::shape().levels[depth];
+    let slots = match mem.table::<F::Slot>(table, shape.index(range.last) + 1) {
         Ok(slots) => slots,
         Err(error) => return visitor.unreadable(range.start, shape.level, error),
     };
-    let mut va = range.start;
-    for slot in slots.iter().skip(first) {
-        let entry_last = VirtAddr(va.0 | (shape.bytes() - 1)).min(range.last);
-        let raw = slot.load();
+    for (slot, part) in over(&slots, shape, range) {
+        let (va, raw) = (part.start, slot.load());
         match F::decode(raw, shape.level) {
             Entry::Table { next, .. } => {
                 if visitor.table(va, shape.level, raw, next) {
-                    let below = VirtRange { start: va, last: entry_last };
-                    visit_table::<F, M>(mem, next, depth + 1, below, visitor);
+                    visit_table::<F, M>(mem, next, depth + 1, part, visitor);
                 }
             }
             entry => visitor.slot(va, shape.level, raw, entry),
         }
-        va = entry_last.wrapping_add(1);
     }
 }
