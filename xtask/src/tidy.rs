@@ -43,7 +43,7 @@ const RULES: [Rule; 10] = [
     layers::direction,
     layers::no_std_proof_is_complete,
     places::unsafe_code,
-    places::target_arch,
+    places::cfg_of_target,
     places::listings,
     heads::heads_and_sources,
     words::forbidden_words,

@@ -46,7 +46,7 @@ pub fn unsafe_code(tree: &Tree) -> Vec<Finding> {
 }
 
 /// The target architecture decides nothing but in the crates for real hardware.
-pub fn target_arch(tree: &Tree) -> Vec<Finding> {
+pub fn cfg_of_target(tree: &Tree) -> Vec<Finding> {
     let mut found = Vec::new();
     for file in tree.rust().filter(|file| !is_in(file, &TARGET_ARCH)) {
         for line in lines_with_word(&only(Kind::Code, &file.text), "target_arch") {

@@ -65,7 +65,7 @@ fn unsafe_stands_where_it_is_listed() {
 fn the_target_decides_nothing_above_the_hardware() {
     let code = "#[cfg(target_arch = \"x86_64\")]\nfn f() {}\n";
     let files = [("machines/hw/src/lib.rs", code), ("rules/arch/src/lib.rs", code)];
-    check(places::target_arch, &files, &[("rules/arch/src/lib.rs", 1)]);
+    check(places::cfg_of_target, &files, &[("rules/arch/src/lib.rs", 1)]);
 }
 
 #[test]
