@@ -94,7 +94,8 @@ fn replace<F: EntryFormat>(slot: &F::Slot, raw: u64, block: VirtRange, tlb: &mut
     Stale::NONE
 }
 
-/// Splits the leaf `under` that maps `va`; returns the size of the leaves that are there now.
+/// Splits the leaf `under` that maps `va`; returns the size of the leaves that are there now. `leaves` are their
+/// attributes if they are not those of the leaf.
 pub(crate) fn split<F: EntryFormat, M: PhysMem>(
     tables: &Tables<'_, F, M>,
     under: &Under<F::Attrs>,
@@ -102,6 +103,7 @@ pub(crate) fn split<F: EntryFormat, M: PhysMem>(
     frames: &mut impl FrameSource,
     tlb: &mut impl Tlb,
     table_attrs: F::Attrs,
+    leaves: Option<F::Attrs>,
 ) -> Result<(u64, Stale), Failed> {
     let shape = &F::shape().levels[under.depth];
     let Entry::Leaf { base, attrs } = under.entry else {
@@ -115,10 +117,10 @@ pub(crate) fn split<F: EntryFormat, M: PhysMem>(
         return Ok((shape.bytes(), Stale::NONE));
     };
     let frame = frames.take(below.level)?;
-    let page = F::page_attrs(attrs, shape.level);
+    let leaves = leaves.unwrap_or_else(|| F::leaf_attrs(F::page_attrs(attrs, shape.level), below.level, false));
     let link = table_entry::<F>(frame.pa, table_attrs, shape.level)
         .map_err(MapError::from)
-        .and_then(|link| fill_smaller(tables, frame.pa, below, base, page).map(|()| link));
+        .and_then(|link| fill_smaller(tables, frame.pa, below, base, leaves).map(|()| link));
     match link {
         Ok(link) => {
             let block = block_around(va, shape.bytes());
@@ -131,15 +133,15 @@ pub(crate) fn split<F: EntryFormat, M: PhysMem>(
     }
 }
 
-/// Fills a new table with leaves of its size for the memory from `base`.
+/// Fills a new table with leaves for the memory from `base`; `attrs` are in the form of its level.
 fn fill_smaller<F: EntryFormat, M: PhysMem>(
     tables: &Tables<'_, F, M>,
     table: PhysAddr,
     shape: &LevelShape,
     base: PhysAddr,
-    page: F::Attrs,
+    attrs: F::Attrs,
 ) -> Result<(), MapError> {
-    let first = F::encode(Entry::Leaf { base, attrs: F::leaf_attrs(page, shape.level, false) }, shape.level)?;
+    let first = F::encode(Entry::Leaf { base, attrs }, shape.level)?;
     let note = tables.mem().note(table)?;
     tables.mem().fill::<F::Slot>(table, 0, shape.entries(), first, shape.bytes())?;
     note.set_used(shape.entries() as u16);

@@ -199,7 +199,24 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     ) -> Result<(u64, Stale), Failed> {
         let va = self.rest()?.start;
         let under = self.under(va)?;
-        crate::change::split(self.tables, &under, va, frames, tlb, table_attrs)
+        crate::change::split(self.tables, &under, va, frames, tlb, table_attrs, None)
+    }
+
+    /// As [`CursorMut::split`], with attributes of the smaller leaves that the caller chose, in the form of their
+    /// level: for a kernel that cuts them to what its CPU has.
+    ///
+    /// # Errors
+    /// As [`CursorMut::split`].
+    pub fn split_as(
+        &mut self,
+        frames: &mut impl FrameSource,
+        tlb: &mut impl Tlb,
+        table_attrs: F::Attrs,
+        leaves: F::Attrs,
+    ) -> Result<(u64, Stale), Failed> {
+        let va = self.rest()?.start;
+        let under = self.under(va)?;
+        crate::change::split(self.tables, &under, va, frames, tlb, table_attrs, Some(leaves))
     }
 
     /// Replaces the table under the cursor by one leaf of `level`, if all its leaves together say what that leaf

@@ -4,9 +4,9 @@ use core::fmt;
 use core::marker::PhantomData;
 
 use kernmem_arch::{Entry, EntryFormat};
-use kernmem_base::{BusError, PhysAddr, PhysMem, Slot, VirtRange};
+use kernmem_base::{BusError, FrameSource, Level, PhysAddr, PhysMem, PhysRange, Slot, VirtAddr, VirtRange};
 
-use crate::CursorMut;
+use crate::{CursorMut, MapError};
 
 /// A tree of page tables of format `F` in memory `M`.
 ///
@@ -89,5 +89,44 @@ impl<'m, F: EntryFormat, M: PhysMem> Tables<'m, F, M> {
             _ => {}
         }
         Ok(old)
+    }
+
+    /// The table that holds the entry of `level` for `va`, made where it is missing, as every table above it. A new
+    /// table is empty; its parent's entry carries `attrs`.
+    ///
+    /// # Errors
+    /// Something else is in the way, or no frame; what was made before stays.
+    ///
+    /// # Panics
+    /// The format has no such level.
+    pub fn make_table(
+        &mut self,
+        va: VirtAddr,
+        level: Level,
+        attrs: F::Attrs,
+        frames: &mut impl FrameSource,
+    ) -> Result<PhysAddr, MapError> {
+        let levels = F::shape().levels;
+        let target = F::shape().depth(level);
+        let mut table = self.root;
+        for depth in 0..target {
+            let shape = levels[depth];
+            let slot = &self.mem.table_mut::<F::Slot>(table, shape.entries())?[shape.index(va)];
+            table = match F::decode(slot.load(), shape.level) {
+                Entry::Table { next, .. } => next,
+                Entry::Absent { sw: 0 } => {
+                    let frame = frames.take(levels[depth + 1].level).map_err(MapError::NoFrame)?;
+                    if !frame.zeroed {
+                        self.mem.zero(PhysRange::new(frame.pa, frame.pa + F::shape().granule.bytes()))?;
+                    }
+                    self.mem.note(frame.pa)?.set_used(0);
+                    slot.publish(F::encode(Entry::Table { next: frame.pa, attrs }, shape.level)?);
+                    self.mem.note(table)?.add(1);
+                    frame.pa
+                }
+                _ => return Err(MapError::Occupied { va, level: shape.level }),
+            };
+        }
+        Ok(table)
     }
 }
