@@ -8,12 +8,14 @@
 //! Not here: what Linux does (`kernmem`), what it prints (`kernmem-report`).
 #![forbid(unsafe_code)]
 
+mod causal;
 mod console;
 mod exclude;
 mod listing;
 mod tally;
 mod verify;
 
+pub use causal::{CausalTally, causal};
 pub use exclude::Exclusion;
 pub use listing::{Line, Listing};
 pub use tally::{FileTally, Tally};

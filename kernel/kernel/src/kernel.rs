@@ -63,6 +63,14 @@ pub struct Kernel<'m, M, W> {
     pub late: LateFrames,
 }
 
+impl<M, W: Witness> Kernel<'_, M, W> {
+    /// Who listened to the boot.
+    #[must_use]
+    pub fn witness(&self) -> &W {
+        self.memblock.listener()
+    }
+}
+
 /// The memory that a machine must have for a boot: what its firmware describes.
 #[must_use]
 pub fn memory_ranges(boot: &Boot<'_>) -> Vec<PhysRange> {

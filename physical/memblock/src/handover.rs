@@ -94,6 +94,11 @@ impl<A: RegionArray, O: Observer> HandedOver<A, O> {
         &mut self.memblock.observer
     }
 
+    /// Who listens, to look at what was heard.
+    pub fn listener(&self) -> &O {
+        &self.memblock.observer
+    }
+
     /// Gives the listener back: nothing more will be told.
     pub fn into_observer(self) -> O {
         self.memblock.observer

@@ -13,7 +13,7 @@ pub enum Opt {
     Rodata,
     /// `debug_pagealloc=`.
     DebugPagealloc,
-    /// `kfence.sample_interval=`.
+    /// CONFIG_KFENCE, and `kfence.sample_interval=`.
     KfenceInterval,
     /// `crashkernel=`.
     Crashkernel,
@@ -109,6 +109,8 @@ pub enum Reason {
     PtiGlobal,
     /// Rights that the mapping was born with.
     Born(Born),
+    /// `rodata=off`: rights that a later step would have taken stay.
+    RodataOff,
     /// Rights that a later step gave.
     Changed(Change),
 }
@@ -166,7 +168,7 @@ impl Reason {
     #[must_use]
     pub const fn option(self) -> Option<Opt> {
         match self {
-            Self::RodataFull => Some(Opt::Rodata),
+            Self::RodataFull | Self::RodataOff => Some(Opt::Rodata),
             Self::DebugPagealloc => Some(Opt::DebugPagealloc),
             Self::KfenceLate | Self::KfencePool => Some(Opt::KfenceInterval),
             Self::CrashkernelDeferred => Some(Opt::Crashkernel),

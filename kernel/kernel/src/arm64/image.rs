@@ -106,9 +106,13 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     pub(super) fn map_kernel(&mut self) -> Result<(), BootError> {
         let (text, text_reason) = self.text_prot();
         let data = (prot::PAGE_KERNEL, Reason::Born(Born::Data));
+        let rodata = match self.rodata {
+            Rodata::Off => (prot::PAGE_KERNEL, Reason::RodataOff),
+            Rodata::On | Rodata::Full => data,
+        };
         let segments = [
             (Segment::Text, "_stext", "_etext", (text, text_reason), false),
-            (Segment::Rodata, "__start_rodata", "__inittext_begin", data, true),
+            (Segment::Rodata, "__start_rodata", "__inittext_begin", rodata, true),
             (Segment::InitText, "__inittext_begin", "__inittext_end", (text, text_reason), false),
             (Segment::InitData, "__initdata_begin", "__initdata_end", data, false),
             (Segment::Data, "_data", "_end", data, false),

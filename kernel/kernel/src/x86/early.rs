@@ -1,0 +1,154 @@
+//! Tables inside the image: the image's own map, the fixmap's, and what is left of the first after clean-up.
+//!
+//! The identity map of the first instructions is wiped before any C code runs, so it is not built.
+//!
+//! Source: Linux 6.1 arch/x86/kernel/head_64.S, head64.c `__startup_64`, `x86_64_start_kernel`;
+//! arch/x86/mm/init_64.c `cleanup_highmap`; mm/early_ioremap.c, arch/x86/mm/ioremap.c `early_ioremap_init`.
+
+use alloc::vec::Vec;
+
+use kernmem_arch::x86::fixmap::PMD_TOP;
+use kernmem_arch::x86::image::ImageSymbols;
+use kernmem_arch::x86::kaslr::phys_base;
+use kernmem_arch::x86::prot::{Prot, table};
+use kernmem_arch::x86::{X86Attrs, X86Level4, bit};
+use kernmem_arch::{Born, Bound, EntryFormat, Reason};
+use kernmem_base::{FrameOrigin, Level, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
+use kernmem_pgtable::{Mapping, Sizes};
+
+use super::boot::{Booting, LARGE, PAGE, root_frames};
+use crate::{Area, BootError, Mapped, Segment, TableFrame, Witness};
+
+const ROOT: usize = 0;
+const PUD: usize = 1;
+const PMD: usize = 2;
+const SLOTS: usize = 512;
+/// The root slot of the image.
+const KERNEL_SLOT: usize = 511;
+/// The slot of the image's directory, and of the fixmap's, in the table below.
+const IMAGE_PUD: usize = 510;
+const FIXMAP_PUD: usize = 511;
+
+/// Where QEMU and PCs have the interrupt controllers.
+const LOCAL_APIC: PhysAddr = PhysAddr(0xfee0_0000);
+const IO_APIC: PhysAddr = PhysAddr(0xfec0_0000);
+
+impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+    /// The tables as the image has them once they are corrected for where it was loaded.
+    pub(super) fn build_early_tables(&mut self) -> Result<(), BootError> {
+        let early_top = self.clear_table("early_top_pgt", 1, None)?;
+        let root = self.clear_table("init_top_pgt", root_frames(self.config, self.state.pti), None)?;
+        let level3 = self.clear_table("level3_kernel_pgt", 1, Some(Level::Pud))?;
+        let level2 = self.clear_table("level2_kernel_pgt", 1, Some(Level::Pmd))?;
+        let fixmap = self.clear_table("level2_fixmap_pgt", 1, Some(Level::Pmd))?;
+        let fixmap_pages = self.clear_table("level1_fixmap_pgt", 2, Some(Level::Pte))?;
+        let boot_time = self.clear_table("bm_pte", 1, Some(Level::Pte))?;
+        let mut link = |table, depth, slot, next: PhysAddr, attrs: X86Attrs| {
+            self.tables.set_entry(table, depth, slot, next.0 | attrs.0)
+        };
+        link(early_top, ROOT, KERNEL_SLOT, level3, table::PAGE)?;
+        link(level3, PUD, IMAGE_PUD, level2, table::KERNPG)?;
+        link(level3, PUD, FIXMAP_PUD, fixmap, table::PAGE)?;
+        let top = PMD_TOP as usize;
+        link(fixmap, PMD, top - 1, fixmap_pages, table::PAGE)?;
+        link(fixmap, PMD, top, fixmap_pages + PAGE, table::PAGE)?;
+        link(fixmap, PMD, top - 1, boot_time, table::PAGE)?; // boot-time mappings have their own
+        self.fill_image_map(level2)?;
+        link = |table, depth, slot, next: PhysAddr, attrs: X86Attrs| {
+            self.tables.set_entry(table, depth, slot, next.0 | attrs.0)
+        };
+        link(root, ROOT, KERNEL_SLOT, level3, table::PAGE)?;
+        Ok(())
+    }
+
+    /// The whole image region in 2 MiB leaves; those outside the image lose their present bit.
+    fn fill_image_map(&mut self, level2: PhysAddr) -> Result<(), BootError> {
+        let layout = &self.state.layout;
+        let shape = X86Level4::shape().level(Level::Pmd);
+        let base = phys_base(self.state.text_phys, self.state.image.start);
+        let born = ImageSymbols::born(self.config.era).0;
+        let present = shape.index(self.state.image.start)..=shape.index(self.symbols.end);
+        for slot in 0..SLOTS.min((layout.kernel_image_size / LARGE) as usize) {
+            let raw = (slot as u64 * LARGE).wrapping_add(base) & bit::FRAME | born;
+            let raw = if present.contains(&slot) { raw } else { raw & !bit::PRESENT };
+            self.tables.set_entry(level2, PMD, slot, raw)?;
+        }
+        Ok(())
+    }
+
+    /// Zeroes a table of the image, and tells the witness if it stays in use.
+    fn clear_table(&mut self, name: &str, frames: u64, level: Option<Level>) -> Result<PhysAddr, BootError> {
+        let pa = self.image.phys(name)?;
+        self.mem.zero(PhysRange::new(pa, pa + frames * PAGE))?;
+        for frame in 0..frames {
+            self.mem.note(pa + frame * PAGE)?.set_used(0);
+        }
+        if let Some(level) = level {
+            let pa = pa + (frames - 1) * PAGE; // of two only the last stays linked
+            self.memblock.observer().table(&TableFrame { pa, level, origin: FrameOrigin::Image });
+        }
+        Ok(pa)
+    }
+
+    /// Clears the image's map outside [_text, end of the heap's 2 MiB).
+    pub(super) fn cleanup_highmap(&mut self) -> Result<(), BootError> {
+        let level2 = self.image.phys("level2_kernel_pgt")?;
+        let kept = self.symbols.kept();
+        let start = self.state.layout.start_kernel_map;
+        for slot in 0..SLOTS {
+            let va = start + slot as u64 * LARGE;
+            if !kept.contains(va) {
+                self.tables.set_entry(level2, PMD, slot, 0)?;
+            }
+        }
+        let pa = self.image.phys_of(kept.start);
+        let edge = |at| Reason::Edge { bound: Bound::Segment, at };
+        let mut rights = alloc::vec![Reason::Born(Born::TextWritable)];
+        if self.config.rodata().value == kernmem_config::Rodata::Off {
+            rights.push(Reason::RodataOff);
+        }
+        rights.extend(self.lacking());
+        let blocks = Sizes::only(X86Level4::shape(), |leaf| leaf.level == Level::Pmd);
+        self.memblock.observer().mapped(&Mapped {
+            range: kept,
+            pa,
+            area: Area::Image(Segment::Whole),
+            start: edge(pa),
+            end: edge(pa + kept.size()),
+            limits: &[(Reason::BlocksOnly, blocks)],
+            rights: &rights,
+        });
+        Ok(())
+    }
+
+    /// The local APIC and one IO-APIC at fixed addresses, uncached.
+    pub(super) fn map_apics(&mut self) -> Result<(), BootError> {
+        let fixmap = self.state.fixmap;
+        let places: Vec<(u32, PhysAddr)> =
+            fixmap.local_apic.map(|index| (index, LOCAL_APIC)).into_iter().chain(fixmap.io_apic.map(|index| (index, IO_APIC))).collect();
+        for (index, pa) in places {
+            self.set_fixmap(kernmem_arch::x86::fixmap::Fixmap::address(index), pa)?;
+        }
+        Ok(())
+    }
+
+    fn set_fixmap(&mut self, va: VirtAddr, pa: PhysAddr) -> Result<(), BootError> {
+        let attrs = self.state.masks.kernel(self.config.era, Prot::KernelNocache);
+        let range = VirtRange { start: va, last: va + (PAGE - 1) };
+        let mapping = Mapping::<X86Level4>::new(pa, attrs, Sizes::PAGES).with_table_attrs(table::PAGE);
+        self.tables.cursor(range).map(&mut super::direct::NoFrames, &mapping)?.forgive("nothing was mapped there");
+        let edge = |at| Reason::Edge { bound: Bound::Object, at };
+        let mut rights = alloc::vec![Reason::Born(Born::Device)];
+        rights.extend(self.lacking());
+        self.memblock.observer().mapped(&Mapped {
+            range,
+            pa,
+            area: Area::Fixmap,
+            start: edge(pa),
+            end: edge(pa + PAGE),
+            limits: &[(Reason::PagesOnly, Sizes::PAGES)],
+            rights: &rights,
+        });
+        Ok(())
+    }
+}

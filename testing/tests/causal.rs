@@ -1,0 +1,44 @@
+//! Reasons are causes: see `kernmem_testing::causal`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use kernmem_arch::Opt;
+use kernmem_testing::causal;
+
+/// Runs the causal test on recordings of one set; `expected` are options that must have been flipped somewhere.
+fn check(set: &str, names: &[&str], expected: &[Opt]) {
+    let mut flipped = BTreeSet::new();
+    for name in names {
+        let tally = causal(&Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings").join(set).join(name));
+        println!(
+            "{name}: {} leaves, {} flips, {} changed, {} stayed",
+            tally.leaves,
+            tally.flips.len(),
+            tally.changed,
+            tally.stayed
+        );
+        assert!(tally.failures.is_empty(), "{name}:\n{}", tally.failures.join("\n"));
+        flipped.extend(tally.flips.into_iter().flatten());
+    }
+    for option in expected {
+        assert!(flipped.contains(option), "no leaf of {names:?} names {option:?}");
+    }
+}
+
+#[test]
+fn arm64_leaves_change_with_the_options_they_name() {
+    let names = [
+        "a-4G",
+        "a-4G-rodata-off",
+        "a-dpa",
+        "a-kaslr2-full",
+        "a-max",
+        "a-mem-3000M-rodata-off",
+        "a-nomap-rodata-off",
+        "kexec-crash-rodata-off",
+        "kfence-2G",
+    ];
+    let expected = [Opt::Rodata, Opt::DebugPagealloc, Opt::Kaslr, Opt::Mem, Opt::Crashkernel, Opt::KfenceInterval];
+    check("arm64", &names, &expected);
+}
