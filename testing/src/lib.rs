@@ -12,11 +12,13 @@ mod causal;
 mod console;
 mod exclude;
 mod listing;
+mod raw;
 mod tally;
 mod verify;
 
 pub use causal::{CausalTally, causal};
 pub use exclude::Exclusion;
 pub use listing::{Line, Listing};
+pub use raw::{Difference, Event, RawTally, raw_check};
 pub use tally::{FileTally, Tally};
 pub use verify::{Verdict, VerifyError, listing_of, verify, verify_without};
