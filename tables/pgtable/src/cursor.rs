@@ -203,7 +203,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     }
 
     /// As [`CursorMut::split`], with attributes of the smaller leaves that the caller chose, in the form of their
-    /// level: for a kernel that cuts them to what its CPU has.
+    /// level: for a kernel that cuts them to what its CPU has. A contiguous group loses its mark and nothing else.
     ///
     /// # Errors
     /// As [`CursorMut::split`].

@@ -4,7 +4,7 @@ use core::fmt;
 use core::marker::PhantomData;
 
 use kernmem_arch::{Entry, EntryFormat};
-use kernmem_base::{BusError, FrameSource, Level, PhysAddr, PhysMem, PhysRange, Slot, VirtAddr, VirtRange};
+use kernmem_base::{BusError, Frame, FrameSource, Level, PhysAddr, PhysMem, PhysRange, Slot, VirtAddr, VirtRange};
 
 use crate::{CursorMut, MapError};
 
@@ -95,7 +95,7 @@ impl<'m, F: EntryFormat, M: PhysMem> Tables<'m, F, M> {
     /// table is empty; its parent's entry carries `attrs`.
     ///
     /// # Errors
-    /// Something else is in the way, or no frame; what was made before stays.
+    /// Something else is in the way, `attrs` link no table, or no frame; what was made before stays.
     ///
     /// # Panics
     /// The format has no such level.
@@ -106,27 +106,34 @@ impl<'m, F: EntryFormat, M: PhysMem> Tables<'m, F, M> {
         attrs: F::Attrs,
         frames: &mut impl FrameSource,
     ) -> Result<PhysAddr, MapError> {
-        let levels = F::shape().levels;
         let target = F::shape().depth(level);
         let mut table = self.root;
-        for depth in 0..target {
-            let shape = levels[depth];
+        for (shape, below) in F::shape().levels[..target].iter().zip(&F::shape().levels[1..]) {
             let slot = &self.mem.table_mut::<F::Slot>(table, shape.entries())?[shape.index(va)];
             table = match F::decode(slot.load(), shape.level) {
                 Entry::Table { next, .. } => next,
                 Entry::Absent { sw: 0 } => {
-                    let frame = frames.take(levels[depth + 1].level).map_err(MapError::NoFrame)?;
-                    if !frame.zeroed {
-                        self.mem.zero(PhysRange::new(frame.pa, frame.pa + F::shape().granule.bytes()))?;
-                    }
-                    self.mem.note(frame.pa)?.set_used(0);
-                    slot.publish(F::encode(Entry::Table { next: frame.pa, attrs }, shape.level)?);
-                    self.mem.note(table)?.add(1);
+                    let note = self.mem.note(table)?;
+                    let frame = frames.take(below.level)?;
+                    let link = self.empty_table(frame, attrs, shape.level);
+                    slot.publish(link.inspect_err(|_| frames.give_back(frame.pa))?);
+                    note.add(1);
                     frame.pa
                 }
                 _ => return Err(MapError::Occupied { va, level: shape.level }),
             };
         }
         Ok(table)
+    }
+
+    /// Makes `frame` a table without entries; returns the entry of the level above that links it.
+    fn empty_table(&self, frame: Frame, attrs: F::Attrs, parent: Level) -> Result<u64, MapError> {
+        let link = F::encode(Entry::Table { next: frame.pa, attrs }, parent)?;
+        let note = self.mem.note(frame.pa)?;
+        if !frame.zeroed {
+            self.mem.zero(PhysRange::new(frame.pa, frame.pa + F::shape().granule.bytes()))?;
+        }
+        note.set_used(0);
+        Ok(link)
     }
 }

@@ -1,0 +1,56 @@
+//! Random operations on a cursor against a naive model, in windows that cross tables and touch the top.
+#![allow(clippy::unwrap_used, reason = "a test stops where an answer is missing")]
+
+mod model;
+
+use kernmem_arch::arm64::Arm64Granule4K;
+use kernmem_arch::x86::X86Level4;
+use model::{Window, play};
+use proptest::prelude::*;
+
+/// Operations as words; see `Op::draw`.
+fn words() -> impl Strategy<Value = Vec<[u16; 5]>> {
+    prop::collection::vec(any::<[u16; 5]>(), 1..48)
+}
+
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(cases(128))]
+
+    #[test]
+    fn arm64_pages_up_to_the_top(frames in 4_usize..20, words in words()) {
+        play::<Arm64Granule4K>(Window::TOP, frames, &words);
+    }
+
+    #[test]
+    fn x86_pages_up_to_the_top(frames in 4_usize..20, words in words()) {
+        play::<X86Level4>(Window::TOP, frames, &words);
+    }
+
+    #[test]
+    fn arm64_groups_over_a_seam(frames in 8_usize..80, words in words()) {
+        play::<Arm64Granule4K>(Window::SEAM, frames, &words);
+    }
+
+    #[test]
+    fn x86_groups_over_a_seam(frames in 8_usize..80, words in words()) {
+        play::<X86Level4>(Window::SEAM, frames, &words);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(32))]
+
+    #[test]
+    fn arm64_gibibytes(frames in 16_usize..1700, words in words()) {
+        play::<Arm64Granule4K>(Window::GIBS, frames, &words);
+    }
+
+    #[test]
+    fn x86_gibibytes(frames in 16_usize..1700, words in words()) {
+        play::<X86Level4>(Window::GIBS, frames, &words);
+    }
+}
