@@ -10,7 +10,7 @@ use kernmem_memblock::{HandedOver, VecArray};
 use kernmem_sparse::{Sections, VecStore};
 
 use crate::zones::Nodes;
-use crate::{BootError, LateFrames, Witness, arm64};
+use crate::{BootError, LateFrames, Witness, arm64, x86};
 
 /// What a boot needs, as one value.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,8 @@ pub struct Boot<'c> {
 pub enum Isa {
     /// arm64 with 4K pages and 48 bits.
     Arm64(arm64::State),
+    /// x86-64 with four levels.
+    X86(x86::State),
 }
 
 /// Root tables.
@@ -74,7 +76,10 @@ impl<M, W: Witness> Kernel<'_, M, W> {
 /// The memory that a machine must have for a boot: what its firmware describes.
 #[must_use]
 pub fn memory_ranges(boot: &Boot<'_>) -> Vec<PhysRange> {
-    boot.machine.memory.iter().map(|bank| bank.range).collect()
+    match boot.machine.arch {
+        Arch::Arm64 => boot.machine.memory.iter().map(|bank| bank.range).collect(),
+        Arch::X86_64 => x86::memory_ranges(boot),
+    }
 }
 
 /// Boots a kernel in `mem`.
@@ -91,6 +96,6 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
     }
     match boot.machine.arch {
         Arch::Arm64 => arm64::boot(mem, boot, witness),
-        Arch::X86_64 => Err(BootError::Beyond("booting x86-64".into())),
+        Arch::X86_64 => x86::boot(mem, boot, witness),
     }
 }

@@ -6,6 +6,7 @@
 //! rights, each table frame, each memblock event and each line that the boot log would have.
 //!
 //! * [`arm64`]: memory limits, image, linear map, late changes.
+//! * [`x86`]: firmware map, direct map, image, isolation, late changes.
 //! * [`numa`], [`sparse_init`], [`zones`]: what both architectures share.
 //!
 //! Not here: rules (`kernmem-arch`), texts (`kernmem-report`), where memory comes from (`machines/`).
@@ -29,6 +30,7 @@ pub mod movable;
 pub mod numa;
 pub mod sparse_init;
 mod witness;
+pub mod x86;
 pub mod zones;
 
 pub use error::BootError;

@@ -265,8 +265,7 @@ fn fixmap(config: &Config) -> Fixmap {
 
 fn markers(config: &Config, layout: &Layout, fixmap: &Fixmap) -> Markers {
     let set = |name| config.kconfig.is_set(name);
-    let facts =
-        MarkerFacts { modify_ldt: set("MODIFY_LDT_SYSCALL"), espfix: set("X86_ESPFIX64"), efi: set("EFI") };
+    let facts = MarkerFacts { modify_ldt: set("MODIFY_LDT_SYSCALL"), espfix: set("X86_ESPFIX64"), efi: set("EFI") };
     Markers::new(layout, fixmap, facts)
 }
 

@@ -53,12 +53,8 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         link(fixmap, PMD, top - 1, fixmap_pages, table::PAGE)?;
         link(fixmap, PMD, top, fixmap_pages + PAGE, table::PAGE)?;
         link(fixmap, PMD, top - 1, boot_time, table::PAGE)?; // boot-time mappings have their own
-        self.fill_image_map(level2)?;
-        link = |table, depth, slot, next: PhysAddr, attrs: X86Attrs| {
-            self.tables.set_entry(table, depth, slot, next.0 | attrs.0)
-        };
-        link(root, ROOT, KERNEL_SLOT, level3, table::PAGE)?;
-        Ok(())
+        link(root, ROOT, KERNEL_SLOT, level3, table::PAGE)?; // copied from the early root
+        self.fill_image_map(level2)
     }
 
     /// The whole image region in 2 MiB leaves; those outside the image lose their present bit.
@@ -124,8 +120,12 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     /// The local APIC and one IO-APIC at fixed addresses, uncached.
     pub(super) fn map_apics(&mut self) -> Result<(), BootError> {
         let fixmap = self.state.fixmap;
-        let places: Vec<(u32, PhysAddr)> =
-            fixmap.local_apic.map(|index| (index, LOCAL_APIC)).into_iter().chain(fixmap.io_apic.map(|index| (index, IO_APIC))).collect();
+        let places: Vec<(u32, PhysAddr)> = fixmap
+            .local_apic
+            .map(|index| (index, LOCAL_APIC))
+            .into_iter()
+            .chain(fixmap.io_apic.map(|index| (index, IO_APIC)))
+            .collect();
         for (index, pa) in places {
             self.set_fixmap(kernmem_arch::x86::fixmap::Fixmap::address(index), pa)?;
         }

@@ -1,0 +1,211 @@
+//! After the hand-over: vmalloc's tables, isolation, rights of parts of the image, freed parts.
+//!
+//! Source: Linux 6.1 init/main.c `start_kernel`, `kernel_init`; arch/x86/mm/init_64.c `mem_init`,
+//! `preallocate_vmalloc_pages`, `mark_rodata_ro`; arch/x86/kernel/cpu/common.c `arch_cpu_finalize_init`;
+//! arch/x86/realmode/init.c `set_real_mode_permissions`.
+
+use alloc::vec::Vec;
+
+use kernmem_arch::x86::cpa::{AliasFacts, Masking, Protections};
+use kernmem_arch::x86::image::{
+    FreeFacts, FreedPart, ImageStep, ImageSymbols, Trampoline, forces_page_zero, frees_smp_locks, idt_step,
+    rodata_steps, trampoline_steps,
+};
+use kernmem_arch::x86::prot::{CpuFacts, Prot, table};
+use kernmem_arch::x86::{X86Level4, cpu_entry_area, prealloc};
+use kernmem_arch::{Born, Bound, Change, Reason};
+use kernmem_base::{Granule, Order, Pfn, PhysAddr, PhysMem, PhysRange, VirtRange};
+use kernmem_config::{Config, Rodata};
+use kernmem_memblock::{Buddy, HandedOver, VecArray};
+use kernmem_pgtable::{Mapping, Sizes};
+use kernmem_sparse::{Sections, VecStore};
+
+use super::State;
+use super::boot::{Booting, KernelTables, PAGE, finish, lacking};
+use super::entry_area::{set_page, tell};
+use crate::zones::Nodes;
+use crate::{Area, BootError, Image, Kernel, LateFrames, LogEntry, Mapped, Roots, Witness};
+
+/// The largest block of the page allocator: 4 MiB.
+const MAX_ORDER: Order = Order(10);
+
+/// The steps after the hand-over.
+pub(super) struct Late<'c, 'm, M, W> {
+    pub config: &'c Config,
+    pub cpu: CpuFacts,
+    pub image: Image<'c>,
+    pub symbols: ImageSymbols,
+    pub tables: KernelTables<'m, M>,
+    pub memblock: HandedOver<VecArray, W>,
+    pub frames: LateFrames,
+    pub state: State,
+    pub protections: Protections,
+    pub aliases: AliasFacts,
+}
+
+/// What goes into the kernel as it is.
+pub(super) struct Parts<W> {
+    pub memblock: HandedOver<VecArray, W>,
+    pub sections: Sections<VecStore>,
+    pub nodes: Nodes,
+    pub frames: LateFrames,
+}
+
+/// Hands memory over and takes the last steps.
+pub(super) fn run<'m, M: PhysMem, W: Witness>(
+    booting: Booting<'m, '_, M, W>,
+    sections: Sections<VecStore>,
+    nodes: Nodes,
+    gigantic: Vec<PhysAddr>,
+) -> Result<Kernel<'m, M, W>, BootError> {
+    let Booting { mem, config, cpu, image, symbols, tables, memblock, state, .. } = booting;
+    let mut memblock = memblock.hand_over(Buddy { max_order: MAX_ORDER, max_low: None })?;
+    let free_pages = Pfn(memblock.nr_free_pages());
+    memblock.observer().log(LogEntry::HandOver { free_pages });
+    let memory = |frames: kernmem_memblock::Frames| {
+        Some(PhysRange { start: frames.start.to_phys(Granule::K4)?, end: frames.end.to_phys(Granule::K4)? })
+    };
+    let frames = LateFrames::new(Granule::K4, memblock.free_frames().filter_map(memory).collect());
+    let protections = protections(&image, &symbols);
+    let aliases = AliasFacts {
+        page_offset: state.layout.page_offset,
+        mapped_end: state.mapped_end(),
+        image: VirtRange { start: symbols.text, last: symbols.brk_end - 1 },
+        image_frames: frames_of(&image, symbols.kept()),
+    };
+    let mut late = Late { config, cpu, image, symbols, tables, memblock, frames, state, protections, aliases };
+    late.preallocate_vmalloc()?;
+    late.first_stack()?;
+    late.pti_init()?;
+    late.protect_idt()?;
+    late.finalize_cpu()?;
+    late.protect_trampoline()?;
+    late.optimise_gigantic(&gigantic)?;
+    late.free(FreedPart::Init)?;
+    late.mark_rodata_ro()?;
+    late.pti_finalize()?;
+    let roots = Roots { kernel: late.tables.root(), user: late.user_root(), idmap: None };
+    let parts = Parts { memblock: late.memblock, sections, nodes, frames: late.frames };
+    Ok(finish(mem, config.era, late.state, roots, parts))
+}
+
+fn protections(image: &Image<'_>, symbols: &ImageSymbols) -> Protections {
+    let between = |start, end| VirtRange { start, last: end - 1 };
+    Protections {
+        text: between(symbols.text, symbols.etext),
+        text_and_rodata: between(symbols.text, symbols.end_rodata_hpage_align),
+        rodata: frames_of(image, between(symbols.start_rodata, symbols.end_rodata)),
+        rodata_is_readonly: false,
+        pci_bios: false,
+    }
+}
+
+fn frames_of(image: &Image<'_>, range: VirtRange) -> PhysRange {
+    PhysRange::new(image.phys_of(range.start), image.phys_of(range.last) + 1)
+}
+
+impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
+    /// The tables below the root for all of vmalloc, so that no root needs to be told of new ones.
+    fn preallocate_vmalloc(&mut self) -> Result<(), BootError> {
+        let Some(slots) = prealloc::vmalloc_slots(&self.state.layout) else { return Ok(()) };
+        for va in slots.addresses(&self.state.layout) {
+            self.tables.make_table(va, slots.level, table::PAGE, &mut self.frames).map_err(BootError::Map)?;
+        }
+        Ok(())
+    }
+
+    /// The first area of vmalloc: a kernel stack, so that its tables exist.
+    fn first_stack(&mut self) -> Result<(), BootError> {
+        let (start, bytes) = (self.state.layout.vmalloc_start, self.state.layout.thread_size);
+        let attrs = self.state.masks.kernel(self.config.era, Prot::Kernel);
+        let mut rights = Vec::from([Reason::Born(Born::Data)]);
+        rights.extend(lacking(&self.state, self.cpu));
+        for offset in (0..bytes).step_by(PAGE as usize) {
+            let Some(pa) = self.frames.page() else { return Ok(()) };
+            let va = start + offset;
+            let range = VirtRange { start: va, last: va + (PAGE - 1) };
+            let mapping = Mapping::<X86Level4>::new(pa, attrs, Sizes::PAGES).with_table_attrs(table::PAGE);
+            self.tables.cursor(range).map(&mut self.frames, &mapping)?.forgive("nothing was mapped there");
+            let edge = |at| Reason::Edge { bound: Bound::Object, at };
+            self.memblock.observer().mapped(&Mapped {
+                range,
+                pa,
+                area: Area::Vmalloc,
+                start: edge(pa),
+                end: edge(pa + PAGE),
+                limits: &[(Reason::PagesOnly, Sizes::PAGES)],
+                rights: &rights,
+            });
+        }
+        Ok(())
+    }
+
+    /// The interrupt descriptor table: read only in the entry areas, then in the image.
+    fn protect_idt(&mut self) -> Result<(), BootError> {
+        let pa = self.image.phys_of(self.symbols.idt_table);
+        let kind = cpu_entry_area::Kind::Ro;
+        let attrs = cpu_entry_area::attrs(kind, self.config.era, self.state.masks, self.cpu.pge);
+        if let Some(attrs) = attrs {
+            let va = cpu_entry_area::RO_IDT;
+            set_page(&mut self.tables, &mut self.frames, self.state.masks, va, (pa, attrs)).map_err(BootError::Map)?;
+            let lacking = lacking(&self.state, self.cpu);
+            tell(self.memblock.observer(), va, pa, 1, Born::ReadOnly, &lacking);
+        }
+        let step = idt_step(self.config.era, &self.symbols);
+        self.change(&step)
+    }
+
+    /// Lock prefixes are freed once it is known that several CPUs run; page 0 becomes small.
+    fn finalize_cpu(&mut self) -> Result<(), BootError> {
+        let cpus = self.config.possible_cpus;
+        let alone = cpus == 1 || self.config.cmdline.maxcpus().is_some_and(|limit| limit <= 1);
+        let patched = alone && !self.config.cmdline.has("noreplace-smp");
+        if frees_smp_locks(patched, cpus) {
+            self.free(FreedPart::SmpLocks)?;
+        }
+        if forces_page_zero(self.state.gbpages) {
+            let start = self.state.layout.page_offset;
+            let range = VirtRange { start, last: start + (PAGE - 1) };
+            let change = Masking { set: 0, clear: 0 };
+            self.change_with(&ImageStep { range, change, aliases: true, cause: Change::PageZero }, true)?;
+        }
+        Ok(())
+    }
+
+    fn protect_trampoline(&mut self) -> Result<(), BootError> {
+        let size = |name, usual| self.config.sizes.get(name).unwrap_or(usual);
+        let trampoline = Trampoline {
+            start: self.state.layout.direct(self.state.trampoline.start),
+            bytes: self.state.trampoline.size(),
+            text_start: size("real_mode_text_start", PAGE),
+            ro_end: size("real_mode_ro_end", 2 * PAGE),
+        };
+        for step in trampoline_steps(self.config.era, &trampoline) {
+            self.change(&step)?;
+        }
+        Ok(())
+    }
+
+    fn free(&mut self, part: FreedPart) -> Result<(), BootError> {
+        let facts = FreeFacts { pti: self.state.pti, debug_pagealloc: self.config.debug_pagealloc().value };
+        for step in part.steps(&self.symbols, facts) {
+            self.change(&step)?;
+        }
+        if let Some(range) = part.range(&self.symbols) {
+            self.frames.add(frames_of(&self.image, range));
+        }
+        Ok(())
+    }
+
+    fn mark_rodata_ro(&mut self) -> Result<(), BootError> {
+        if self.config.rodata().value == Rodata::Off {
+            return Ok(());
+        }
+        let [read_only, no_exec] = rodata_steps(self.config.era, &self.symbols);
+        self.change(&read_only)?;
+        self.protections.rodata_is_readonly = true;
+        self.change(&no_exec)?;
+        self.free(FreedPart::TextGap)?;
+        self.free(FreedPart::RodataGap)
+    }
+}
