@@ -25,7 +25,7 @@ impl Iterator for Seeded {
 /// Raws that together have every pattern of bits 12:0 and of the single bits above, and 200,000 drawn ones.
 fn raws() -> impl Iterator<Item = u64> {
     let above = (12..64).map(|bit| 1 << bit);
-    let masks = (12..64).flat_map(|bit| [!0 << bit, (1 << bit) - 1 & !0xfff]);
+    let masks = (12..64).flat_map(|bit| [!0 << bit, ((1 << bit) - 1) & !0xfff]);
     let high: Vec<u64> = [0].into_iter().chain(above).chain(masks).collect();
     let low = 0..1_u64 << 13;
     low.flat_map(move |low| high.clone().into_iter().map(move |high| high ^ low)).chain(Seeded(7).take(200_000))
