@@ -2,6 +2,9 @@
 //!
 //! * [`ptdump`]: page-table listings, as Linux prints them and in our own forms.
 //! * [`boot_log`], [`memblock_log`]: the boot log's lines about memory.
+//! * [`boot_report`]: one page about a boot; [`warnings`]: refused words of the command line.
+//! * [`regions`]: the regions of an address space by name.
+//! * [`json`]: answers for programs, streamed.
 //!
 //! Not here: any rule of Linux but the format of its texts.
 //!
@@ -13,6 +16,10 @@
 extern crate alloc;
 
 pub mod boot_log;
+pub mod boot_report;
+pub mod json;
 pub mod memblock_log;
 pub mod meminfo;
 pub mod ptdump;
+pub mod regions;
+pub mod warnings;

@@ -1,17 +1,48 @@
-//! The command `kernmem`.
-use kernmem::Boot;
-use kernmem_sim::Memory;
-use kernmem_source::Source;
-use kernmem_view::{BootRecord, RootKind};
+//! The command `kernmem`: arguments in, answers out; no rule of Linux.
+//!
+//! * [`args`]: the verbs and the options that describe a kernel.
+//! * [`machine`]: opens a source and boots it.
+//! * [`failure`]: what ends the program, in one line.
+//! * [`output`]: standard output, and readers that go away early.
+//! * A file for each verb.
 
-fn main() {
-    let path = std::env::args().nth(1).unwrap();
-    let source = Source::open(&path).unwrap();
-    let boot = Boot { machine: &source.machine, config: &source.config };
-    let memory = Memory::new(kernmem::memory_ranges(&boot)).unwrap();
-    let mut record = BootRecord::default();
-    let kernel = kernmem::boot(&memory, &boot, &mut record).unwrap();
-    let mut text = String::new();
-    kernmem_report::ptdump::linux(&kernel, RootKind::Kernel, &mut text).unwrap();
-    print!("{text}");
+mod args;
+mod boot;
+mod failure;
+mod machine;
+mod numbers;
+mod output;
+mod ptdump;
+mod verify;
+
+use std::process::ExitCode;
+
+use args::{Cli, Verb};
+use clap::Parser;
+use failure::Failure;
+use output::Out;
+
+/// What a verb says when it is done.
+type Outcome = Result<ExitCode, Failure>;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => run(&cli),
+        Err(error) if error.use_stderr() => Err(Failure::usage(&error)),
+        Err(shown) => {
+            let mut out = Out::new();
+            out.text(&shown.to_string());
+            return ExitCode::SUCCESS;
+        }
+    };
+    outcome.unwrap_or_else(|failure| failure.report())
+}
+
+fn run(cli: &Cli) -> Outcome {
+    match &cli.verb {
+        None => boot::run(&cli.boot, None),
+        Some(Verb::Boot { source, options }) => boot::run(options, source.as_deref()),
+        Some(Verb::Ptdump(options)) => ptdump::run(options),
+        Some(Verb::Verify(options)) => verify::run(options),
+    }
 }

@@ -4,6 +4,7 @@
 //! * [`BootRecord`]: what was decided and logged on the way; it is the witness of a boot.
 //! * [`explain`]: why a leaf has its size and its rights, out of the record.
 //! * [`census`]: what the tables hold, counted from the tables themselves.
+//! * [`entries`]: every entry of a tree, with the format as a value.
 //!
 //! Not here: texts (`kernmem-report`).
 //!
@@ -15,6 +16,7 @@
 extern crate alloc;
 
 pub mod census;
+pub mod entries;
 pub mod explain;
 mod kernel;
 mod record;

@@ -5,6 +5,7 @@
 //! [`Reason`]s that `explain` reads.
 //!
 //! * [`EntryFormat`], [`Entry`]: one architecture's page-table entries, every bit kept.
+//! * [`Field`]: the bits of an entry by name.
 //! * [`Shape`]: levels, index widths and leaf sizes as data.
 //! * [`Reason`]: why a mapping has its size and its rights.
 //! * [`arm64`], [`x86`]: a folder for each architecture.
@@ -13,10 +14,12 @@
 
 pub mod arm64;
 mod entry;
+mod field;
 mod reason;
 mod shape;
 pub mod x86;
 
 pub use entry::{EncodeError, Entry, EntryFormat};
+pub use field::{Field, named};
 pub use reason::{Born, Bound, Change, Opt, Reason};
 pub use shape::{LeafSize, LevelShape, Shape};

@@ -1,11 +1,12 @@
 //! arm64: formats, layout, kernel protections and boot decisions.
 //!
-//! * [`Arm64Granule4K`]: the entry format; [`bit`]: its bits by name.
+//! * [`Arm64Granule4K`]: the entry format; [`bit`]: its bits; [`fields`]: their names by era.
 //! * [`prot`]: the kernel's protections.
 //! * [`Layout`]: the regions of the kernel's half by era; [`Fixmap`]: its fixed slots.
 //! * [`kaslr`]: what a seed does to the image and the linear map.
 //! * [`linear`]: the grain of the linear map and why.
 
+mod fields;
 mod fixmap;
 mod format;
 pub mod kaslr;
@@ -13,6 +14,7 @@ mod layout;
 pub mod linear;
 pub mod prot;
 
+pub use fields::fields;
 pub use fixmap::{Fixmap, FixmapFacts};
 pub use format::{Arm64Attrs, Arm64Granule4K, bit};
 pub use layout::{Kasan, Layout, LayoutFacts};

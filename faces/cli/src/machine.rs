@@ -1,0 +1,67 @@
+//! Opens a source, boots it, and hands the kernel to a verb.
+
+use kernmem::{Boot, Kernel};
+use kernmem_config::Arch;
+use kernmem_sim::Memory;
+use kernmem_source::{Options, Source};
+use kernmem_view::BootRecord;
+
+use crate::args::KernelArgs;
+use crate::failure::Failure;
+
+/// A booted kernel in simulated memory; its witness has given the record away.
+pub type Booted<'m> = Kernel<'m, Memory, BootRecord>;
+
+/// A source and the name by which messages call it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The name.
+    pub name: String,
+    /// The machine and its kernel.
+    pub source: Source,
+}
+
+impl KernelArgs {
+    /// Opens `source`, or the preset of the wanted architecture.
+    pub fn open(&self, source: Option<&str>) -> Result<Opened, Failure> {
+        let preset = if self.arch == Some(Arch::X86_64) { "x86-4g" } else { "arm64-4g" };
+        let name = source.unwrap_or(preset);
+        let options = Options {
+            cmdline: self.cmdline.clone(),
+            era: self.era,
+            cpu: self.cpu.clone(),
+            kconfig: self.kconfig.clone(),
+            page_size: self.page_size,
+            va_bits: self.va_bits,
+            symbols: self.symbols.clone(),
+            memory: self.memory,
+            seed: self.seed,
+        };
+        let source = Source::open_with(name, &options)?;
+        let name = if name == "-" { "standard input".to_owned() } else { name.to_owned() };
+        let arch = source.machine.arch;
+        if let Some(wanted) = self.arch.filter(|wanted| *wanted != arch) {
+            let (wanted, arch) = (wanted.name(), arch.name());
+            return Err(Failure::input(format!("{name}: is a machine of {arch}, not {wanted}; leave --arch out")));
+        }
+        Ok(Opened { name, source })
+    }
+}
+
+impl Opened {
+    /// Boots the machine and gives kernel, record and memory to `then`.
+    pub fn boot<T>(&self, then: impl FnOnce(&Booted<'_>, &BootRecord) -> Result<T, Failure>) -> Result<T, Failure> {
+        let boot = Boot { machine: &self.source.machine, config: &self.source.config };
+        let ranges = kernmem::memory_ranges(&boot);
+        let memory = Memory::new(ranges).map_err(|error| Failure::input(format!("{}: {error}", self.name)))?;
+        let mut kernel =
+            kernmem::boot(&memory, &boot, BootRecord::default()).map_err(|error| Failure::boot(&self.name, &error))?;
+        let record = core::mem::take(kernel.memblock.observer());
+        then(&kernel, &record)
+    }
+
+    /// Where the parts came from.
+    pub fn origins(&self) -> Vec<(&str, &str)> {
+        self.source.provenance.iter().map(|origin| (origin.what, origin.from.as_str())).collect()
+    }
+}

@@ -1,0 +1,177 @@
+//! Every entry of a tree with the format as a value: place, raw bits, meaning.
+//!
+//! Here: the one place where a reader goes from a [`Format`] to its type. Not here: what is made of the entries
+//! (`census`, the reports).
+
+use alloc::vec::Vec;
+
+use kernmem_arch::arm64::Arm64Granule4K;
+use kernmem_arch::x86::X86Level4;
+use kernmem_arch::{Entry, EntryFormat, Shape};
+use kernmem_base::{BusError, Level, PhysAddr, PhysRead, Slot, VirtAddr, VirtRange};
+use kernmem_pgtable::{Visitor, steps, visit};
+
+use crate::{Format, KernelView, RootKind};
+
+/// Where an entry stands, and its bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The first address that it maps.
+    pub va: VirtAddr,
+    /// Bytes that it maps.
+    pub bytes: u64,
+    /// Its level.
+    pub level: Level,
+    /// The table that holds it.
+    pub table: PhysAddr,
+    /// Its number in the table.
+    pub index: usize,
+    /// Its address.
+    pub at: PhysAddr,
+    /// Its bits.
+    pub raw: u64,
+    /// Whether it is marked as one of a contiguous group.
+    pub contiguous: bool,
+}
+
+/// Receives the entries of a tree in address order; attributes are raw bits in place.
+pub trait EntryVisitor {
+    /// A table entry, before the entries of its table. Returning `false` skips the table.
+    fn table(&mut self, place: &Place, next: PhysAddr) -> bool;
+
+    /// An entry that is no table.
+    fn slot(&mut self, place: &Place, entry: Entry<u64>);
+
+    /// A table that cannot be read; its entries are left out.
+    fn unreadable(&mut self, va: VirtAddr, level: Level, error: BusError);
+}
+
+/// The levels and leaf sizes of a format.
+#[must_use]
+pub fn shape(format: Format) -> &'static Shape {
+    match format {
+        Format::Arm64Granule4K => Arm64Granule4K::shape(),
+        Format::X86Level4 => X86Level4::shape(),
+    }
+}
+
+/// Whether the two halves of the address space have a root each (arm64), chosen by bit 55.
+#[must_use]
+pub const fn has_root_per_half(format: Format) -> bool {
+    match format {
+        Format::Arm64Granule4K => true,
+        Format::X86Level4 => false,
+    }
+}
+
+/// The addresses that one root translates, lower half first.
+#[must_use]
+pub fn root_ranges(format: Format, kind: RootKind) -> Vec<VirtRange> {
+    let bits = shape(format).va_bits();
+    let half = |start: u64, bits: u32| VirtRange { start: VirtAddr(start), last: VirtAddr(start | ((1 << bits) - 1)) };
+    match (has_root_per_half(format), kind) {
+        (true, RootKind::User | RootKind::Idmap) => alloc::vec![half(0, bits)],
+        (true, _) => alloc::vec![half(!0 << bits, bits)],
+        (false, _) => alloc::vec![half(0, bits - 1), half(!0 << (bits - 1), bits - 1)],
+    }
+}
+
+/// Hands every entry of `root` whose addresses touch `range` to `visitor`.
+pub fn entries<V: KernelView>(view: &V, root: PhysAddr, range: VirtRange, visitor: &mut impl EntryVisitor) {
+    match view.format() {
+        Format::Arm64Granule4K => typed::<Arm64Granule4K, _, _>(view.mem(), root, range, visitor),
+        Format::X86Level4 => typed::<X86Level4, _, _>(view.mem(), root, range, visitor),
+    }
+}
+
+fn typed<F: EntryFormat, M: PhysRead, V: EntryVisitor>(mem: &M, root: PhysAddr, range: VirtRange, visitor: &mut V) {
+    visit::<F, M>(mem, root, range, &mut Erased { tables: [root; Level::ALL.len()], visitor });
+}
+
+/// Forgets the format, and remembers which table is read at each level.
+struct Erased<'v, V> {
+    tables: [PhysAddr; Level::ALL.len()],
+    visitor: &'v mut V,
+}
+
+impl<V> Erased<'_, V> {
+    fn place<F: EntryFormat>(&self, va: VirtAddr, level: Level, raw: u64) -> Place {
+        let depth = F::shape().depth(level);
+        let shape = &F::shape().levels[depth];
+        let (table, index) = (self.tables[depth], shape.index(va));
+        let contiguous = match F::decode(raw, level) {
+            Entry::Leaf { attrs, .. } => F::is_contiguous(attrs),
+            _ => false,
+        };
+        let at = PhysAddr(table.0.wrapping_add(index as u64 * F::Slot::BYTES));
+        Place { va: va.align_down(shape.bytes()), bytes: shape.bytes(), level, table, index, at, raw, contiguous }
+    }
+}
+
+impl<F: EntryFormat, V: EntryVisitor> Visitor<F> for Erased<'_, V> {
+    fn table(&mut self, va: VirtAddr, level: Level, raw: u64, next: PhysAddr) -> bool {
+        let place = self.place::<F>(va, level, raw);
+        if let Some(below) = self.tables.get_mut(F::shape().depth(level) + 1) {
+            *below = next;
+        }
+        self.visitor.table(&place, next)
+    }
+
+    fn slot(&mut self, va: VirtAddr, level: Level, raw: u64, entry: Entry<F::Attrs>) {
+        let place = self.place::<F>(va, level, raw);
+        self.visitor.slot(&place, erase::<F>(entry));
+    }
+
+    fn unreadable(&mut self, va: VirtAddr, level: Level, error: BusError) {
+        self.visitor.unreadable(va, level, error);
+    }
+}
+
+fn erase<F: EntryFormat>(entry: Entry<F::Attrs>) -> Entry<u64> {
+    match entry {
+        Entry::Absent { sw } => Entry::Absent { sw },
+        Entry::Table { next, attrs } => Entry::Table { next, attrs: F::bits(attrs) },
+        Entry::Leaf { base, attrs } => Entry::Leaf { base, attrs: F::bits(attrs) },
+        Entry::Reserved { raw } => Entry::Reserved { raw },
+    }
+}
+
+/// One level of a walk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WalkStep {
+    /// The entry that was read.
+    pub place: Place,
+    /// Its meaning.
+    pub entry: Entry<u64>,
+}
+
+/// The entries that the MMU reads for `va` from `root`, one memory reference each.
+///
+/// # Errors
+/// A table cannot be read; what was read before it is lost to the caller, who can read it again.
+pub fn walk<V: KernelView>(view: &V, root: PhysAddr, va: VirtAddr) -> Result<Vec<WalkStep>, BusError> {
+    match view.format() {
+        Format::Arm64Granule4K => typed_walk::<Arm64Granule4K, _>(view.mem(), root, va),
+        Format::X86Level4 => typed_walk::<X86Level4, _>(view.mem(), root, va),
+    }
+}
+
+fn typed_walk<F: EntryFormat, M: PhysRead>(mem: &M, root: PhysAddr, va: VirtAddr) -> Result<Vec<WalkStep>, BusError> {
+    steps::<F, M>(mem, root, va)
+        .map(|step| {
+            let step = step?;
+            let bytes = F::shape().level(step.level).bytes();
+            let place = Place {
+                va: va.align_down(bytes),
+                bytes,
+                level: step.level,
+                table: step.table,
+                index: step.index,
+                at: PhysAddr(step.table.0.wrapping_add(step.index as u64 * F::Slot::BYTES)),
+                raw: step.raw,
+                contiguous: matches!(step.entry, Entry::Leaf { attrs, .. } if F::is_contiguous(attrs)),
+            };
+            Ok(WalkStep { place, entry: erase::<F>(step.entry) })
+        })
+        .collect()
+}
