@@ -70,7 +70,7 @@ pub fn root_ranges(format: Format, kind: RootKind) -> Vec<VirtRange> {
     let bits = shape(format).va_bits();
     let half = |start: u64, bits: u32| VirtRange { start: VirtAddr(start), last: VirtAddr(start | ((1 << bits) - 1)) };
     match (has_root_per_half(format), kind) {
-        (true, RootKind::User | RootKind::Idmap) => alloc::vec![half(0, bits)],
+        (true, RootKind::User | RootKind::Idmap | RootKind::EarlyIdentity) => alloc::vec![half(0, bits)],
         (true, _) => alloc::vec![half(!0 << bits, bits)],
         (false, _) => alloc::vec![half(0, bits - 1), half(!0 << (bits - 1), bits - 1)],
     }

@@ -4,6 +4,8 @@ use alloc::vec::Vec;
 
 use kernmem::zones::Nodes;
 use kernmem::{Isa, Kernel, Witness};
+use kernmem_arch::EntryFormat;
+use kernmem_arch::x86::X86Level4;
 use kernmem_base::{Era, Granule, PhysAddr, PhysRead, VirtRange};
 use kernmem_memblock::Region;
 
@@ -27,6 +29,7 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
     fn format(&self) -> Format {
         match self.isa {
             Isa::Arm64(_) => Format::Arm64Granule4K,
+            Isa::X86(_) => Format::X86Level4,
             _ => unreachable!("every architecture that boots has a format"),
         }
     }
@@ -37,6 +40,11 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
             RootKind::User => {
                 self.roots.user.map_or(Answer::Absent("user mode runs with the same tables"), Answer::Known)
             }
+            RootKind::EarlyIdentity | RootKind::EarlyKernel => match &self.isa {
+                Isa::Arm64(state) if kind == RootKind::EarlyIdentity => Answer::Known(state.early.identity),
+                Isa::Arm64(state) => Answer::Known(state.early.kernel),
+                _ => Answer::Absent("this architecture keeps no first tables"),
+            },
             RootKind::Idmap => self.roots.idmap.map_or(Answer::Absent("no identity map stays"), Answer::Known),
         }
     }
@@ -44,6 +52,9 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
     fn layout(&self) -> LayoutView<'_> {
         match &self.isa {
             Isa::Arm64(state) => LayoutView::Arm64 { layout: &state.layout, memstart: state.memstart },
+            Isa::X86(state) => {
+                LayoutView::X86 { layout: &state.layout, fixmap: &state.fixmap, markers: &state.markers }
+            }
             _ => unreachable!("every architecture that boots has a layout"),
         }
     }
@@ -51,6 +62,7 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
     fn image(&self) -> Answer<(VirtRange, PhysAddr)> {
         match &self.isa {
             Isa::Arm64(state) => Answer::Known((state.image, state.text_phys)),
+            Isa::X86(state) => Answer::Known((state.image, state.text_phys)),
             _ => Answer::Absent("this architecture tells no image"),
         }
     }
@@ -70,10 +82,12 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
     }
 
     fn direct_map(&self) -> Answer<Vec<(u64, u64)>> {
-        match &self.isa {
-            Isa::Arm64(_) => Answer::Absent("arm64 counts no direct map"),
-            _ => Answer::Absent("this architecture counts no direct map"),
-        }
+        let Isa::X86(state) = &self.isa else {
+            return Answer::Absent("this architecture does not count the leaves of its linear map");
+        };
+        let sizes = X86Level4::shape().leaves.iter().rev().map(|leaf| leaf.bytes);
+        let told = sizes.zip(state.counters.kib()).filter(|(bytes, _)| state.gbpages || *bytes < 1 << 30);
+        Answer::Known(told.collect())
     }
 
     fn nodes(&self) -> Answer<&Nodes> {

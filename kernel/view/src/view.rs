@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use kernmem::zones::Nodes;
-use kernmem_arch::arm64;
+use kernmem_arch::{arm64, x86};
 use kernmem_base::{Era, Granule, PhysAddr, PhysRead};
 
 /// An answer: known, or absent with the reason.
@@ -44,6 +44,10 @@ pub enum RootKind {
     User,
     /// The identity map.
     Idmap,
+    /// The first identity map, from before there was any C code.
+    EarlyIdentity,
+    /// The first map of the kernel.
+    EarlyKernel,
 }
 
 /// Where each region lies, in the architecture's own words.
@@ -56,6 +60,15 @@ pub enum LayoutView<'k> {
         layout: &'k arm64::Layout,
         /// Physical address of the start of the linear map's region, modulo 2^64.
         memstart: u64,
+    },
+    /// x86-64.
+    X86 {
+        /// The regions.
+        layout: &'k x86::layout::Layout,
+        /// Fixed addresses.
+        fixmap: &'k x86::fixmap::Fixmap,
+        /// Landmarks of a listing.
+        markers: &'k x86::markers::Markers,
     },
 }
 

@@ -11,7 +11,7 @@ use kernmem_firmware::{Arch, Machine};
 use kernmem_memblock::{Limits, Memblock, VecArray};
 use kernmem_pgtable::Tables;
 
-use crate::arm64::{State, late, later};
+use crate::arm64::{EarlyRoots, State, late, later};
 use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
 
 /// The tables of this boot.
@@ -39,6 +39,9 @@ pub(super) struct Booting<'m, 'c, M, W> {
 /// Where an emulator's boot loader puts the image if nothing tells: 2 MiB into memory.
 const DEFAULT_TEXT_OFFSET: u64 = 2 << 20;
 
+/// Where such a boot loader puts a devicetree: behind the usual place of an initrd.
+const DEFAULT_DTB_OFFSET: u64 = 0x820_0000;
+
 /// Boots an arm64 kernel.
 ///
 /// # Errors
@@ -49,6 +52,7 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
     witness: W,
 ) -> Result<Kernel<'m, M, W>, BootError> {
     let mut booting = Booting::new(mem, boot, witness)?;
+    booting.early_tables()?;
     booting.arm64_memblock_init()?;
     booting.early_fixmap()?;
     booting.map_kernel()?;
@@ -99,6 +103,7 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
             displacement: offset,
             not_global: not_global.is_some(),
             kfence_pool: None,
+            early: EarlyRoots { identity: PhysAddr(0), kernel: PhysAddr(0) },
         };
         let limits = Limits {
             max_nodes: config.sizes.get("MAX_NUMNODES").unwrap_or(16) as u32,
@@ -125,6 +130,13 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
             edges: Vec::new(),
             not_global,
         })
+    }
+
+    /// Where the devicetree lies, if there is one.
+    pub(super) fn dtb(&self) -> Option<PhysAddr> {
+        self.machine.devicetree_size?;
+        let start = self.machine.memory.iter().map(|bank| bank.range.start).min().unwrap_or_default();
+        Some(self.config.given.dtb.unwrap_or(start + DEFAULT_DTB_OFFSET))
     }
 
     /// Tells the log that the command line is known.

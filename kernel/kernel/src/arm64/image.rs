@@ -76,8 +76,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             self.tables.set_entry(above, depth, index, table.0 | prot::TABLE_STATIC.0)?;
             above = table;
         }
-        let Some(size) = self.machine.devicetree_size else { return Ok(()) };
-        let dtb = self.config.given.dtb.unwrap_or_else(|| self.memblock.start_of_dram() + 0x820_0000);
+        let (Some(dtb), Some(size)) = (self.dtb(), self.machine.devicetree_size) else { return Ok(()) };
         let window = PhysRange::new(dtb.align_down(BLOCK), (dtb + size).align_up(BLOCK).unwrap_or(dtb));
         let va = self.state.layout.fixmap.address(self.state.layout.fixaddr_top, self.state.layout.fixmap.fdt);
         let range = VirtRange::of_size(va, window.size().min(2 * BLOCK))

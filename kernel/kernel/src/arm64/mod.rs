@@ -1,6 +1,7 @@
 //! The boot of an arm64 kernel, from the devicetree to freed init memory.
 //!
 //! ```text
+//! early    identity map and first kernel map      head.S
 //! setup    memory, limits, reservations          arm64_memblock_init
 //! image    kernel segments, fixmap                map_kernel
 //! linear   the linear map                         map_mem
@@ -10,6 +11,7 @@
 //! Source: Linux 6.1 arch/arm64/kernel/setup.c `setup_arch`; arch/arm64/mm/mmu.c `paging_init`.
 
 mod boot;
+mod early;
 mod image;
 mod late;
 mod later;
@@ -17,6 +19,7 @@ mod linear;
 mod setup;
 
 pub use boot::boot;
+pub use early::EarlyRoots;
 
 use kernmem_arch::arm64::{Layout, kaslr};
 use kernmem_base::{PhysAddr, PhysRange, VirtAddr, VirtRange};
@@ -36,6 +39,8 @@ pub struct State {
     pub displacement: u64,
     /// Kernel mappings belong to an ASID.
     pub not_global: bool,
+    /// Roots of the boot page tables; their memory is free again once the kernel runs.
+    pub early: EarlyRoots,
     /// KFENCE's pool, if it has one from the start.
     pub kfence_pool: Option<PhysRange>,
 }

@@ -14,9 +14,6 @@ use kernmem_memblock::{ListKind, UpTo};
 use super::boot::Booting;
 use crate::{BootError, LogEntry, Witness};
 
-/// Where the boot loader puts a devicetree if nothing tells: behind the usual place of an initrd.
-const DEFAULT_DTB_OFFSET: u64 = 0x820_0000;
-
 impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     /// The devicetree, its memory, then every limit and reservation in Linux's order.
     pub(super) fn arm64_memblock_init(&mut self) -> Result<(), BootError> {
@@ -33,9 +30,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
 
     /// Before the command line is known, so not in the log.
     fn scan_devicetree(&mut self) -> Result<(), BootError> {
-        let start = self.machine.memory.iter().map(|bank| bank.range.start).min().unwrap_or_default();
-        if let Some(size) = self.machine.devicetree_size {
-            let at = self.config.given.dtb.unwrap_or(start + DEFAULT_DTB_OFFSET);
+        if let (Some(at), Some(size)) = (self.dtb(), self.machine.devicetree_size) {
             self.memblock.reserve(at, size)?;
         }
         for bank in &self.machine.memory {

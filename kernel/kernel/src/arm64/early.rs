@@ -1,0 +1,127 @@
+//! The boot page tables: what the first instructions build before there is any C code.
+//!
+//! ```text
+//! identity   [_text, _end + room for the devicetree): virtual = physical, read only and executable;
+//!            the kernel map's own tables in it writable; behind the image a window onto the devicetree, writable
+//! kernel     [_text, _end) at its linked (and moved) place, writable and executable
+//! ```
+//! Both are made of 2M blocks. The kernel map gives way to `swapper_pg_dir` in `paging_init`; what lay in init memory
+//! is freed with it.
+//!
+//! Source: Linux 6.1 arch/arm64/kernel/head.S `create_idmap`, `create_kernel_mapping`, `remap_region`.
+
+use kernmem_arch::arm64::{Arm64Attrs, Arm64Granule4K, bit, prot};
+use kernmem_base::{
+    Frame, FrameOrigin, FrameSource, Granule, Level, NoFrame, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange,
+};
+use kernmem_pgtable::{Change, Mapping, Sizes, Tables};
+
+use super::boot::Booting;
+use super::image::no_contiguous;
+use crate::{BootError, TableFrame, Witness};
+
+const BLOCK: u64 = 2 << 20;
+/// The largest devicetree.
+const MAX_FDT: u64 = 2 << 20;
+
+const READ_EXECUTE: Arm64Attrs = Arm64Attrs(bit::VALID | bit::TABLE | bit::AF | bit::SHARED | bit::RDONLY);
+const WRITE_EXECUTE: Arm64Attrs = Arm64Attrs(bit::VALID | bit::TABLE | bit::AF | bit::SHARED);
+
+/// Roots of the boot page tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EarlyRoots {
+    /// The identity map's.
+    pub identity: PhysAddr,
+    /// The kernel map's.
+    pub kernel: PhysAddr,
+}
+
+/// Pages set aside in the image, taken in order.
+struct CarveOut<'w, W> {
+    pages: PhysRange,
+    witness: &'w mut W,
+}
+
+impl<W: Witness> FrameSource for CarveOut<'_, W> {
+    fn take(&mut self, level: Level) -> Result<Frame, NoFrame> {
+        let pa = self.pages.start;
+        let next = pa + Granule::K4.bytes();
+        if next > self.pages.end {
+            return Err(NoFrame { level });
+        }
+        self.pages.start = next;
+        self.witness.table(&TableFrame { pa, level, origin: FrameOrigin::Image });
+        Ok(Frame { pa, origin: FrameOrigin::Image, zeroed: false })
+    }
+
+    fn give_back(&mut self, _frame: PhysAddr) {}
+}
+
+impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+    /// Builds both maps.
+    pub(super) fn early_tables(&mut self) -> Result<(), BootError> {
+        let identity = self.image.phys_range("init_idmap_pg_dir", "init_idmap_pg_end")?;
+        let kernel = self.image.phys_range("init_pg_dir", "init_pg_end")?;
+        self.identity_map(identity, kernel)?;
+        let image = self.image.phys_range("_text", "_end")?;
+        self.block_map(kernel, self.image.virt("_text")?, blocks_of(image), WRITE_EXECUTE)?;
+        self.state.early = EarlyRoots { identity: identity.start, kernel: kernel.start };
+        Ok(())
+    }
+
+    fn identity_map(&mut self, pages: PhysRange, kernel_tables: PhysRange) -> Result<(), BootError> {
+        let image = self.image.phys_range("_text", "_end")?;
+        let window = (image.end + BLOCK).align_down(BLOCK);
+        let all = blocks_of(PhysRange::new(image.start, image.end + MAX_FDT + BLOCK));
+        let readable = PhysRange::new(all.start, window);
+        self.block_map(pages, VirtAddr(readable.start.0), readable, READ_EXECUTE)?;
+        let writable = blocks_of(kernel_tables);
+        let range = VirtRange::of_size(VirtAddr(writable.start.0), writable.size());
+        let mut tables = Tables::<Arm64Granule4K, M>::new(self.mem, pages.start);
+        if let Some(range) = range {
+            let change = Change { set: 0, clear: bit::RDONLY };
+            tables.cursor(range).protect(change)?.forgive("the MMU is off");
+        }
+        let Some(dtb) = self.dtb() else { return Ok(()) };
+        let memory = PhysRange::new(dtb.align_down(BLOCK), dtb.align_down(BLOCK) + MAX_FDT + BLOCK);
+        let Some(range) = VirtRange::of_size(VirtAddr(window.0), memory.size()) else { return Ok(()) };
+        let mapping = mapping(memory.start, WRITE_EXECUTE);
+        let mut rest = CarveOut { pages: PhysRange::new(pages.end, pages.end), witness: self.memblock.observer() };
+        tables.cursor(range).map(&mut rest, &mapping)?.forgive("the MMU is off");
+        Ok(())
+    }
+
+    /// Maps `memory` by blocks in a tree whose root is the first of `pages`.
+    fn block_map(
+        &mut self,
+        pages: PhysRange,
+        va: VirtAddr,
+        memory: PhysRange,
+        attrs: Arm64Attrs,
+    ) -> Result<(), BootError> {
+        let root = pages.start;
+        self.mem.zero(PhysRange::new(root, root + Granule::K4.bytes()))?;
+        self.mem.note(root)?.set_used(0);
+        let witness = self.memblock.observer();
+        witness.table(&TableFrame { pa: root, level: Level::Pgd, origin: FrameOrigin::Image });
+        let mut rest = CarveOut { pages: PhysRange::new(root + Granule::K4.bytes(), pages.end), witness };
+        let Some(range) = VirtRange::of_size(va, memory.size()) else { return Ok(()) };
+        let mut tables = Tables::<Arm64Granule4K, M>::new(self.mem, root);
+        tables.cursor(range).map(&mut rest, &mapping(memory.start, attrs))?.forgive("the MMU is off");
+        Ok(())
+    }
+}
+
+fn mapping(pa: PhysAddr, attrs: Arm64Attrs) -> Mapping<Arm64Granule4K> {
+    Mapping::new(pa, attrs, no_contiguous().and(blocks_only())).with_table_attrs(prot::TABLE_STATIC)
+}
+
+/// 2M blocks and nothing larger.
+fn blocks_only() -> Sizes {
+    Sizes::only(<Arm64Granule4K as kernmem_arch::EntryFormat>::shape(), |leaf| leaf.bytes <= BLOCK)
+}
+
+/// The range widened to whole blocks.
+fn blocks_of(range: PhysRange) -> PhysRange {
+    PhysRange::new(range.start.align_down(BLOCK), range.end.align_up(BLOCK).unwrap_or(range.end))
+}
