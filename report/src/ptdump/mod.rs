@@ -7,13 +7,15 @@
 use core::fmt;
 
 use kernmem_arch::arm64::Arm64Granule4K;
+use kernmem_arch::x86::X86Level4;
 use kernmem_base::PhysAddr;
 use kernmem_view::{Format, KernelView, LayoutView, RootKind};
 
 mod arm64;
 mod unit;
+mod x86;
 
-pub use unit::Kib;
+pub use unit::{Bytes, Kib};
 
 /// Why a listing could not be printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +53,9 @@ pub fn linux<V: KernelView>(view: &V, root: RootKind, out: &mut impl fmt::Write)
     match (view.format(), view.layout()) {
         (Format::Arm64Granule4K, LayoutView::Arm64 { layout, .. }) => {
             arm64::print::<Arm64Granule4K, _>(view.mem(), root, layout, view.era(), out)
+        }
+        (Format::X86Level4, LayoutView::X86 { layout, markers, .. }) => {
+            x86::print::<X86Level4, _>(view.mem(), root, (layout, markers), view.era(), out)
         }
         _ => unreachable!("a kernel's format and layout belong to one architecture"),
     }
