@@ -1,5 +1,6 @@
 //! The order of steps, and what they share.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -121,7 +122,7 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
         let state = State {
             layout,
             fixmap,
-            markers: markers(config, &layout, &fixmap),
+            markers: Box::new(markers(config, &layout, &fixmap)),
             image: covered,
             text_phys,
             masks: Masks::new(nx, cpu.pge, pti),
@@ -164,7 +165,7 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
     /// Moves the three large regions to where they were drawn, and with them the landmarks.
     pub(super) fn move_regions(&mut self, bases: Bases) {
         self.state.layout = layout(self.config, bases);
-        self.state.markers = markers(self.config, &self.state.layout, &self.state.fixmap);
+        *self.state.markers = markers(self.config, &self.state.layout, &self.state.fixmap);
     }
 
     /// Why kernel leaves lack rights' bits: no global pages, no NX.

@@ -31,6 +31,7 @@ pub use boot::boot;
 pub use percpu::Percpu;
 pub(crate) use setup::memory_ranges;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use kernmem_arch::x86::counters::DirectMapCounters;
@@ -48,7 +49,7 @@ pub struct State {
     /// Fixed addresses.
     pub fixmap: Fixmap,
     /// Landmarks of a listing.
-    pub markers: Markers,
+    pub markers: Box<Markers>,
     /// The addresses of the image, `_text` to `_end`.
     pub image: VirtRange,
     /// Where the image's first byte was loaded.
