@@ -51,6 +51,8 @@ pub(super) struct Booting<'m, 'c, M, W> {
     pub early_tables: PhysRange,
     /// Leaf sizes of the direct map.
     pub sizes: SizeDecision,
+    /// CPUs that may ever come up.
+    pub cpus: u32,
 }
 
 /// Boots an x86-64 kernel.
@@ -159,6 +161,7 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
             edges: Vec::new(),
             early_tables: PhysRange::new(brk, brk + pages * PAGE),
             sizes,
+            cpus: possible_cpus(config),
         })
     }
 
@@ -206,6 +209,28 @@ fn cpu_facts(config: &Config, cpu: &X86Cpu) -> CpuFacts {
         gbpages: cpu.has("pdpe1gb"),
         pcid: cpu.has("pcid") && cpu.has("pge") && !config.cmdline.nopcid(),
     }
+}
+
+/// CPUs that may ever come up, after the words that limit them.
+///
+/// | words | CPUs |
+/// |---|---|
+/// | `nosmp`, `maxcpus=0` | one |
+/// | `possible_cpus=n` | n, at most as many as the kernel can have |
+/// | `maxcpus=n` without CPU hotplug | at most n |
+/// | else | those that firmware tells |
+///
+/// Source: Linux 6.1 arch/x86/kernel/smpboot.c `prefill_possible_map`.
+fn possible_cpus(config: &Config) -> u32 {
+    let built = config.kconfig.number("NR_CPUS").unwrap_or(1) as u32;
+    let (told, limit) = (config.possible_cpus, config.cmdline.maxcpus());
+    let wished = config.cmdline.possible_cpus();
+    let cpus = match (wished, limit) {
+        (Some(wished), _) => wished.min(config.cmdline.nr_cpus(built)),
+        (None, Some(limit)) if !config.kconfig.is_set("HOTPLUG_CPU") => told.min(limit),
+        (None, _) => told,
+    };
+    if limit == Some(0) { 1 } else { cpus.max(1) }
 }
 
 fn check_modelled(config: &Config, cpu: &X86Cpu) -> Result<(), BootError> {

@@ -117,15 +117,17 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         Ok(())
     }
 
+    /// Whether the IO-APIC is set up: a kernel that was told to run on one CPU leaves it.
+    pub(super) fn uses_io_apic(&self) -> bool {
+        let line = &self.config.cmdline;
+        self.state.fixmap.io_apic.is_some() && !line.has("noapic") && line.maxcpus() != Some(0)
+    }
+
     /// The local APIC and one IO-APIC at fixed addresses, uncached.
     pub(super) fn map_apics(&mut self) -> Result<(), BootError> {
-        let fixmap = self.state.fixmap;
-        let places: Vec<(u32, PhysAddr)> = fixmap
-            .local_apic
-            .map(|index| (index, LOCAL_APIC))
-            .into_iter()
-            .chain(fixmap.io_apic.map(|index| (index, IO_APIC)))
-            .collect();
+        let local = self.state.fixmap.local_apic.map(|index| (index, LOCAL_APIC));
+        let io = self.state.fixmap.io_apic.filter(|_| self.uses_io_apic()).map(|index| (index, IO_APIC));
+        let places: Vec<(u32, PhysAddr)> = local.into_iter().chain(io).collect();
         for (index, pa) in places {
             self.set_fixmap(kernmem_arch::x86::fixmap::Fixmap::address(index), pa)?;
         }

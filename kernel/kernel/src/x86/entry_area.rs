@@ -56,7 +56,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         let intel = self.config.cpu.x86().is_some_and(|cpu| cpu.vendor == "GenuineIntel");
         let parts = cea::parts(AreaFacts { kasan: false, intel, sev_es: false });
         let lacking = self.lacking();
-        for cpu in 0..self.config.possible_cpus {
+        for cpu in 0..self.cpus {
             let area = cea::area(u64::from(cpu), false);
             let mut stack = 0;
             for part in &parts {

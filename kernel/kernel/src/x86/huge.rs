@@ -9,14 +9,14 @@ use alloc::vec::Vec;
 
 use kernmem_arch::x86::X86Level4;
 use kernmem_arch::x86::prot::{Prot, table};
-use kernmem_arch::{Change, Entry, EntryFormat};
+use kernmem_arch::{Change, Entry, EntryFormat, Reason};
 use kernmem_base::{Granule, Level, NoTlb, PhysAddr, PhysMem, PhysRange, VirtRange};
 use kernmem_memblock::{Nid, Request};
-use kernmem_pgtable::{Walk, translate};
+use kernmem_pgtable::{Sizes, Walk, translate};
 
-use super::boot::{Booting, LARGE, PAGE};
+use super::boot::{Booting, LARGE, PAGE, lacking};
 use super::late::Late;
-use crate::{BootError, Witness};
+use crate::{Area, BootError, Mapped, Witness};
 
 const GIGANTIC: u64 = 1 << 30;
 
@@ -99,6 +99,26 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
         }
         let rest = VirtRange { start: range.start + PAGE, last: range.last };
         self.tell(Vec::from([rest]), Change::Hvo, false);
+        if let Some(pa) = kept {
+            self.tell_shared(rest, pa);
+        }
         Ok(())
+    }
+
+    /// The addresses that show one page again and again are a mapping of their own.
+    fn tell_shared(&mut self, range: VirtRange, pa: PhysAddr) {
+        let shared = Reason::SplitBy { cause: Change::Hvo };
+        let blocks = Sizes::only(X86Level4::shape(), |leaf| leaf.level == Level::Pmd);
+        let mut rights = Vec::from([Reason::Changed(Change::Hvo)]);
+        rights.extend(lacking(&self.state, self.cpu));
+        self.memblock.observer().mapped(&Mapped {
+            range,
+            pa,
+            area: Area::Vmemmap,
+            start: shared,
+            end: shared,
+            limits: &[(shared, Sizes::PAGES), (Reason::BlocksOnly, blocks)],
+            rights: &rights,
+        });
     }
 }

@@ -41,6 +41,7 @@ pub(super) struct Late<'c, 'm, M, W> {
     pub state: State,
     pub protections: Protections,
     pub aliases: AliasFacts,
+    pub cpus: u32,
 }
 
 /// What goes into the kernel as it is.
@@ -58,7 +59,7 @@ pub(super) fn run<'m, M: PhysMem, W: Witness>(
     nodes: Nodes,
     gigantic: Vec<PhysAddr>,
 ) -> Result<Kernel<'m, M, W>, BootError> {
-    let Booting { mem, config, cpu, image, symbols, tables, memblock, state, .. } = booting;
+    let Booting { mem, config, cpu, image, symbols, tables, memblock, state, cpus, .. } = booting;
     let mut memblock = memblock.hand_over(Buddy { max_order: MAX_ORDER, max_low: None })?;
     let free_pages = Pfn(memblock.nr_free_pages());
     memblock.observer().log(LogEntry::HandOver { free_pages });
@@ -73,7 +74,7 @@ pub(super) fn run<'m, M: PhysMem, W: Witness>(
         image: VirtRange { start: symbols.text, last: symbols.brk_end - 1 },
         image_frames: frames_of(&image, symbols.kept()),
     };
-    let mut late = Late { config, cpu, image, symbols, tables, memblock, frames, state, protections, aliases };
+    let mut late = Late { config, cpu, image, symbols, tables, memblock, frames, state, protections, aliases, cpus };
     late.preallocate_vmalloc()?;
     late.first_stack()?;
     late.pti_init()?;
@@ -157,7 +158,7 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
 
     /// Lock prefixes are freed once it is known that several CPUs run; page 0 becomes small.
     fn finalize_cpu(&mut self) -> Result<(), BootError> {
-        let cpus = self.config.possible_cpus;
+        let cpus = self.cpus;
         let alone = cpus == 1 || self.config.cmdline.maxcpus().is_some_and(|limit| limit <= 1);
         let patched = alone && !self.config.cmdline.has("noreplace-smp");
         if frees_smp_locks(patched, cpus) {

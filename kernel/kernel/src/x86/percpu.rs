@@ -49,12 +49,12 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         let needed = ((end - start) + reserved + (DYNAMIC_BYTES - reserved)).next_multiple_of(PAGE);
         let groups = self.groups();
         let sizes: Vec<u64> = groups.iter().map(|group| group.len() as u64).collect();
-        let (unit, units_a_piece) = layout(needed.max(MIN_UNIT), &sizes, u64::from(self.config.possible_cpus));
+        let (unit, units_a_piece) = layout(needed.max(MIN_UNIT), &sizes, u64::from(self.cpus));
         let line = self.memblock.limits().smp_cache_bytes;
         let info = self.memblock.alloc(PAGE, PAGE)?;
         let areas_bytes = (sizes.len() as u64 * 8).next_multiple_of(PAGE);
         let areas = self.memblock.alloc(areas_bytes, line)?;
-        let mut units = alloc::vec![PhysAddr(0); self.config.possible_cpus as usize];
+        let mut units = alloc::vec![PhysAddr(0); self.cpus as usize];
         let mut pieces = Vec::with_capacity(groups.len());
         for group in &groups {
             let count = (group.len() as u64).next_multiple_of(units_a_piece);
@@ -84,7 +84,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     /// CPUs by node, in the order in which nodes first appear.
     fn groups(&self) -> Vec<Vec<u32>> {
         let mut groups: Vec<(Nid, Vec<u32>)> = Vec::new();
-        for cpu in 0..self.config.possible_cpus {
+        for cpu in 0..self.cpus {
             let node = self.node_of(cpu);
             match groups.iter_mut().find(|(nid, _)| *nid == node) {
                 Some((_, cpus)) => cpus.push(cpu),

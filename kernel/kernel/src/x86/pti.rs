@@ -84,7 +84,7 @@ impl<'m, M: PhysMem, W: Witness> Late<'_, 'm, M, W> {
     fn share_task_states(&mut self) -> Result<(), BootError> {
         let Some(address) = self.image.symbols().address("cpu_tss_rw") else { return Ok(()) };
         let attrs = self.state.masks.kernel(self.config.era, Prot::Kernel);
-        for cpu in 0..self.config.possible_cpus {
+        for cpu in 0..self.cpus {
             let Some(pa) = self.state.percpu.variable(cpu, address.0) else { continue };
             let pa = pa.align_down(PAGE);
             let raw = self.state.masks.raw_leaf(pa, attrs, Level::Pte);

@@ -213,7 +213,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         if self.has_table("HPET") {
             self.memblock.alloc(resource + HPET_NAME, line)?;
         }
-        if self.state.fixmap.io_apic.is_some() {
+        if self.uses_io_apic() {
             self.memblock.alloc(resource + IO_APIC_NAME, line)?;
         }
         self.memblock.alloc(resource * self.e820.entries().len() as u64, line)?;
