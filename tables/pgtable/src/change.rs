@@ -24,19 +24,24 @@ impl Change {
         raw & !self.clear | self.set
     }
 
-    /// What a live leaf at `va` becomes, if one store may do it.
-    fn of_leaf<F: EntryFormat>(self, raw: u64, va: VirtAddr, level: Level) -> Result<u64, MapError> {
-        let Entry::Leaf { base, attrs } = F::decode(raw, level) else { return Ok(raw) };
+    /// Whether one store may make the change on the live leaf `raw` at `va`.
+    fn check<F: EntryFormat>(
+        self,
+        raw: u64,
+        (base, attrs): (PhysAddr, F::Attrs),
+        va: VirtAddr,
+        level: Level,
+    ) -> Result<(), MapError> {
         let new = self.apply(raw);
         match F::decode(new, level) {
-            Entry::Absent { .. } => return Ok(new),
+            Entry::Absent { .. } => return Ok(()),
             Entry::Leaf { base: same, .. } if same == base => {}
             _ => return Err(EncodeError { level, raw: new }.into()),
         }
         // A group whose every member changes alike keeps its mark: compare without it.
         let mark = if F::is_contiguous(attrs) { mark_bits::<F>(attrs, level) } else { 0 };
         let is_safe = new == raw || (new ^ raw) & mark == 0 && F::change_is_safe(raw & !mark, new & !mark);
-        if is_safe { Ok(new) } else { Err(MapError::Live { va, level }) }
+        if is_safe { Ok(()) } else { Err(MapError::Live { va, level }) }
     }
 }
 
@@ -57,16 +62,23 @@ pub(crate) fn protect<F: EntryFormat, M: PhysMem>(
 ) -> Result<(), Stopped> {
     let shape = &F::shape().levels[depth];
     let slots = slots(tables, table, depth).map_err(Stopped::at(range.start))?;
+    // Attributes that were proven to change by these bits: what holds for one leaf holds for its equals.
+    let mut proven = None;
     for (slot, part) in over(slots, shape, range) {
         let raw = slot.load();
         match F::decode(raw, shape.level) {
             Entry::Table { next, .. } => protect(tables, next, depth + 1, part, change, stale)?,
-            Entry::Leaf { attrs, .. } => {
+            Entry::Leaf { base, attrs } => {
                 if !covers(range, leaf_around(part.start, shape, F::is_contiguous(attrs))) {
                     let error = MapError::Inside { va: part.start, level: shape.level };
                     return Err(Stopped { va: part.start, error });
                 }
-                let new = change.of_leaf::<F>(raw, part.start, shape.level).map_err(Stopped::at(part.start))?;
+                let new = change.apply(raw);
+                if proven != Some((attrs, new ^ raw)) {
+                    let leaf = (base, attrs);
+                    change.check::<F>(raw, leaf, part.start, shape.level).map_err(Stopped::at(part.start))?;
+                    proven = Some((attrs, new ^ raw));
+                }
                 if new == 0 {
                     tables.mem().note(table).map_err(Stopped::at(part.start))?.take(1);
                 }

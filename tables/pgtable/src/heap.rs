@@ -88,6 +88,15 @@ impl PhysMem for HeapMem {
         self.notes.get(index as usize).ok_or(hole)
     }
 
+    fn fill<S: Slot>(&self, table: PhysAddr, from: usize, count: usize, first: u64, step: u64) -> Result<(), BusError> {
+        let mut raw = first;
+        for slot in &self.table::<S>(table, from + count)?[from..] {
+            slot.store(raw);
+            raw = raw.wrapping_add(step);
+        }
+        Ok(())
+    }
+
     fn zero(&self, range: PhysRange) -> Result<(), BusError> {
         for slot in self.slot_range(range.start, (range.size() / 8) as usize)? {
             slot.store(0, Ordering::Relaxed);

@@ -10,7 +10,7 @@
 use core::fmt;
 
 use kernmem_arch::{EncodeError, Entry, EntryFormat, LeafSize, LevelShape};
-use kernmem_base::{Frame, FrameSource, Level, PhysAddr, PhysMem, Slot, TableNote, VirtAddr, VirtRange};
+use kernmem_base::{BusError, Frame, FrameSource, Level, PhysAddr, PhysMem, Slot, TableNote, VirtAddr, VirtRange};
 
 use crate::cursor::slots;
 use crate::error::{MapError, Stopped};
@@ -83,22 +83,38 @@ pub(crate) struct Filler<'t, 'm, F: EntryFormat, M> {
 }
 
 impl<'t, 'm, F: EntryFormat, M: PhysMem> Filler<'t, 'm, F, M> {
+    /// Finds the leaf sizes that the run can use.
     pub(crate) fn new(tables: &'t Tables<'m, F, M>, mapping: &'t Mapping<F>, run: VirtRange) -> Result<Self, MapError> {
         let shape = F::shape();
         let mut forms = [LeafForm::default(); MAX_LEVELS];
-        for leaf in mapping.sizes.leaves(shape) {
-            let is_congruent = (run.start.0 ^ mapping.pa.0) & (leaf.bytes - 1) == 0;
-            if is_congruent && leaf.bytes <= run.size() {
-                let form = &mut forms[shape.depth(leaf.level)];
-                let bits = if leaf.contiguous { &mut form.contiguous } else { &mut form.single };
-                *bits = Some(leaf_bits::<F>(mapping, run, leaf)?);
-            }
+        let (size, apart) = (run.size(), run.start.0 ^ mapping.pa.0);
+        for leaf in mapping.sizes.leaves(shape).filter(|leaf| leaf.bytes <= size && apart & (leaf.bytes - 1) == 0) {
+            let depth = shape.depth(leaf.level);
+            let bits = leaf_bits::<F>(mapping, run, leaf, shape.levels[depth].bytes())?;
+            let form = &mut forms[depth];
+            *(if leaf.contiguous { &mut form.contiguous } else { &mut form.single }) = Some(bits);
         }
         Ok(Self { tables, mapping, run, forms })
     }
 
     pub(crate) fn fill(&self, frames: &mut impl FrameSource) -> Result<(), Stopped> {
-        self.fill_table(Place { table: self.tables.root(), depth: 0, is_fresh: false }, self.run, frames)
+        let place = self.lowest_table().map_err(Stopped::at(self.run.start))?;
+        self.fill_table(place, self.run, frames)
+    }
+
+    /// The lowest table in place that holds the whole run.
+    fn lowest_table(&self) -> Result<Place, BusError> {
+        let mut place = Place { table: self.tables.root(), depth: 0, is_fresh: false };
+        for shape in F::shape().levels {
+            let index = shape.index(self.run.start);
+            if index != shape.index(self.run.last) {
+                break;
+            }
+            let raw = self.tables.mem().entry::<F::Slot>(place.table, index)?;
+            let Entry::Table { next, .. } = F::decode(raw, shape.level) else { break };
+            place = Place { table: next, depth: place.depth + 1, is_fresh: false };
+        }
+        Ok(place)
     }
 
     fn pa(&self, va: VirtAddr) -> PhysAddr {
@@ -148,6 +164,9 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> Filler<'t, 'm, F, M> {
     /// The longest run of leaves of this level at the start of `part`, with their attribute bits.
     fn leaf_run(&self, depth: usize, shape: &LevelShape, part: VirtRange) -> Option<(u64, VirtRange)> {
         let form = self.forms[depth];
+        if form.single.is_none() && form.contiguous.is_none() {
+            return None;
+        }
         let (va, size) = (part.start, part.size());
         let group = shape.bytes() << shape.contiguous_bits;
         if let Some(bits) = form.contiguous
@@ -254,12 +273,20 @@ pub(crate) fn table_entry<F: EntryFormat>(next: PhysAddr, attrs: F::Attrs, level
     F::encode(Entry::Table { next, attrs }, level)
 }
 
-/// The attribute bits of a leaf of this size, proven to exist for the first and the last address of the run.
-fn leaf_bits<F: EntryFormat>(mapping: &Mapping<F>, run: VirtRange, leaf: &LeafSize) -> Result<u64, EncodeError> {
+/// The attribute bits of a leaf of this size, whose entry maps `bytes`: proven to exist for the first and the last
+/// address of the run.
+fn leaf_bits<F: EntryFormat>(
+    mapping: &Mapping<F>,
+    run: VirtRange,
+    leaf: &LeafSize,
+    bytes: u64,
+) -> Result<u64, EncodeError> {
     let attrs = F::leaf_attrs(mapping.attrs, leaf.level, leaf.contiguous);
-    let bytes = F::shape().level(leaf.level).bytes();
-    for pa in [mapping.pa, mapping.pa + (run.size() - 1)] {
-        F::encode(Entry::Leaf { base: pa.align_down(bytes), attrs }, leaf.level)?;
+    let first = mapping.pa.align_down(bytes);
+    let last = (mapping.pa + (run.size() - 1)).align_down(bytes);
+    F::encode(Entry::Leaf { base: first, attrs }, leaf.level)?;
+    if last != first {
+        F::encode(Entry::Leaf { base: last, attrs }, leaf.level)?;
     }
     Ok(F::bits(attrs))
 }
