@@ -222,6 +222,22 @@ fn a_table_in_place_takes_the_run_by_smaller_leaves() {
     assert_eq!([0, 2 << 20, 4 << 20].map(level_at), [Level::Pte, Level::Pmd, Level::Pmd]);
 }
 
+#[test]
+fn a_table_is_made_once_and_a_refused_one_costs_no_frame() {
+    let mem = memory();
+    let mut tables = Tables::<X86Level4, _>::new(&mem, mem.take_root());
+    let refused = tables.make_table(BASE, Level::Pte, X86Attrs(0), &mut mem.frames()).unwrap_err();
+    assert!(matches!(refused, MapError::Encode(EncodeError { level: Level::Pgd, .. })));
+    let mut elsewhere = Elsewhere { lent: 0 };
+    let refused = tables.make_table(BASE, Level::Pte, X86Attrs(0x63), &mut elsewhere).unwrap_err();
+    assert_eq!((refused, elsewhere.lent), (MapError::Bus(BusError { pa: ELSEWHERE, fault: BusFault::Hole }), 0));
+    assert_eq!(frames_in_use(&mem), 1);
+    let table = tables.make_table(BASE, Level::Pte, X86Attrs(0x63), &mut mem.frames()).unwrap();
+    assert_eq!(tables.make_table(BASE + 0x5000, Level::Pte, X86Attrs(0x63), &mut mem.frames()), Ok(table));
+    assert_eq!((frames_in_use(&mem), mem.note(table).unwrap().used()), (4, 0));
+    assert_eq!(mem.note(tables.root()).unwrap().used(), 1);
+}
+
 /// Counts what it is handed.
 #[derive(Default)]
 struct Count {
