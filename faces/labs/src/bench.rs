@@ -1,0 +1,129 @@
+//! The bench: a machine that can be changed and booted, and what labs ask of a booted kernel.
+
+use core::sync::atomic::AtomicU64;
+
+use kernmem::{Boot, Isa, Kernel};
+use kernmem_base::{Era, PhysAddr, PhysRange, PhysRead, VirtAddr, VirtRange};
+use kernmem_config::CommandLine;
+use kernmem_firmware::Arch;
+use kernmem_sim::Memory;
+use kernmem_source::Source;
+use kernmem_view::entries::{WalkStep, walk};
+use kernmem_view::{BootRecord, KernelView, RootKind};
+
+use crate::{LabError, LabOptions};
+
+/// A machine with its kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct Bench {
+    pub source: Source,
+}
+
+/// What a lab runs on if no machine is named.
+pub(crate) enum Own {
+    /// A preset.
+    Preset(&'static str),
+    /// A description in TOML.
+    Described(&'static str),
+}
+
+/// A booted kernel in simulated memory.
+pub(crate) struct Booted<'m> {
+    pub memory: &'m Memory,
+    pub kernel: Kernel<'m, Memory, BootRecord>,
+}
+
+impl Bench {
+    /// The caller's machine, or the lab's own.
+    pub(crate) fn open(options: &LabOptions, own: Own) -> Result<Self, LabError> {
+        let source = match (&options.source, own) {
+            (Some(name), _) => Source::open_with(name, &options.parts)?,
+            (None, Own::Preset(name)) => Source::open_with(name, &options.parts)?,
+            (None, Own::Described(text)) => {
+                Source::from_bytes("machine of the lab", text.as_bytes().to_vec(), &options.parts)?
+            }
+        };
+        Ok(Self { source })
+    }
+
+    /// The machine if it is of arm64.
+    pub(crate) fn of_arm64(self, lab: &'static str) -> Result<Self, LabError> {
+        match self.source.machine.arch {
+            Arch::Arm64 => Ok(self),
+            arch @ Arch::X86_64 => Err(LabError::Architecture { lab, arch }),
+        }
+    }
+
+    pub(crate) fn era(&self) -> Era {
+        self.source.config.era
+    }
+
+    /// The same machine with every `name=` of the command line replaced by `word`.
+    pub(crate) fn with_word(&self, name: &str, word: Option<&str>) -> Self {
+        let mut bench = self.clone();
+        let kept = self.source.config.cmdline.text().split_ascii_whitespace();
+        let kept = kept.filter(|text| text.split('=').next() != Some(name));
+        let words: Vec<&str> = kept.chain(word).collect();
+        bench.source.config.cmdline = CommandLine::parse(&words.join(" "));
+        bench
+    }
+
+    /// Boots the machine and gives it to `then`.
+    pub(crate) fn boot<T>(&self, then: impl FnOnce(&Booted<'_>) -> Result<T, LabError>) -> Result<T, LabError> {
+        let boot = Boot { machine: &self.source.machine, config: &self.source.config };
+        let memory = Memory::new(kernmem::memory_ranges(&boot))?;
+        let kernel = kernmem::boot(&memory, &boot, BootRecord::default())?;
+        then(&Booted { memory: &memory, kernel })
+    }
+}
+
+impl Booted<'_> {
+    pub(crate) fn record(&self) -> &BootRecord {
+        self.kernel.witness()
+    }
+
+    /// The linear map's address of `pa`.
+    pub(crate) fn linear(&self, pa: PhysAddr) -> Result<VirtAddr, LabError> {
+        match &self.kernel.isa {
+            Isa::Arm64(state) => Ok(state.linear(pa)),
+            Isa::X86(state) => Ok(state.layout.direct(pa)),
+            _ => Err(LabError::Missing("linear map that is known")),
+        }
+    }
+
+    /// Memory as the boot allocator left it.
+    pub(crate) fn banks(&self) -> Vec<PhysRange> {
+        self.kernel.memblock.memory().regions().iter().map(|region| region.range()).collect()
+    }
+
+    /// The linear map's addresses of all memory, bank by bank.
+    pub(crate) fn linear_ranges(&self) -> Result<Vec<VirtRange>, LabError> {
+        let banks = self.banks().into_iter();
+        let ranges = banks.map(|bank| Ok(VirtRange::of_size(self.linear(bank.start)?, bank.size())));
+        ranges.filter_map(Result::transpose).collect()
+    }
+
+    pub(crate) fn kernel_root(&self) -> Result<PhysAddr, LabError> {
+        self.kernel.root(RootKind::Kernel).known().ok_or(LabError::Missing("kernel tables"))
+    }
+
+    /// The levels that the MMU reads for `va`.
+    pub(crate) fn steps(&self, root: PhysAddr, va: VirtAddr) -> Result<Vec<WalkStep>, LabError> {
+        Ok(walk(&self.kernel, root, va)?)
+    }
+
+    /// Reads the word at `pa` as the CPU reads data: one memory reference.
+    pub(crate) fn read_word(&self, pa: PhysAddr) -> Result<u64, LabError> {
+        let page = pa.align_down(4096);
+        Ok(self.memory.entry::<AtomicU64>(page, ((pa - page) / 8) as usize)?)
+    }
+}
+
+/// The byte that a walk reaches, and the bytes of its leaf.
+pub(crate) fn reached(steps: &[WalkStep], va: VirtAddr) -> Option<(PhysAddr, u64)> {
+    let last = steps.last()?;
+    match last.entry {
+        kernmem_arch::Entry::Leaf { base, .. } => Some((base + (va.0 & (last.place.bytes - 1)), last.place.bytes)),
+        _ => None,
+    }
+}

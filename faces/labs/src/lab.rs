@@ -1,0 +1,52 @@
+//! The labs by name.
+
+use core::fmt;
+
+use crate::labs::{boot_tables, flip, linear_map, sparsemem, ttbr, vmemmap_size, walk};
+use crate::notebook::Notebook;
+use crate::texts::Text;
+use crate::{ClaimId, LabError, LabOptions, Verdict};
+
+/// What every lab is inside.
+pub(crate) type Run = fn(&LabOptions, &mut Notebook<'_>) -> Result<(), LabError>;
+
+/// An experiment.
+#[derive(Clone, Copy)]
+pub struct Lab {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it is about.
+    pub title: Text,
+    /// What its condition is, and what the other way round means.
+    pub reverse: Text,
+    /// The claims that it judges, in order.
+    pub claims: &'static [ClaimId],
+    pub(crate) run: Run,
+}
+
+impl fmt::Debug for Lab {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lab").field("name", &self.name).field("claims", &self.claims).finish_non_exhaustive()
+    }
+}
+
+/// All labs, in the order of the documents.
+pub const LABS: &[Lab] =
+    &[linear_map::LAB, flip::LAB, ttbr::LAB, walk::LAB, boot_tables::LAB, sparsemem::LAB, vmemmap_size::LAB];
+
+/// The lab of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Lab> {
+    LABS.iter().find(|lab| lab.name == name)
+}
+
+/// Runs `lab`, tells it to `out`, and returns a verdict for each claim and each era it was held against.
+///
+/// # Errors
+/// [`LabError`]; what was written to `out` before it stays there.
+pub fn run(lab: &Lab, options: &LabOptions, out: &mut dyn fmt::Write) -> Result<Vec<Verdict>, LabError> {
+    let mut book = Notebook::new(out, options.language);
+    book.title(lab.name, lab.title)?;
+    (lab.run)(options, &mut book)?;
+    Ok(book.finish())
+}

@@ -1,0 +1,312 @@
+//! Document 003: sections, the two-level array of their descriptors, holes, the coded pointer, and what a lookup
+//! costs in each memory model.
+
+use kernmem::Isa;
+use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysRange, VirtAddr};
+use kernmem_firmware::{Arch, Bank};
+use kernmem_sparse::{
+    FlatMap, Geometry, GeometryFacts, Group, Memmap, Model, Nid, SectionNr, Sections, SparseArch, Spending, VecStore,
+    VirtualMap, Word,
+};
+
+use crate::bench::{Bench, Booted, Own, reached};
+use crate::notebook::Notebook;
+use crate::texts::Text;
+use crate::{ClaimId, Holds, Lab, LabError, LabOptions, Value};
+
+const COUNT: ClaimId = ClaimId::new(3, 1);
+const ARRAY: ClaimId = ClaimId::new(3, 2);
+const HOLES: ClaimId = ClaimId::new(3, 3);
+const CODED: ClaimId = ClaimId::new(3, 4);
+const SLOWER: ClaimId = ClaimId::new(3, 5);
+
+pub(crate) const LAB: Lab = Lab {
+    name: "sparsemem",
+    title: Text::SparsememTitle,
+    reverse: Text::SparsememReverse,
+    claims: &[COUNT, ARRAY, HOLES, CODED, SLOWER],
+    run,
+};
+
+/// 4 GiB with a hole of one.
+const MACHINE: &str = r#"
+arch = "arm64"
+model = "4 GiB with a hole of 1 GiB"
+cmdline = "rodata=off"
+
+[[memory]]
+start = "1G"
+size = "3G"
+
+[[memory]]
+start = "5G"
+size = "1G"
+
+[given]
+text_phys = "0x40200000"
+"#;
+
+const MIB: u64 = 1 << 20;
+
+fn run(options: &LabOptions, book: &mut Notebook<'_>) -> Result<(), LabError> {
+    let mut bench = Bench::open(options, Own::Described(MACHINE))?;
+    if options.reverse {
+        fill_holes(&mut bench)?;
+    }
+    count(book)?;
+    array(book)?;
+    bench.boot(|booted| {
+        holes(&bench, booted, book)?;
+        coded(&bench, booted, book)?;
+        slower(&bench, booted, book)
+    })
+}
+
+/// The same machine with memory from its first to its last byte.
+fn fill_holes(bench: &mut Bench) -> Result<(), LabError> {
+    let machine = &mut bench.source.machine;
+    let start = machine.memory.iter().map(|bank| bank.range.start).min();
+    let end = machine.memory.iter().map(|bank| bank.range.end).max();
+    let (Some(start), Some(end)) = (start, end) else { return Err(LabError::Missing("memory")) };
+    match machine.arch {
+        Arch::Arm64 => {
+            machine.memory = vec![Bank { range: PhysRange::new(start, end), nid: None, hotplug: false }];
+            Ok(())
+        }
+        arch @ Arch::X86_64 => Err(LabError::Architecture { lab: LAB.name, arch }),
+    }
+}
+
+fn geometry(facts: GeometryFacts) -> Result<Geometry, LabError> {
+    Ok(Geometry::new(facts).map_err(kernmem::BootError::from)?)
+}
+
+fn count(book: &mut Notebook<'_>) -> Result<(), LabError> {
+    book.claim(COUNT, Text::CountClaim)?;
+    for era in Era::ALL {
+        let facts = GeometryFacts::new(SparseArch::X86_64, era, Granule::K4);
+        let four = geometry(facts)?;
+        let five = geometry(GeometryFacts { five_levels: true, ..facts })?;
+        let arm64 = geometry(GeometryFacts::new(SparseArch::Arm64, era, Granule::K4))?;
+        book.say(
+            Text::Counts,
+            &[
+                ("era", Value::Name(era.name().to_owned())),
+                ("sections", Value::Count(four.nr_mem_sections())),
+                ("section_bytes", Value::Bytes(four.section_bytes())),
+                ("sections_five", Value::Count(five.nr_mem_sections())),
+                ("sections_arm64", Value::Count(arm64.nr_mem_sections())),
+                ("section_bytes_arm64", Value::Bytes(arm64.section_bytes())),
+            ],
+        )?;
+        let holds = if four.nr_mem_sections() == 1 << 19 {
+            Holds::OnlyIf(Text::FourLevels)
+        } else {
+            Holds::No(Text::OtherCount)
+        };
+        book.conclude(era, holds)?;
+    }
+    Ok(())
+}
+
+fn array(book: &mut Notebook<'_>) -> Result<(), LabError> {
+    book.claim(ARRAY, Text::ArrayClaim)?;
+    for era in Era::ALL {
+        let extreme = geometry(GeometryFacts::new(SparseArch::X86_64, era, Granule::K4))?.with_model(Model::Extreme);
+        let statics = extreme.with_model(Model::Static);
+        // 4 GiB from address 0.
+        let spent = |geometry: &Geometry| spending(geometry, &[(Pfn(0), Pfn(1 << 20))]);
+        let (one, other) = (spent(&extreme), spent(&statics));
+        book.say(
+            Text::Roots,
+            &[
+                ("era", Value::Name(era.name().to_owned())),
+                ("per_root", Value::Count(extreme.sections_per_root())),
+                ("root_bytes", Value::Bytes(extreme.root_bytes())),
+                ("roots", Value::Count(extreme.nr_section_roots())),
+                ("pointers_bytes", Value::Bytes(one.roots_array_bytes)),
+                ("roots_in_use", Value::Count(one.roots)),
+                ("static_bytes", Value::Bytes(other.roots_bytes)),
+            ],
+        )?;
+        book.conclude(era, Holds::OnlyIf(Text::RootsOnDemand))?;
+    }
+    Ok(())
+}
+
+fn spending(geometry: &Geometry, ranges: &[(Pfn, Pfn)]) -> Spending {
+    let map = VirtualMap { base: VirtAddr(0), page_bytes: geometry.page_bytes(), variable: false };
+    Spending::of(geometry, ranges.iter().copied(), map, 48)
+}
+
+/// Descriptors of a flat array and of sections.
+fn flat_and_sparse(geometry: &Geometry, ranges: &[(Pfn, Pfn)]) -> (Spending, Spending) {
+    (spending(&geometry.with_model(Model::Flat), ranges), spending(geometry, ranges))
+}
+
+/// What is saved by a hole of `bytes` that begins `offset` behind the start of a section, in 4 GiB of memory.
+fn saved_by_hole(geometry: &Geometry, offset: u64, bytes: u64) -> u64 {
+    let page = geometry.granule().bytes();
+    let pfn = |pa: u64| Pfn(pa / page);
+    let (start, hole) = (1u64 << 30, (2u64 << 30) + offset);
+    let ranges = [(pfn(start), pfn(hole)), (pfn(hole + bytes), pfn(start + (4 << 30)))];
+    let (flat, sparse) = flat_and_sparse(geometry, &ranges);
+    flat.memmap_bytes.saturating_sub(sparse.memmap_bytes)
+}
+
+fn holes(bench: &Bench, booted: &Booted<'_>, book: &mut Notebook<'_>) -> Result<(), LabError> {
+    book.claim(HOLES, Text::HolesClaim)?;
+    let own = *booted.kernel.sections.geometry();
+    let page = own.granule();
+    let ranges: Vec<(Pfn, Pfn)> =
+        booted.banks().iter().map(|bank| (bank.start.pfn(page), bank.end.pfn(page))).collect();
+    for era in Era::ALL {
+        let geometry = geometry(GeometryFacts { era, ..*own.facts() })?;
+        let (flat, sparse) = flat_and_sparse(&geometry, &ranges);
+        if era == bench.era() {
+            book.say(
+                Text::HolesOfMachine,
+                &[
+                    ("memory", Value::Bytes(sparse.memory_bytes)),
+                    ("span", Value::Bytes(sparse.span_bytes)),
+                    ("flat", Value::Bytes(flat.memmap_bytes)),
+                    ("sparse", Value::Bytes(sparse.memmap_bytes)),
+                    ("sections", Value::Count(sparse.sections)),
+                    ("sections_booted", Value::Count(booted.kernel.sections.present_count())),
+                    ("other_cost", Value::Bytes(sparse.total_bytes() - sparse.memmap_bytes)),
+                ],
+            )?;
+        }
+        let saved = |offset, bytes| Value::Bytes(saved_by_hole(&geometry, offset, bytes));
+        book.say(
+            Text::HolesBySize,
+            &[
+                ("era", Value::Name(era.name().to_owned())),
+                ("section_bytes", Value::Bytes(geometry.section_bytes())),
+                ("hole_100m", saved(0, 100 * MIB)),
+                ("hole_128m", saved(0, 128 * MIB)),
+                ("hole_128m_shifted", saved(64 * MIB, 128 * MIB)),
+                ("hole_1g", saved(0, 1024 * MIB)),
+            ],
+        )?;
+        let holds = match saved_by_hole(&geometry, 0, 128 * MIB) {
+            0 => Holds::No(Text::LargerSections),
+            _ => Holds::OnlyIf(Text::WholeSections),
+        };
+        book.conclude(era, holds)?;
+    }
+    Ok(())
+}
+
+/// The descriptor of frame 0 by the layout alone, modulo 2^64.
+fn frame_zero(booted: &Booted<'_>) -> Result<(VirtAddr, bool), LabError> {
+    match &booted.kernel.isa {
+        // The start of memory is a variable there.
+        Isa::Arm64(state) => Ok((state.frame_zero(), true)),
+        Isa::X86(state) => Ok((state.layout.vmemmap, state.layout.vmemmap.0 != 0xffff_ea00_0000_0000)),
+        _ => Err(LabError::Missing("memory map that is known")),
+    }
+}
+
+fn coded(bench: &Bench, booted: &Booted<'_>, book: &mut Notebook<'_>) -> Result<(), LabError> {
+    book.claim(CODED, Text::CodedClaim)?;
+    let sections = &booted.kernel.sections;
+    let geometry = sections.geometry();
+    let (base, _) = frame_zero(booted)?;
+    let root = booted.kernel_root()?;
+    let (mut equal, mut mapped, mut total) = (0, 0, 0);
+    for nr in sections.present() {
+        let first = geometry.first_pfn(nr);
+        // Where the layout says that the section's descriptors are.
+        let map = VirtAddr(base.0.wrapping_add(first.0 * geometry.page_bytes()));
+        let Word::Mapped { coded, flags } = sections.word(nr) else { continue };
+        total += 1;
+        equal += u64::from(coded.0 == map.0.wrapping_sub(first.0 * geometry.page_bytes()));
+        mapped += u64::from(reached(&booted.steps(root, map)?, map).is_some());
+        if total == 1 {
+            let raw = sections.section(nr).map_or(0, |section| section.word);
+            book.say(
+                Text::CodedWord,
+                &[
+                    ("section", Value::Count(nr.0)),
+                    ("word", Value::Address(raw)),
+                    ("mem_map", Value::Address(map.0)),
+                    ("start_pfn", Value::Address(first.0)),
+                    ("coded", Value::Address(coded.0)),
+                    ("flags", Value::Address(flags)),
+                ],
+            )?;
+        }
+    }
+    book.say(
+        Text::CodedAll,
+        &[("equal", Value::Count(equal)), ("total", Value::Count(total)), ("mapped", Value::Count(mapped))],
+    )?;
+    let holds =
+        if equal == total && mapped == total { Holds::OnlyIf(Text::BesideFlags) } else { Holds::No(Text::NotCoded) };
+    book.conclude(bench.era(), holds)
+}
+
+fn slower(bench: &Bench, booted: &Booted<'_>, book: &mut Notebook<'_>) -> Result<(), LabError> {
+    book.claim(SLOWER, Text::SlowerClaim)?;
+    let own = &booted.kernel.sections;
+    let geometry = *own.geometry();
+    let (base, variable) = frame_zero(booted)?;
+    let virtuals = Memmap::<VecStore>::Virtual(VirtualMap { base, page_bytes: geometry.page_bytes(), variable });
+    let classic = classic(booted, geometry.with_model(Model::Extreme))?;
+    let by_word = Memmap::Sections(&classic);
+    let flat = Memmap::<VecStore>::Flat(FlatMap {
+        map: booted.linear(PhysAddr(0))?,
+        first: Pfn(0),
+        frames: geometry.max_pfn().0,
+        page_bytes: geometry.page_bytes(),
+        variable: true,
+    });
+    let (mut sections, mut agree) = (0, 0);
+    for nr in own.present() {
+        sections += 1;
+        let first = geometry.first_pfn(nr);
+        let ends = [first, Pfn(first.0 + geometry.pages_per_section() - 1)];
+        agree += u64::from(ends.iter().all(|&pfn| {
+            let there_and_back = |map: &Memmap<'_, VecStore>| {
+                map.pfn_to_page(pfn).and_then(|page| map.page_to_pfn(page, || nr)) == Some(pfn)
+            };
+            own.pfn_to_page(pfn) == virtuals.pfn_to_page(pfn) && there_and_back(&virtuals) && there_and_back(&by_word)
+        }));
+    }
+    let total = |map: &Memmap<'_, VecStore>| Value::Count(u64::from(map.pfn_to_page_references().total()));
+    book.say(
+        Text::LookupCost,
+        &[
+            ("flat_loads", total(&flat)),
+            ("classic_loads", total(&by_word)),
+            ("classic_back", Value::Count(u64::from(by_word.page_to_pfn_references().total()))),
+            ("vmemmap_loads", total(&virtuals)),
+        ],
+    )?;
+    book.say(Text::LookupsAgree, &[("agree", Value::Count(agree)), ("sections", Value::Count(sections))])?;
+    book.conclude(bench.era(), Holds::OnlyIf(Text::ClassicModel))
+}
+
+/// The same memory in the classic model: an array of descriptors for each section, one behind the other in the
+/// linear map.
+fn classic(booted: &Booted<'_>, geometry: Geometry) -> Result<Sections<VecStore>, LabError> {
+    let mut sections = Sections::new(geometry, VecStore::new());
+    let page = geometry.granule();
+    for bank in booted.banks() {
+        let (start, end) = (bank.start.pfn(page), bank.end.pfn(page));
+        sections.memory_present(Nid(0), start, end, |_| {}).map_err(kernmem::BootError::from)?;
+    }
+    let start = booted.banks().first().map(|bank| bank.start).ok_or(LabError::Missing("memory"))?;
+    let mut next = booted.linear(start)?;
+    let groups: Vec<Group> = sections.groups().collect();
+    for group in groups {
+        let array = |_: SectionNr| {
+            let at = next;
+            next = next + geometry.section_memmap_bytes();
+            Some(at)
+        };
+        sections.bring_up(group, array).map_err(|_| LabError::Missing("room for section arrays"))?;
+    }
+    Ok(sections)
+}

@@ -1,0 +1,220 @@
+//! The texts in English.
+
+use super::Text;
+
+/// The sentence of `key`; `{name}` stands for the number of that name.
+#[must_use]
+pub const fn text(key: Text) -> &'static str {
+    match key {
+        Text::LinearMapTitle => "what the linear map of arm64 is made of, and what that means",
+        Text::LinearMapReverse => "rodata=off; reversed rodata=full",
+        Text::CommandLine => "command line: {line}",
+        Text::GrainClaim => {
+            "\"With full protection off, the first of 4 GiB is mapped by 2M and 4K, the other three by \
+             1G.\""
+        }
+        Text::GrainOfImage => {
+            "the gigabyte with the image's alias: {image_1g} in 1G, {image_2m} in 2M, {image_4k} in 4K \
+             leaves"
+        }
+        Text::GrainOfOthers => "the other memory: {others_1g} in 1G, {others_2m} in 2M, {others_4k} in 4K leaves",
+        Text::TablePages => "paging_init took {table_pages} pages for tables",
+        Text::WholeGibibytes => "memory begins and ends at whole gigabytes: the rest at an end takes smaller leaves",
+        Text::AllByPages => {
+            "every leaf of the linear map is a page: full protection wants to change the rights of each \
+             page alone"
+        }
+        Text::DefaultClaim => "\"Full protection is the default; then all of the linear map is mapped by 4K.\"",
+        Text::DefaultGrain => "without rodata=: {pages} in pages, {blocks} in larger leaves",
+        Text::SmallImage => "the image is small: its alias, text and read-only data, may hold 2M blocks in any mode",
+        Text::DefaultIsNotFull => "this kernel was built without full protection as its default",
+        Text::NoFullProtection => "there is no full protection yet (4.14 was not read: UNVERIFIED)",
+        Text::NoBbml2 => "the boot CPU cannot change block sizes in place (BBML2 without aborts)",
+        Text::Rodata0Claim => "\"rodata=0 turns full protection off.\"",
+        Text::Rodata0Booted => "booted with rodata=0: {with} pages for tables; without it: {without}",
+        Text::Rodata0Rule => "{era}: protection {rodata}, linear map by pages {by_pages}, warnings {warnings}",
+        Text::Rodata0IsInvalid => "0 is no value of rodata= any more: a warning, and protection stays {rodata}",
+        Text::NoAllocationClaim => {
+            "\"A mapping by 2M or 1G is no allocation: the memory behind it is still given away by \
+             pages.\""
+        }
+        Text::OnePage => "one free page, at {page}, mapped at {page_va} by a leaf of {leaf}",
+        Text::FreeInBlock => {
+            "behind that leaf: {free_pages} of {block_pages} pages are free, in {chunks} blocks of the \
+             page allocator, the smallest of order {smallest_order}"
+        }
+        Text::LeavesAreBlocks => "the leaf is larger than a page: here it is not, so this run shows nothing",
+        Text::FlipTitle => "the halves of the kernel's addresses on arm64, before and after the flip",
+        Text::FlipReverse => "a kernel with generic KASAN; reversed one without",
+        Text::FlippedClaim => {
+            "\"Up to 5.0 the linear map is the upper half of the kernel's addresses, then the lower.\""
+        }
+        Text::LinearLies => "{era}: linear map {linear_start} to {linear_last}, image linked at {image}",
+        Text::MappedInHalves => "booted: {mapped_lower} mapped in the lower half, {mapped_upper} in the upper",
+        Text::NotBooted => "this era is told by its rules alone: its kernels do not boot here",
+        Text::OtherHalf => "the linear map lies in the other half",
+        Text::TableClaim => "\"The layout of 5.15 with 4K pages and 48 bits\": thirteen rows",
+        Text::TableHead => "5.10's formulas beside the document (= equal, ! not):",
+        Text::RowEqual => "= {name} {start} {last}",
+        Text::RowDiffers => "! {name} {start} {last}   ours {our_start} {our_last}",
+        Text::RowsEqual => "{era}: {rows_equal} of {rows} rows are equal",
+        Text::WithKasan => {
+            "the kernel is built with generic KASAN (without it everything between shadow and vmalloc \
+             lies 32T lower)"
+        }
+        Text::OtherBuild => "this build differs: the document's kernel has generic KASAN, 4K pages and 48 bits",
+        Text::OtherLayout => "this era has other formulas",
+        Text::VmallocClaim => "\"Elsewhere vmalloc starts at ffffa00000000000; on my kernel at ffff800010000000.\"",
+        Text::VmallocStarts => {
+            "{era}: vmalloc starts at {vmalloc_off} without KASAN, at {vmalloc_on} with; behind the \
+             shadow comes {behind_shadow}"
+        }
+        Text::BothAreRight => {
+            "each is read for its own kernel: {vmalloc_off} without KASAN; with it the regions behind the \
+             shadow start at {behind_shadow} (the BPF region; vmalloc itself at {vmalloc_on})"
+        }
+        Text::TtbrTitle => "which root table arm64 looks an address up in, and whose it is",
+        Text::TtbrReverse => "the top byte of user addresses is ignored, as Linux sets it; reversed it is compared",
+        Text::SharedClaim => "\"All processes share the kernel's tables: TTBR1 never changes and is swapper_pg_dir.\"",
+        Text::Ttbr1Is => "the kernel's root is {ttbr1}; swapper_pg_dir lies at {swapper_pg_dir}",
+        Text::Trampoline => "the root of the entry trampoline, tramp_pg_dir, lies {tramp_below} below it",
+        Text::Isolation => "user and kernel tables are apart on this machine: {isolates}",
+        Text::WithoutAsid => {
+            "only the table's address is meant: bits 63:48 of TTBR1 hold the ASID of the running process"
+        }
+        Text::InTheKernel => {
+            "the CPU is in the kernel, and the ASID in bits 63:48 is left aside: user mode runs with \
+             tramp_pg_dir"
+        }
+        Text::AnotherRoot => "another table is the root",
+        Text::OwnClaim => "\"TTBR0 is each process's own.\"",
+        Text::TwoProcesses => {
+            "{user} is looked up from {ttbr0_a} and reaches {page_a}; from {ttbr0_b} it reaches {page_b}"
+        }
+        Text::ProcessCost => {
+            "both processes together have {user_tables} tables; none of their {root_slots} root slots \
+             maps the kernel"
+        }
+        Text::SamePage => "both processes see the same page",
+        Text::Bit63Claim => "\"Bit 63 of an address chooses: 1 is TTBR1, 0 is TTBR0.\"",
+        Text::Tbi => "top byte ignored: user addresses {tbi0}, kernel addresses {tbi1}",
+        Text::TagsOfUser => {
+            "a user address with each of 256 top bytes: {user_accepted} are looked up, bit 63 is wrong \
+             about {user_misjudged}, {user_faults} fault"
+        }
+        Text::TagsOfKernel => {
+            "a kernel address: {kernel_accepted} are looked up, bit 63 is wrong about {kernel_misjudged}, \
+             {kernel_faults} fault"
+        }
+        Text::TagsWithKasan => {
+            "a kernel address in a kernel with tagging KASAN: {tagging_accepted} are looked up, bit 63 is \
+             wrong about {tagging_misjudged}, {tagging_faults} fault"
+        }
+        Text::TaggedWalk => "tables know no tag: {plain} reaches {plain_pa}, {tagged} reaches {tagged_pa}",
+        Text::NoTags => {
+            "the top byte is no tag: bit 55 chooses, and bits 63:56 must equal it only where they are \
+             compared"
+        }
+        Text::WalkTitle => "how many memory references reach a datum",
+        Text::WalkReverse => {
+            "arm64: rodata=off, reversed rodata=full; x86-64: 1G leaves where the CPU has them, reversed \
+             nogbpages"
+        }
+        Text::FiveClaim => "\"Four reads go through four levels of tables, the fifth gets the datum.\"",
+        Text::WalkOf => "{va}, in a leaf of {leaf}:",
+        Text::WalkStep => "  {level} table {table} entry {index}: {raw}",
+        Text::WalkEnd => "  datum at {pa}: {reads} reads",
+        Text::Levels => "{levels} levels; the longest walk took {most} reads with the datum",
+        Text::TheLeafIsAPage => {
+            "the leaf is a page and the TLB does not know it: a 2M block takes one read less, a 1G block \
+             two"
+        }
+        Text::BootTablesTitle => "the first tables of arm64",
+        Text::BootTablesReverse => "the image runs where it is linked; reversed it is moved by a seed",
+        Text::IdentityClaim => "\"The identity map maps idmap_text where virtual and physical address are equal.\"",
+        Text::FirstIdentity => {
+            "the first: {identical} with equal addresses in {blocks} blocks of 2M and {tables} tables; \
+             the image has {image_bytes} at {image_phys}"
+        }
+        Text::DevicetreeWindow => "beside it a window onto the devicetree, with unequal addresses: {moved}",
+        Text::LastIdentity => {
+            "the one that stays: {stays_identical} in {stays_pages} pages; idmap_text has {idmap_text}"
+        }
+        Text::TheOneThatStays => {
+            "the identity map that stays is meant: the first one covers the whole image (until 5.10 it \
+             held idmap_text alone)"
+        }
+        Text::NotIdentical => "idmap_text is not mapped at its own address",
+        Text::ImageMapClaim => "\"The image map maps the whole image at the addresses where it runs.\"",
+        Text::FirstKernelMap => {
+            "{image_phys} runs at {image_virt}, moved by {displacement}: {mapped} in {blocks} blocks of \
+             2M and {tables} tables"
+        }
+        Text::NotTheImage => "the first kernel map holds something else",
+        Text::SparsememTitle => "sections, their descriptors, holes, and what a lookup costs",
+        Text::SparsememReverse => "a machine with a hole; reversed the hole is filled with memory",
+        Text::CountClaim => "\"x86-64 with four levels: 2^(46-27) = 2^19 sections.\"",
+        Text::Counts => {
+            "{era}: {sections} sections of {section_bytes}; with five levels {sections_five}; arm64 \
+             {sections_arm64} of {section_bytes_arm64}"
+        }
+        Text::FourLevels => "four levels of tables are in use",
+        Text::OtherCount => "the sections are another size",
+        Text::ArrayClaim => "\"mem_section is a two-dimensional array; its second dimension fills a page.\"",
+        Text::Roots => {
+            "{era}: a root of {per_root} descriptors has {root_bytes}; {roots} roots; 4 GiB take \
+             {pointers_bytes} of pointers and {roots_in_use} root, a static array {static_bytes}"
+        }
+        Text::RootsOnDemand => {
+            "pointers to rows are meant: the first dimension is made at boot and a row when its first \
+             section appears (i386 alone has a static array, with rows of one)"
+        }
+        Text::HolesClaim => "\"A hole costs no page descriptors; it must be at least 128M and aligned.\"",
+        Text::HolesOfMachine => {
+            "{memory} of memory in {span}: a flat array {flat}, by sections {sparse} ({sections} \
+             sections; {sections_booted} after boot); roots and usage maps {other_cost}"
+        }
+        Text::HolesBySize => {
+            "{era}, sections of {section_bytes}: a hole saves 100M {hole_100m}, 128M {hole_128m}, 128M \
+             not aligned {hole_128m_shifted}, 1G {hole_1g}"
+        }
+        Text::WholeSections => "the hole holds whole, aligned sections of {section_bytes}",
+        Text::LargerSections => "sections have {section_bytes}: a hole must hold a whole one",
+        Text::CodedClaim => "\"section_mem_map is the address of the section's descriptors less start_pfn.\"",
+        Text::CodedWord => {
+            "section {section}: word {word} = descriptors at {mem_map} less {start_pfn} descriptors = \
+             {coded}, flags {flags}"
+        }
+        Text::CodedAll => "{equal} of {total} sections are coded so; the tables map the descriptors of {mapped}",
+        Text::BesideFlags => "the flags in the low bits are masked away; start_pfn counts descriptors, not bytes",
+        Text::NotCoded => "a section's word says something else",
+        Text::SlowerClaim => {
+            "\"With sections, pfn_to_page is slower than with a flat array; a vmemmap makes up for it.\""
+        }
+        Text::LookupCost => {
+            "loads for pfn_to_page: flat {flat_loads}, classic sections {classic_loads} ({classic_back} \
+             back), vmemmap {vmemmap_loads}"
+        }
+        Text::LookupsAgree => "{agree} of {sections} sections: all ways there and back agree",
+        Text::ClassicModel => {
+            "the classic model is meant: a vmemmap adds the frame to a base, which is a constant or one \
+             variable"
+        }
+        Text::VmemmapTitle => "how large a virtual memory map is, and what one costs",
+        Text::VmemmapReverse => "descriptors of 64 bytes; reversed, computed with 128",
+        Text::OneTebibyteClaim => "\"64T of memory need 1T of vmemmap: ffffea0000000000 to ffffeaffffffffff.\"",
+        Text::Computed => {
+            "{era}: {physical} of memory, {page_bytes} a page: {vmemmap_bytes}, {vmemmap_start} to \
+             {vmemmap_last}; room {room}; with five levels {five_levels}"
+        }
+        Text::Larger => "{page_bytes} a page need {vmemmap_bytes} of the {room} up to KASAN's shadow",
+        Text::ByBlocksClaim => "\"With 4K pages the vmemmap is mapped by 2M.\"",
+        Text::RealMachine => "booted with {memory}: {sections} sections of {section_bytes}, {memmap} of descriptors",
+        Text::RealMap => {
+            "mapped {map_start} to {map_last}: {map_blocks} in 2M blocks, {map_pages} in pages, \
+             {map_tables} tables"
+        }
+        Text::HostMemory => "the host holds {host} of it all",
+        Text::MapOfPages => "a part of it is mapped by pages",
+    }
+}
