@@ -83,14 +83,25 @@ fn line(entry: &LogEntry, format: Format, out: &mut impl fmt::Write) -> fmt::Res
         LogEntry::Unavailable { nid, zone, pages } => {
             writeln!(out, "On node {nid}, zone {zone}: {pages} pages in unavailable ranges")
         }
-        LogEntry::CrashKernel { range, low } => {
+        LogEntry::CrashKernel { range, low, ram } if !arm64 => {
+            let (size, start) = (range.size() >> 20, range.start.0 >> 20);
+            if *low {
+                // The limit of the low part is 4 GiB.
+                return writeln!(
+                    out,
+                    "Reserving {size}MB of low memory at {start}MB for crashkernel (low RAM limit: 4096MB)"
+                );
+            }
+            writeln!(out, "Reserving {size}MB of memory at {start}MB for crashkernel (System RAM: {}MB)", ram >> 20)
+        }
+        LogEntry::CrashKernel { range, low, .. } => {
             let low = if *low { "low memory " } else { "" };
             let width = if low.is_empty() { 18 } else { 10 };
             let (start, end) = (range.start.0, range.end.0);
             writeln!(out, "crashkernel {low}reserved: {start:#0width$x} - {end:#0width$x} ({} MB)", range.size() >> 20)
         }
         LogEntry::GbPages => writeln!(out, "Using GB pages for direct mapping"),
-        LogEntry::ParamsParsed | LogEntry::HandOver { .. } => Ok(()),
+        LogEntry::ParamsParsed | LogEntry::SectionsReady | LogEntry::HandOver { .. } => Ok(()),
         _ => Ok(()),
     }
 }

@@ -136,11 +136,7 @@ fn within(line: &Line, region: VirtRange) -> bool {
 fn free_pages(listing: &mut Listing, context: &Context) -> usize {
     let Some(known) = &context.known_pages else { return 0 };
     if !context.absent_pages_have_rights {
-        let is_known = |range: &VirtRange| known.iter().any(|part| part.overlaps(range));
-        return drop_lines(
-            listing,
-            |line| matches!(line, Line::Range { range, .. } if within(line, context.linear) && !is_known(range)),
-        );
+        return keep_known(listing, context.linear, known);
     }
     let mut touched = 0;
     for line in &mut listing.lines {
@@ -153,6 +149,31 @@ fn free_pages(listing: &mut Listing, context: &Context) -> usize {
         }
     }
     listing.join(context.linear);
+    touched
+}
+
+/// Cuts the lines of the linear map down to the parts whose state is known; returns how many were cut or dropped.
+fn keep_known(listing: &mut Listing, linear: VirtRange, known: &[VirtRange]) -> usize {
+    let mut lines = Vec::with_capacity(listing.lines.len());
+    let mut touched = 0;
+    for line in listing.lines.drain(..) {
+        let Line::Range { range, rest } = &line else {
+            lines.push(line);
+            continue;
+        };
+        if !linear.contains(range.start) {
+            lines.push(line);
+            continue;
+        }
+        let shared = |part: &VirtRange| {
+            let cut = VirtRange { start: part.start.max(range.start), last: part.last.min(range.last) };
+            part.overlaps(range).then_some(cut)
+        };
+        let parts: Vec<VirtRange> = known.iter().filter_map(shared).collect();
+        touched += usize::from(parts != [*range]);
+        lines.extend(parts.into_iter().map(|range| Line::Range { range, rest: rest.clone() }));
+    }
+    listing.lines = lines;
     touched
 }
 

@@ -92,6 +92,10 @@ fn regions<V: KernelView>(view: &V) -> Vec<VirtRange> {
         LayoutView::Arm64 { layout, .. } => {
             vec![region(layout.page_offset, layout.page_end), region(layout.vmemmap_start, layout.vmemmap_end)]
         }
+        LayoutView::X86 { layout, .. } => vec![
+            VirtRange { start: layout.page_offset, last: layout.vmalloc_start - 1 },
+            VirtRange { start: layout.vmemmap, last: layout.cpu_entry_area - 1 },
+        ],
         _ => unreachable!("every architecture has regions"),
     }
 }

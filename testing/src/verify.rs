@@ -4,12 +4,13 @@ use std::error::Error;
 use std::fmt;
 use std::path::Path;
 
-use kernmem::Boot;
+use kernmem::{Boot, LogEntry};
 use kernmem_base::{PhysRead, VirtAddr, VirtRange};
+use kernmem_memblock::LoggedEvent;
 use kernmem_report::{boot_log, ptdump};
 use kernmem_sim::Memory;
 use kernmem_source::{Options, Source};
-use kernmem_view::{Answer, BootRecord, KernelView, LayoutView, RootKind};
+use kernmem_view::{Answer, BootRecord, KernelView, LayoutView, RootKind, Told};
 
 use crate::console::{compare_memblock, is_memblock, memblock_lines, memory_lines};
 use crate::exclude::{Context, Exclusion, apply};
@@ -187,8 +188,37 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
                 user_half: false,
                 huge_pool: false,
             },
+            LayoutView::X86 { layout, .. } => Context {
+                vmalloc: VirtRange { start: layout.vmalloc_start, last: layout.vmalloc_last },
+                image: None,
+                linear: VirtRange { start: layout.page_offset, last: layout.vmalloc_start - 1 },
+                known_pages: debug_pagealloc.then(|| self.known_pages(layout)),
+                kfence_pool: None,
+                vmemmap: VirtRange { start: layout.vmemmap, last: layout.cpu_entry_area - 1 },
+                absent_pages_have_rights: false,
+                per_cpu_lines: false,
+                user_half: false,
+                huge_pool: false,
+            },
             _ => unreachable!("every architecture that boots has regions"),
         }
+    }
+
+    /// x86 with debug_pagealloc: the first MiB and what is reserved around the image are never handed out (parts of the
+    /// image that boot freed apart, which follow), and behind the last memory nothing is mapped.
+    fn known_pages(&self, layout: &kernmem_arch::x86::layout::Layout) -> Vec<VirtRange> {
+        const MIB: u64 = 1 << 20;
+        let mut known = vec![VirtRange { start: layout.page_offset, last: layout.page_offset + (MIB - 1) }];
+        if let (Answer::Known((_, text)), Answer::Known(reserved)) = (self.view.image(), self.view.reserved())
+            && let Some(image) = reserved.iter().find(|region| region.range().contains(text))
+        {
+            known.extend(VirtRange::of_size(layout.direct(text), image.end() - text));
+        }
+        let end = self.view.memory().known().and_then(|memory| memory.last().map(|region| region.end()));
+        if let Some(end) = end {
+            known.push(VirtRange { start: layout.direct(end), last: layout.vmalloc_start - 1 });
+        }
+        known
     }
 
     /// `block_size_bytes`: one memory section on machines of these sizes.
@@ -245,6 +275,18 @@ fn compare_lines(file: &str, ours: &[String], recorded: &[String]) -> FileTally 
     }
 }
 
+/// Our log of `memblock=debug` up to the end of `sparse_init`, or to the last dump of the lists if that is later.
+fn until_sections(record: &BootRecord, format: kernmem_view::Format, era: kernmem_base::Era) -> Vec<String> {
+    let is_end =
+        |told: &Told| matches!(told, Told::Log(LogEntry::SectionsReady) | Told::Memblock(LoggedEvent::Dump { .. }));
+    let end = record.told.iter().rposition(is_end).map_or(record.told.len(), |last| last + 1);
+    let head = BootRecord { told: record.told[..end].to_vec(), ..BootRecord::default() };
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _ = boot_log::print(&head, format, era, true, &mut text);
+    text.lines().filter(|line| is_memblock(line)).map(str::to_owned).collect()
+}
+
 /// Zones, nodes and reservations; and the boot allocator's log if it is on.
 fn compare_log(
     source: &Source,
@@ -262,7 +304,7 @@ fn compare_log(
     let memory: Vec<String> = ours.lines().filter(|line| !is_memblock(line)).map(str::to_owned).collect();
     let mut files = vec![compare_lines("console memory lines", &memory, &memory_lines(&console))];
     if debug {
-        let lines: Vec<String> = ours.lines().filter(|line| is_memblock(line)).map(str::to_owned).collect();
+        let lines = until_sections(record, format, source.config.era);
         let found = compare_memblock(&lines, &memblock_lines(&console), active);
         let excluded = if found.lost > 0 { vec![(Exclusion::LostLogHead, found.lost)] } else { Vec::new() };
         let difference = found.difference;

@@ -38,3 +38,13 @@ fn verify_set(set: &str) {
 fn every_arm64_recording_is_equal() {
     verify_set("arm64");
 }
+
+#[test]
+fn every_x86_recording_is_equal() {
+    verify_set("x86");
+}
+
+#[test]
+fn the_listings_taken_before_the_dumps_are_equal() {
+    verify_set("dumps");
+}

@@ -10,7 +10,7 @@ use kernmem_sparse::{Group, SectionNr, Sections, VecStore};
 
 use crate::frames::Ask;
 use crate::numa::NodeData;
-use crate::{Area, BootError, EarlyFrames, Mapped, Witness};
+use crate::{Area, BootError, EarlyFrames, LogEntry, Mapped, Witness};
 
 /// How one architecture maps its memory map.
 #[derive(Debug)]
@@ -57,6 +57,7 @@ impl<F: EntryFormat, M: PhysMem, A: RegionArray, W: Witness> SparseInit<'_, '_, 
         for group in groups {
             self.bring_up(group)?;
         }
+        self.memblock.observer().log(LogEntry::SectionsReady);
         Ok(())
     }
 

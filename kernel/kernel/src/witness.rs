@@ -134,7 +134,11 @@ pub enum LogEntry {
         range: PhysRange,
         /// Whether it is the low part.
         low: bool,
+        /// Bytes of all memory.
+        ram: u64,
     },
+    /// Every section with memory has its part of the memory map.
+    SectionsReady,
     /// 1 GiB leaves are used for the direct map (x86).
     GbPages,
     /// The kernel starts to use the page allocator.

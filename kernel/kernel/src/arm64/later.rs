@@ -182,12 +182,13 @@ fn reserve_crash_kernel<A: RegionArray, W: Witness>(
         None => memblock.phys_alloc_range(size, ALIGN, PhysAddr(0), max),
     };
     let Ok(start) = found else { return Ok(()) };
+    let ram = memblock.phys_mem_size();
     let low = plan.low.filter(|_| plan.simple.is_none() && start >= dma_end);
     if let Some(low) = low
         && let Ok(start) = memblock.phys_alloc_range(low, ALIGN, PhysAddr(0), UpTo::from(dma_end))
     {
-        memblock.observer().log(LogEntry::CrashKernel { range: PhysRange::new(start, start + low), low: true });
+        memblock.observer().log(LogEntry::CrashKernel { range: PhysRange::new(start, start + low), low: true, ram });
     }
-    memblock.observer().log(LogEntry::CrashKernel { range: PhysRange::new(start, start + size), low: false });
+    memblock.observer().log(LogEntry::CrashKernel { range: PhysRange::new(start, start + size), low: false, ram });
     Ok(())
 }

@@ -48,7 +48,8 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         }
         let range = PhysRange::new(start, start + size);
         self.state.crash_kernel = Some(range);
-        self.log(LogEntry::CrashKernel { range, low: false });
+        let ram = self.memblock.phys_mem_size();
+        self.log(LogEntry::CrashKernel { range, low: false, ram });
         Ok(())
     }
 
@@ -60,7 +61,8 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         }
         match self.memblock.phys_alloc_range(size, ALIGN, PhysAddr(0), UpTo(LOW_END)) {
             Ok(start) => {
-                self.log(LogEntry::CrashKernel { range: PhysRange::new(start, start + size), low: true });
+                let (range, ram) = (PhysRange::new(start, start + size), self.memblock.phys_mem_size());
+                self.log(LogEntry::CrashKernel { range, low: true, ram });
                 true
             }
             Err(_) => false,
