@@ -37,4 +37,4 @@ pub use error::BootError;
 pub use frames::{EarlyFrames, LateFrames};
 pub use image::Image;
 pub use kernel::{Boot, Isa, Kernel, Roots, boot, memory_ranges};
-pub use witness::{Area, Changed, LogEntry, Mapped, Segment, TableFrame, Witness};
+pub use witness::{Area, Changed, Kept, LogEntry, Mapped, Segment, TableFrame, Witness};

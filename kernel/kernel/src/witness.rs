@@ -76,6 +76,15 @@ pub struct Changed {
     pub unmapped: bool,
 }
 
+/// Rights that stayed because a step was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// The addresses.
+    pub range: VirtRange,
+    /// Why the step was not taken.
+    pub reason: Reason,
+}
+
 /// A frame that became a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TableFrame {
@@ -156,6 +165,9 @@ pub trait Witness: Observer {
     /// Rights were changed.
     fn changed(&mut self, _changed: &Changed) {}
 
+    /// Rights stayed as they were.
+    fn kept(&mut self, _kept: &Kept) {}
+
     /// A frame became a table.
     fn table(&mut self, _frame: &TableFrame) {}
 
@@ -172,6 +184,10 @@ impl<W: Witness + ?Sized> Witness for &mut W {
 
     fn changed(&mut self, changed: &Changed) {
         (**self).changed(changed);
+    }
+
+    fn kept(&mut self, kept: &Kept) {
+        (**self).kept(kept);
     }
 
     fn table(&mut self, frame: &TableFrame) {

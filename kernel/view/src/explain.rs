@@ -10,7 +10,8 @@ use alloc::vec::Vec;
 
 use kernmem::Area;
 use kernmem_arch::arm64::Arm64Granule4K;
-use kernmem_arch::{Entry, EntryFormat, LeafSize, Opt, Reason, Shape};
+use kernmem_arch::x86::{X86Level4, bit};
+use kernmem_arch::{Change, Entry, EntryFormat, LeafSize, Opt, Reason, Shape};
 use kernmem_base::{BusError, Level, PhysAddr, VirtAddr, VirtRange};
 use kernmem_pgtable::{Visitor, visit};
 
@@ -113,7 +114,7 @@ pub fn leaves<V: KernelView>(
 fn visit_format<V: KernelView>(view: &V, root: PhysAddr, range: VirtRange, found: &mut Collector<'_>) {
     match view.format() {
         Format::Arm64Granule4K => visit::<Arm64Granule4K, V::Mem>(view.mem(), root, range, found),
-        Format::X86Level4 => visit::<kernmem_arch::x86::X86Level4, V::Mem>(view.mem(), root, range, found),
+        Format::X86Level4 => visit::<X86Level4, V::Mem>(view.mem(), root, range, found),
     }
 }
 
@@ -171,7 +172,7 @@ fn tell(record: &BootRecord, shape: &Shape, va: VirtAddr, size: LeafSize, pa: Ph
         attrs,
         area: run.map(|run| run.area),
         size: run.map_or_else(Vec::new, |run| size_reasons(record, shape, run, range, pa)),
-        rights: run.map_or_else(Vec::new, |run| rights_reasons(record, run, range)),
+        rights: run.map_or_else(Vec::new, |run| rights_reasons(record, shape, run, range, attrs)),
     }
 }
 
@@ -223,11 +224,25 @@ fn forbidding(
     reasons
 }
 
-fn rights_reasons(record: &BootRecord, run: &MappedRun, leaf: VirtRange) -> Vec<Reason> {
+/// Every reason of the leaf's rights that is in force: a step whose effect a later one undid is none.
+fn rights_reasons(record: &BootRecord, shape: &Shape, run: &MappedRun, leaf: VirtRange, attrs: u64) -> Vec<Reason> {
     let mut reasons = run.rights.clone();
     let changes = record.changed.iter().filter(|changed| changed.range.overlaps(&leaf));
     reasons.extend(changes.map(|changed| Reason::Changed(changed.cause)));
+    let kept = record.kept.iter().filter(|kept| kept.range.overlaps(&leaf));
+    reasons.extend(kept.map(|kept| kept.reason));
+    reasons.retain(|reason| in_force(*reason, shape, attrs));
     reasons.sort_unstable();
     reasons.dedup();
     reasons
+}
+
+/// Whether a leaf with `attrs` still has what `reason` gave it: page-table isolation first takes the global mark from
+/// the whole image and then gives it back to text (x86).
+fn in_force(reason: Reason, shape: &Shape, attrs: u64) -> bool {
+    let is_global = core::ptr::eq(shape, X86Level4::shape()) && attrs & bit::GLOBAL != 0;
+    match reason {
+        Reason::PtiGlobal | Reason::Changed(Change::Pti) => !is_global,
+        _ => true,
+    }
 }

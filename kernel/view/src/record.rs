@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use kernmem::{Area, Changed, LogEntry, Mapped, TableFrame, Witness};
+use kernmem::{Area, Changed, Kept, LogEntry, Mapped, TableFrame, Witness};
 use kernmem_arch::Reason;
 use kernmem_base::{PhysAddr, VirtAddr, VirtRange};
 use kernmem_memblock::{Event, LoggedEvent, Observer};
@@ -45,6 +45,8 @@ pub struct BootRecord {
     pub mapped: Vec<MappedRun>,
     /// Changes of rights, in order.
     pub changed: Vec<Changed>,
+    /// Rights that stayed because a step was not taken.
+    pub kept: Vec<Kept>,
     /// Frames that became tables, in order.
     pub tables: Vec<TableFrame>,
 }
@@ -86,6 +88,10 @@ impl Witness for BootRecord {
 
     fn changed(&mut self, changed: &Changed) {
         self.changed.push(*changed);
+    }
+
+    fn kept(&mut self, kept: &Kept) {
+        self.kept.push(*kept);
     }
 
     fn table(&mut self, frame: &TableFrame) {

@@ -125,6 +125,8 @@ pub enum Born {
     Text,
     /// Kernel text with `rodata=off`: writable, executable.
     TextWritable,
+    /// The whole image, writable and executable until later steps take what parts do not need (x86).
+    Image,
     /// Linear map of ordinary memory.
     Linear,
     /// Read only from the start.

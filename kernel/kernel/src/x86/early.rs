@@ -99,10 +99,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         }
         let pa = self.image.phys_of(kept.start);
         let edge = |at| Reason::Edge { bound: Bound::Segment, at };
-        let mut rights = alloc::vec![Reason::Born(Born::TextWritable)];
-        if self.config.rodata().value == kernmem_config::Rodata::Off {
-            rights.push(Reason::RodataOff);
-        }
+        let mut rights = alloc::vec![Reason::Born(Born::Image)];
         rights.extend(self.lacking());
         let blocks = Sizes::only(X86Level4::shape(), |leaf| leaf.level == Level::Pmd);
         self.memblock.observer().mapped(&Mapped {

@@ -24,7 +24,7 @@ use super::State;
 use super::boot::{Booting, KernelTables, PAGE, finish, lacking};
 use super::entry_area::{set_page, tell};
 use crate::zones::Nodes;
-use crate::{Area, BootError, Image, Kernel, LateFrames, LogEntry, Mapped, Roots, Witness};
+use crate::{Area, BootError, Image, Kept, Kernel, LateFrames, LogEntry, Mapped, Roots, Witness};
 
 /// The largest block of the page allocator: 4 MiB.
 const MAX_ORDER: Order = Order(10);
@@ -199,14 +199,33 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
     }
 
     fn mark_rodata_ro(&mut self) -> Result<(), BootError> {
+        let [read_only, no_exec] = rodata_steps(self.config.era, &self.symbols);
         if self.config.rodata().value == Rodata::Off {
+            self.keep_rights(read_only.range, no_exec.range);
             return Ok(());
         }
-        let [read_only, no_exec] = rodata_steps(self.config.era, &self.symbols);
         self.change(&read_only)?;
         self.protections.rodata_is_readonly = true;
         self.change(&no_exec)?;
         self.free(FreedPart::TextGap)?;
         self.free(FreedPart::RodataGap)
+    }
+
+    /// Tells what stays writable in both maps, and executable in the image's own, but for what was freed before.
+    fn keep_rights(&mut self, writable: VirtRange, executable: VirtRange) {
+        let direct = self.state.layout.direct(self.image.phys_of(writable.start));
+        let mut ranges = Vec::from([writable]);
+        ranges.extend(VirtRange::of_size(direct, writable.size()));
+        if self.cpu.nx {
+            let mut at = executable.start;
+            for freed in [FreedPart::Init, FreedPart::SmpLocks].iter().filter_map(|part| part.range(&self.symbols)) {
+                ranges.extend(VirtRange::until(at, freed.start).filter(|_| at < freed.start));
+                at = freed.end();
+            }
+            ranges.extend(VirtRange::until(at, executable.end()).filter(|_| at < executable.end()));
+        }
+        for range in ranges {
+            self.memblock.observer().kept(&Kept { range, reason: Reason::RodataOff });
+        }
     }
 }
