@@ -42,3 +42,9 @@ fn arm64_leaves_change_with_the_options_they_name() {
     let expected = [Opt::Rodata, Opt::DebugPagealloc, Opt::Kaslr, Opt::Mem, Opt::Crashkernel, Opt::KfenceInterval];
     check("arm64", &names, &expected);
 }
+
+#[test]
+fn x86_leaves_change_with_the_options_they_name() {
+    let names = ["x-4G", "x-4G-pti", "x-rodata-off", "x-4G-nogbpages", "x-dpa", "x-mem", "x-memmap-hole", "x-4G-kaslr"];
+    check("x86", &names, &[Opt::Rodata, Opt::Pti, Opt::Gbpages, Opt::DebugPagealloc, Opt::Mem, Opt::Memmap]);
+}

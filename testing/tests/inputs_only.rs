@@ -45,3 +45,10 @@ fn arm64_boots_from_its_inputs_alone() {
         check("arm64", name);
     }
 }
+
+#[test]
+fn x86_boots_from_its_inputs_alone() {
+    for name in ["x-4G", "x-4G-kaslr", "x-2node", "x-memmap-exact"] {
+        check("x86", name);
+    }
+}

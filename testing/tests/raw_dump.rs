@@ -23,3 +23,9 @@ fn arm64_tables_are_those_of_the_dump() {
 fn arm64_tables_with_kaslr_are_those_of_the_dump() {
     assert_eq!(check("a61-4k48-kaslr", 5).differences, []);
 }
+
+#[test]
+fn x86_tables_are_those_of_the_dump() {
+    // Direct map: a PUD and a PMD table and the first PTE table; vmemmap: a PUD and a PMD table.
+    check("x61-64", 5);
+}
