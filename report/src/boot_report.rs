@@ -93,7 +93,7 @@ fn head<V: KernelView>(view: &V, subject: &Subject<'_>, out: &mut impl fmt::Writ
     let model = machine.model.as_deref().unwrap_or("a machine without a name");
     let memory: u64 = machine.memory.iter().map(|bank| bank.range.size()).sum();
     let cpus = config.possible_cpus;
-    writeln!(out, "  machine       {model}, {} of memory{}", Size(memory), from("machine"))?;
+    writeln!(out, "  machine       {model}, {} of memory{}", about(memory), from("machine"))?;
     writeln!(out, "  CPU           {cpus} × {}{}", cpu_name(&config.cpu), from("cpu"))?;
     let line = if config.cmdline.text().is_empty() { "(empty)" } else { config.cmdline.text() };
     writeln!(out, "  command line  {line}{}", from("command line"))?;

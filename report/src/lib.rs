@@ -4,6 +4,9 @@
 //! * [`boot_log`], [`memblock_log`]: the boot log's lines about memory.
 //! * [`boot_report`]: one page about a boot; [`warnings`]: refused words of the command line.
 //! * [`regions`]: the regions of an address space by name.
+//! * [`lines_of_range`]: a part of a listing.
+//! * [`tables`], [`walk`]: page tables in our own forms, and one address followed.
+//! * [`layout`]: regions as the kernel's documentation prints them; [`diff`]: two kernels side by side.
 //! * [`json`]: answers for programs, streamed.
 //!
 //! Not here: any rule of Linux but the format of its texts.
@@ -17,9 +20,14 @@ extern crate alloc;
 
 pub mod boot_log;
 pub mod boot_report;
+pub mod diff;
 pub mod json;
+pub mod layout;
+pub mod lines_of_range;
 pub mod memblock_log;
 pub mod meminfo;
 pub mod ptdump;
 pub mod regions;
+pub mod tables;
+pub mod walk;
 pub mod warnings;

@@ -82,6 +82,7 @@ pub fn of<V: KernelView>(view: &V) -> Vec<Region> {
             }
             all
         }
+        LayoutView::X86 { layout, .. } => x86(layout),
         _ => Vec::new(),
     }
 }

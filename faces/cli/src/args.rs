@@ -7,7 +7,7 @@ use kernmem_base::{Era, Granule};
 use kernmem_config::Arch;
 
 use crate::numbers::{parse_number, parse_size};
-use crate::{ptdump, verify};
+use crate::{diff, layout, ptdump, verify, walk};
 
 /// Boots the memory subsystem of a Linux kernel and tells what it made of the machine.
 #[derive(Debug, Parser)]
@@ -32,8 +32,19 @@ pub enum Verb {
     },
     /// Print page tables, as that Linux prints them or in our own forms
     Ptdump(ptdump::PtdumpArgs),
+    /// Print the regions of an address space as the kernel's documentation does
+    Layout(layout::LayoutArgs),
+    /// Follow one address through the tables, level by level
+    Walk(walk::WalkArgs),
+    /// Compare the tables of two machines or configurations; exit status 1 on a difference
+    Diff(diff::DiffArgs),
     /// Boot recordings from their inputs alone and compare every file; exit status 1 on a difference
     Verify(verify::VerifyArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
 
 /// What describes a kernel in place of the source's own.
@@ -72,11 +83,13 @@ pub struct KernelArgs {
     pub memory: Option<u64>,
 }
 
-fn parse_arch(text: &str) -> Result<Arch, &'static str> {
+/// An architecture by name.
+pub fn parse_arch(text: &str) -> Result<Arch, &'static str> {
     Arch::from_name(text).ok_or("one of arm64, x86-64")
 }
 
-fn parse_page_size(text: &str) -> Result<Granule, &'static str> {
+/// A page size that arm64 has.
+pub fn parse_page_size(text: &str) -> Result<Granule, &'static str> {
     let sizes = [Granule::K4, Granule::K16, Granule::K64];
     let bytes = parse_size(text).unwrap_or(0);
     sizes.into_iter().find(|granule| granule.bytes() == bytes).ok_or("one of 4K, 16K, 64K")

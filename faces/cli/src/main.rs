@@ -8,17 +8,20 @@
 
 mod args;
 mod boot;
+mod diff;
 mod failure;
+mod layout;
 mod machine;
 mod numbers;
 mod output;
 mod ptdump;
 mod verify;
+mod walk;
 
 use std::process::ExitCode;
 
 use args::{Cli, Verb};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use failure::Failure;
 use output::Out;
 
@@ -43,6 +46,17 @@ fn run(cli: &Cli) -> Outcome {
         None => boot::run(&cli.boot, None),
         Some(Verb::Boot { source, options }) => boot::run(options, source.as_deref()),
         Some(Verb::Ptdump(options)) => ptdump::run(options),
+        Some(Verb::Layout(options)) => layout::run(options),
+        Some(Verb::Walk(options)) => walk::run(options),
+        Some(Verb::Diff(options)) => diff::run(options),
         Some(Verb::Verify(options)) => verify::run(options),
+        Some(Verb::Completions { shell }) => Ok(completions(*shell)),
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "kernmem", &mut script);
+    Out::new().text(&String::from_utf8_lossy(&script));
+    ExitCode::SUCCESS
 }

@@ -99,6 +99,27 @@ pub const fn va_bits_min(granule: Granule, va_bits: u32) -> u32 {
     }
 }
 
+/// The address bits that a kernel of this page size can be configured with.
+///
+/// | page | all eras | more |
+/// |---|---|---|
+/// | 4K | 39, 48 | 52 from 6.12 on |
+/// | 16K | 36, 47, 48 | 52 from 6.12 on |
+/// | 64K | 42, 48 | 52 from 5.10 on |
+///
+/// Source: Linux 5.10–7.2 arch/arm64/Kconfig `ARM64_VA_BITS`; 4.14 UNVERIFIED.
+#[must_use]
+pub const fn va_bits_choices(era: Era, granule: Granule) -> &'static [u32] {
+    match (granule, era) {
+        (Granule::K4, Era::V4_14 | Era::V5_10 | Era::V6_1) => &[39, 48],
+        (Granule::K4, Era::V6_12 | Era::V7_2) => &[39, 48, 52],
+        (Granule::K16, Era::V4_14 | Era::V5_10 | Era::V6_1) => &[36, 47, 48],
+        (Granule::K16, Era::V6_12 | Era::V7_2) => &[36, 47, 48, 52],
+        (Granule::K64, Era::V4_14) => &[42, 48],
+        (Granule::K64, Era::V5_10 | Era::V6_1 | Era::V6_12 | Era::V7_2) => &[42, 48, 52],
+    }
+}
+
 /// Bytes of a root entry's region where Linux's formulas take PUD_SIZE.
 const fn pud_size(granule: Granule, va_bits: u32) -> u64 {
     let bits = granule.shift() - 3;

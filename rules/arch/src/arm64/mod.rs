@@ -19,4 +19,4 @@ pub mod ttbr;
 pub use fields::fields;
 pub use fixmap::{Fixmap, FixmapFacts};
 pub use format::{Arm64Attrs, Arm64Granule4K, bit};
-pub use layout::{Kasan, Layout, LayoutFacts};
+pub use layout::{Kasan, Layout, LayoutFacts, va_bits_choices};
