@@ -19,8 +19,6 @@ pub enum Exclusion {
     HugePool,
     /// The user half belongs to the process that read the file.
     UserHalf,
-    /// Where the per-CPU areas lie follows from boot steps behind the memory map's: their lines in the user tables.
-    PerCpuArea,
     /// Messages that got into the file.
     Foreign,
     /// The log had lost its head before it could be read.
@@ -29,13 +27,12 @@ pub enum Exclusion {
 
 impl Exclusion {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 7] = [
         Self::VmallocArea,
         Self::FreePages,
         Self::KfenceObjects,
         Self::HugePool,
         Self::UserHalf,
-        Self::PerCpuArea,
         Self::Foreign,
         Self::LostLogHead,
     ];
@@ -49,7 +46,6 @@ impl Exclusion {
             Self::KfenceObjects => "KFENCE objects",
             Self::HugePool => "huge-page pool",
             Self::UserHalf => "user half",
-            Self::PerCpuArea => "per-CPU area",
             Self::Foreign => "foreign lines",
             Self::LostLogHead => "lost head of the log",
         }
@@ -73,8 +69,6 @@ pub struct Context {
     pub vmemmap: VirtRange,
     /// Whether absent pages print their other attributes (arm64).
     pub absent_pages_have_rights: bool,
-    /// Whether per-CPU pages show in this file's linear map.
-    pub per_cpu_lines: bool,
     /// Whether the file shows the user half of a process.
     pub user_half: bool,
     /// Whether the file was read after a pool of huge pages had been filled at run time.
@@ -91,9 +85,8 @@ pub(crate) fn apply(listing: &mut Listing, context: &Context, active: &[Exclusio
             Exclusion::KfenceObjects => kfence_objects(listing, context),
             Exclusion::HugePool if context.huge_pool => drop_lines(listing, |line| within(line, context.vmemmap)),
             Exclusion::UserHalf if context.user_half => drop_lines(listing, is_user_half),
-            Exclusion::PerCpuArea if context.per_cpu_lines => drop_lines(listing, |line| within(line, context.linear)),
             Exclusion::Foreign => drop_lines(listing, |line| matches!(line, Line::Foreign(_))),
-            Exclusion::HugePool | Exclusion::UserHalf | Exclusion::PerCpuArea | Exclusion::LostLogHead => 0,
+            Exclusion::HugePool | Exclusion::UserHalf | Exclusion::LostLogHead => 0,
         };
         if count > 0 {
             touched.push((exclusion, count));
@@ -212,4 +205,52 @@ fn kfence_objects(listing: &mut Listing, context: &Context) -> usize {
     listing.lines = lines;
     listing.join(pool);
     touched
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(start: u64, pages: u64) -> VirtRange {
+        VirtRange { start: VirtAddr(start), last: VirtAddr(start + pages * 4096 - 1) }
+    }
+
+    fn context(kfence_pool: Option<VirtRange>) -> Context {
+        Context {
+            vmalloc: range(0x10_0000, 1),
+            image: None,
+            linear: range(0x1000, 64),
+            known_pages: None,
+            kfence_pool,
+            vmemmap: range(0x20_0000, 1),
+            absent_pages_have_rights: true,
+            user_half: false,
+            huge_pool: false,
+        }
+    }
+
+    /// Pages 0, 1 and 3 of the pool are guards; page 4 holds an object that was freed, page 2 one that was not.
+    #[test]
+    fn freed_objects_are_compared_as_mapped_and_guards_are_not() {
+        let mut listing = Listing::parse(
+            "0x1000-0x3000           8K PTE F     RW NX\n0x3000-0x4000           4K PTE       RW NX\n\
+             0x4000-0x7000          12K PTE F     RW NX\n",
+        );
+        let touched = apply(&mut listing, &context(Some(range(0x1000, 6))), &[Exclusion::KfenceObjects]);
+        assert_eq!(touched, [(Exclusion::KfenceObjects, 2)]);
+        let rests = listing.lines.iter().map(|line| match line {
+            Line::Range { range, rest } => (range.start.0, range.size() / 4096, rest.contains(" F ")),
+            other => panic!("{other:?}"),
+        });
+        let expected =
+            [(0x1000, 2, true), (0x3000, 1, false), (0x4000, 1, true), (0x5000, 1, false), (0x6000, 1, true)];
+        assert_eq!(rests.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn messages_of_the_kernel_are_dropped_and_counted() {
+        let mut listing = Listing::parse("0x1000-0x2000           4K PTE\nhrtimer: interrupt took 5 ns\n");
+        assert_eq!(apply(&mut listing, &context(None), &[Exclusion::Foreign]), [(Exclusion::Foreign, 1)]);
+        assert_eq!(listing.lines.len(), 1);
+    }
 }

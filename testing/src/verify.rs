@@ -123,25 +123,24 @@ struct ListingFile {
     name: String,
     root: RootKind,
     user_half: bool,
-    per_cpu: bool,
     huge_pool: bool,
 }
 
 /// The listings that a recording has.
 fn listing_files(path: &Path) -> Vec<ListingFile> {
-    const KINDS: [(&str, RootKind, bool, bool); 4] = [
-        ("kernel_page_tables", RootKind::Kernel, false, false),
-        ("page_tables_kernel", RootKind::Kernel, false, false),
-        ("page_tables_current_kernel", RootKind::Kernel, true, false),
-        ("page_tables_current_user", RootKind::User, true, true),
+    const KINDS: [(&str, RootKind, bool); 4] = [
+        ("kernel_page_tables", RootKind::Kernel, false),
+        ("page_tables_kernel", RootKind::Kernel, false),
+        ("page_tables_current_kernel", RootKind::Kernel, true),
+        ("page_tables_current_user", RootKind::User, true),
     ];
     let mut files = Vec::new();
-    for (kind, root, user_half, per_cpu) in KINDS {
+    for (kind, root, user_half) in KINDS {
         for suffix in ["", ".dump", ".hvo-8", ".hvo-0"] {
             let name = format!("{kind}{suffix}");
             if path.join(&name).is_file() {
                 let huge_pool = suffix.starts_with(".hvo");
-                files.push(ListingFile { name, root, user_half, per_cpu, huge_pool });
+                files.push(ListingFile { name, root, user_half, huge_pool });
             }
         }
     }
@@ -165,7 +164,6 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
         ptdump::linux(self.view, root, &mut ours).ok()?;
         let mut context = self.context();
         context.user_half = file.user_half;
-        context.per_cpu_lines = file.per_cpu && has_user;
         context.huge_pool = file.huge_pool && !context.absent_pages_have_rights;
         Some(compare_listing(&file.name, &ours, &recorded, &context, self.active))
     }
@@ -184,7 +182,6 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
                 kfence_pool: self.view.kfence_pool().known(),
                 vmemmap: region(layout.vmemmap_start, layout.vmemmap_end),
                 absent_pages_have_rights: true,
-                per_cpu_lines: false,
                 user_half: false,
                 huge_pool: false,
             },
@@ -196,7 +193,6 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
                 kfence_pool: None,
                 vmemmap: VirtRange { start: layout.vmemmap, last: layout.cpu_entry_area - 1 },
                 absent_pages_have_rights: false,
-                per_cpu_lines: false,
                 user_half: false,
                 huge_pool: false,
             },
