@@ -34,3 +34,18 @@ impl fmt::Display for Bytes {
         write!(f, "{delta:9}{}", LETTERS[unit])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn a_size_takes_the_largest_unit_that_divides_it() {
+        assert_eq!(Bytes(4096).to_string(), "        4K");
+        assert_eq!(Bytes(0x77 << 12).to_string(), "      476K");
+        assert_eq!(Bytes(0xffff_8800_0000_0000).to_string(), " 16777096T");
+        assert_eq!(Kib(2 << 20).to_string(), "        2M");
+    }
+}
