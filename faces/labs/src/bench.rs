@@ -91,9 +91,16 @@ impl Booted<'_> {
         }
     }
 
-    /// Memory as the boot allocator left it.
+    /// Memory as the boot allocator left it; banks that touch are one, since a leaf may span the nodes of both.
     pub(crate) fn banks(&self) -> Vec<PhysRange> {
-        self.kernel.memblock.memory().regions().iter().map(|region| region.range()).collect()
+        let mut banks: Vec<PhysRange> = Vec::new();
+        for region in self.kernel.memblock.memory().regions() {
+            match banks.last_mut() {
+                Some(last) if last.end == region.base => last.end = region.range().end,
+                _ => banks.push(region.range()),
+            }
+        }
+        banks
     }
 
     /// The linear map's addresses of all memory, bank by bank.

@@ -153,6 +153,10 @@ impl<'o> Notebook<'o> {
             self.out.write_str(if matches!(holds, Holds::No(_)) { ": " } else { " " })?;
             fill(self.language.text(because), &self.numbers, self.out)?;
         }
+        // Its rules come from headers of later kernels.
+        if era == Era::V4_14 {
+            write!(self.out, " {}", self.language.text(Text::Unverified))?;
+        }
         self.out.write_char('\n')?;
         self.verdicts.push(Verdict { claim, era, holds, numbers: core::mem::take(&mut self.numbers) });
         Ok(())

@@ -97,8 +97,9 @@ impl Leaves {
         self.found.iter().filter(|(va, pa, _)| holds(*va, *pa)).map(|(.., bytes)| bytes).sum()
     }
 
-    fn count_of(&self, size: u64) -> u64 {
-        self.found.iter().filter(|(.., bytes)| *bytes == size).count() as u64
+    /// Leaves of `size` for which `holds`.
+    fn count_of(&self, size: u64, holds: impl Fn(VirtAddr, PhysAddr) -> bool) -> u64 {
+        self.found.iter().filter(|(va, pa, bytes)| *bytes == size && holds(*va, *pa)).count() as u64
     }
 
     /// Whether the leaves that map to `offset` from their address reach all of `memory`.
@@ -120,12 +121,13 @@ fn identity(bench: &Bench, booted: &Booted<'_>, image: &Image, book: &mut Notebo
     book.claim(IDENTITY, Text::IdentityClaim)?;
     let first = Leaves::of(booted, RootKind::EarlyIdentity, RootKind::Idmap)?;
     let last = Leaves::of(booted, RootKind::Idmap, RootKind::Idmap)?;
-    let same = |leaves: &Leaves| leaves.bytes(|va, pa| va.0 == pa.0);
+    let is_same = |va: VirtAddr, pa: PhysAddr| va.0 == pa.0;
+    let same = |leaves: &Leaves| leaves.bytes(is_same);
     book.say(
         Text::FirstIdentity,
         &[
             ("identical", Value::Bytes(same(&first))),
-            ("blocks", Value::Count(first.count_of(BLOCK))),
+            ("blocks", Value::Count(first.count_of(BLOCK, is_same))),
             ("tables", Value::Count(first.tables)),
             ("image_bytes", Value::Bytes(image.memory.size())),
             ("image_phys", Value::Address(image.memory.start.0)),
@@ -136,7 +138,7 @@ fn identity(bench: &Bench, booted: &Booted<'_>, image: &Image, book: &mut Notebo
         Text::LastIdentity,
         &[
             ("stays_identical", Value::Bytes(same(&last))),
-            ("stays_pages", Value::Count(last.count_of(PAGE))),
+            ("stays_pages", Value::Count(last.count_of(PAGE, is_same))),
             ("idmap_text", Value::Bytes(image.idmap_text.size())),
         ],
     )?;
@@ -176,7 +178,7 @@ fn first_kernel_map(
             ("image_phys", Value::Address(image.memory.start.0)),
             ("displacement", Value::Address(state.displacement)),
             ("mapped", Value::Bytes(leaves.bytes(|_, _| true))),
-            ("blocks", Value::Count(leaves.count_of(BLOCK))),
+            ("blocks", Value::Count(leaves.count_of(BLOCK, |_, _| true))),
             ("tables", Value::Count(leaves.tables)),
         ],
     )?;

@@ -211,6 +211,9 @@ fn no_allocation(bench: &Bench, booted: &Booted<'_>, book: &mut Notebook<'_>) ->
         Text::OnePage,
         &[("page", Value::Address(page.0)), ("page_va", Value::Address(va.0)), ("leaf", Value::Bytes(leaf))],
     )?;
+    if leaf <= PAGE {
+        return book.conclude(bench.era(), Holds::OnlyIf(Text::LeavesAreBlocks));
+    }
     let block = PhysRange::new(pa.align_down(leaf), pa.align_down(leaf) + leaf);
     let (mut chunks, mut pages, mut smallest) = (0, 0, u8::MAX);
     for chunk in booted.kernel.memblock.chunks() {
@@ -230,6 +233,5 @@ fn no_allocation(bench: &Bench, booted: &Booted<'_>, book: &mut Notebook<'_>) ->
             ("smallest_order", Value::Count(u64::from(smallest))),
         ],
     )?;
-    let holds = if leaf > PAGE { Holds::Yes } else { Holds::OnlyIf(Text::LeavesAreBlocks) };
-    book.conclude(bench.era(), holds)
+    book.conclude(bench.era(), if pages > 0 { Holds::Yes } else { Holds::No(Text::NothingFree) })
 }

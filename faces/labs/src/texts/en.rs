@@ -6,6 +6,7 @@ use super::Text;
 #[must_use]
 pub const fn text(key: Text) -> &'static str {
     match key {
+        Text::Unverified => "(UNVERIFIED)",
         Text::LinearMapTitle => "what the linear map of arm64 is made of, and what that means",
         Text::LinearMapReverse => "rodata=off; reversed rodata=full",
         Text::CommandLine => "command line: {line}",
@@ -28,7 +29,7 @@ pub const fn text(key: Text) -> &'static str {
         Text::DefaultGrain => "without rodata=: {pages} in pages, {blocks} in larger leaves",
         Text::SmallImage => "the image is small: its alias, text and read-only data, may hold 2M blocks in any mode",
         Text::DefaultIsNotFull => "this kernel was built without full protection as its default",
-        Text::NoFullProtection => "there is no full protection yet (4.14 was not read: UNVERIFIED)",
+        Text::NoFullProtection => "there is no full protection yet",
         Text::NoBbml2 => "the boot CPU cannot change block sizes in place (BBML2 without aborts)",
         Text::Rodata0Claim => "\"rodata=0 turns full protection off.\"",
         Text::Rodata0Booted => "booted with rodata=0: {with} pages for tables; without it: {without}",
@@ -44,6 +45,7 @@ pub const fn text(key: Text) -> &'static str {
              page allocator, the smallest of order {smallest_order}"
         }
         Text::LeavesAreBlocks => "the leaf is larger than a page: here it is not, so this run shows nothing",
+        Text::NothingFree => "nothing behind the leaf is free",
         Text::FlipTitle => "the halves of the kernel's addresses on arm64, before and after the flip",
         Text::FlipReverse => "a kernel with generic KASAN; reversed one without",
         Text::FlippedClaim => {
@@ -80,7 +82,7 @@ pub const fn text(key: Text) -> &'static str {
         Text::Trampoline => "the root of the entry trampoline, tramp_pg_dir, lies {tramp_below} below it",
         Text::Isolation => "user and kernel tables are apart on this machine: {isolates}",
         Text::WithoutAsid => {
-            "only the table's address is meant: bits 63:48 of TTBR1 hold the ASID of the running process"
+            "the table's address alone is meant: bits 63:48 of TTBR1 hold the ASID of the running process"
         }
         Text::InTheKernel => {
             "the CPU is in the kernel, and the ASID in bits 63:48 is left aside: user mode runs with \
@@ -133,7 +135,7 @@ pub const fn text(key: Text) -> &'static str {
         Text::BootTablesReverse => "the image runs where it is linked; reversed it is moved by a seed",
         Text::IdentityClaim => "\"The identity map maps idmap_text where virtual and physical address are equal.\"",
         Text::FirstIdentity => {
-            "the first: {identical} with equal addresses in {blocks} blocks of 2M and {tables} tables; \
+            "the first: {identical} with equal addresses in {blocks} blocks of 2M, {tables} tables; \
              the image has {image_bytes} at {image_phys}"
         }
         Text::DevicetreeWindow => "beside it a window onto the devicetree, with unequal addresses: {moved}",

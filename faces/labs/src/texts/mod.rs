@@ -10,6 +10,7 @@ pub mod en;
 #[non_exhaustive]
 #[allow(missing_docs, reason = "a key is told by its sentence")]
 pub enum Text {
+    Unverified,
     LinearMapTitle,
     LinearMapReverse,
     CommandLine,
@@ -33,6 +34,7 @@ pub enum Text {
     OnePage,
     FreeInBlock,
     LeavesAreBlocks,
+    NothingFree,
     FlipTitle,
     FlipReverse,
     FlippedClaim,
