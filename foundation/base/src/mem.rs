@@ -44,26 +44,32 @@ macro_rules! slot {
         impl Slot for $atomic {
             const BYTES: u64 = size_of::<$int>() as u64;
 
+            #[inline]
             fn new(raw: u64) -> Self {
                 <$atomic>::new(raw as $int)
             }
 
+            #[inline]
             fn of_words($words: &[AtomicU64]) -> Option<&[Self]> {
                 $view
             }
 
+            #[inline]
             fn load(&self) -> u64 {
                 <$atomic>::load(self, Ordering::Acquire) as u64
             }
 
+            #[inline]
             fn store(&self, raw: u64) {
                 <$atomic>::store(self, raw as $int, Ordering::Relaxed);
             }
 
+            #[inline]
             fn publish(&self, raw: u64) {
                 <$atomic>::store(self, raw as $int, Ordering::Release);
             }
 
+            #[inline]
             fn swap(&self, raw: u64) -> u64 {
                 <$atomic>::swap(self, raw as $int, Ordering::AcqRel) as u64
             }
@@ -119,7 +125,7 @@ pub trait PhysMem: PhysRead {
     fn fill<S: Slot>(&self, table: PhysAddr, from: usize, count: usize, first: u64, step: u64) -> Result<(), BusError> {
         let slots = self.table_mut::<S>(table, from + count)?;
         let mut raw = first;
-        for slot in slots.iter().skip(from) {
+        for slot in &slots[from..] {
             slot.store(raw);
             raw = raw.wrapping_add(step);
         }
