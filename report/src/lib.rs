@@ -7,6 +7,7 @@
 //! * [`lines_of_range`]: a part of a listing.
 //! * [`tables`], [`walk`]: page tables in our own forms, and one address followed.
 //! * [`layout`]: regions as the kernel's documentation prints them; [`diff`]: two kernels side by side.
+//! * [`explain`]: what an address is, and why it is mapped as it is.
 //! * [`json`]: answers for programs, streamed.
 //!
 //! Not here: any rule of Linux but the format of its texts.
@@ -21,6 +22,7 @@ extern crate alloc;
 pub mod boot_log;
 pub mod boot_report;
 pub mod diff;
+pub mod explain;
 pub mod json;
 pub mod layout;
 pub mod lines_of_range;

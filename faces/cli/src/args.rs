@@ -7,7 +7,7 @@ use kernmem_base::{Era, Granule};
 use kernmem_config::Arch;
 
 use crate::numbers::{parse_number, parse_size};
-use crate::{diff, layout, ptdump, verify, walk};
+use crate::{diff, explain, layout, ptdump, verify, walk};
 
 /// Boots the memory subsystem of a Linux kernel and tells what it made of the machine.
 #[derive(Debug, Parser)]
@@ -36,6 +36,8 @@ pub enum Verb {
     Layout(layout::LayoutArgs),
     /// Follow one address through the tables, level by level
     Walk(walk::WalkArgs),
+    /// Tell what an address is, every alias, and why it is mapped at this size with these rights
+    Explain(explain::ExplainArgs),
     /// Compare the tables of two machines or configurations; exit status 1 on a difference
     Diff(diff::DiffArgs),
     /// Boot recordings from their inputs alone and compare every file; exit status 1 on a difference

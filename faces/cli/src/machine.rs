@@ -22,11 +22,9 @@ pub struct Opened {
 }
 
 impl KernelArgs {
-    /// Opens `source`, or the preset of the wanted architecture.
-    pub fn open(&self, source: Option<&str>) -> Result<Opened, Failure> {
-        let preset = if self.arch == Some(Arch::X86_64) { "x86-4g" } else { "arm64-4g" };
-        let name = source.unwrap_or(preset);
-        let options = Options {
+    /// The parts that the options replace.
+    pub fn parts(&self) -> Options {
+        Options {
             cmdline: self.cmdline.clone(),
             era: self.era,
             cpu: self.cpu.clone(),
@@ -36,7 +34,14 @@ impl KernelArgs {
             symbols: self.symbols.clone(),
             memory: self.memory,
             seed: self.seed,
-        };
+        }
+    }
+
+    /// Opens `source`, or the preset of the wanted architecture.
+    pub fn open(&self, source: Option<&str>) -> Result<Opened, Failure> {
+        let preset = if self.arch == Some(Arch::X86_64) { "x86-4g" } else { "arm64-4g" };
+        let name = source.unwrap_or(preset);
+        let options = self.parts();
         let source = Source::open_with(name, &options)?;
         let name = if name == "-" { "standard input".to_owned() } else { name.to_owned() };
         let arch = source.machine.arch;

@@ -9,6 +9,7 @@
 mod args;
 mod boot;
 mod diff;
+mod explain;
 mod failure;
 mod layout;
 mod machine;
@@ -48,6 +49,7 @@ fn run(cli: &Cli) -> Outcome {
         Some(Verb::Ptdump(options)) => ptdump::run(options),
         Some(Verb::Layout(options)) => layout::run(options),
         Some(Verb::Walk(options)) => walk::run(options),
+        Some(Verb::Explain(options)) => explain::run(options),
         Some(Verb::Diff(options)) => diff::run(options),
         Some(Verb::Verify(options)) => verify::run(options),
         Some(Verb::Completions { shell }) => Ok(completions(*shell)),
