@@ -7,7 +7,7 @@ use kernmem_base::{Era, Granule};
 use kernmem_config::Arch;
 
 use crate::numbers::{parse_number, parse_size};
-use crate::{diff, explain, layout, ptdump, verify, walk};
+use crate::{diff, explain, lab, layout, ptdump, verify, walk};
 
 /// Boots the memory subsystem of a Linux kernel and tells what it made of the machine.
 #[derive(Debug, Parser)]
@@ -40,6 +40,8 @@ pub enum Verb {
     Explain(explain::ExplainArgs),
     /// Compare the tables of two machines or configurations; exit status 1 on a difference
     Diff(diff::DiffArgs),
+    /// Run an experiment of the documents and judge its claims; without a name, list them
+    Lab(lab::LabArgs),
     /// Boot recordings from their inputs alone and compare every file; exit status 1 on a difference
     Verify(verify::VerifyArgs),
     /// Print completions for a shell

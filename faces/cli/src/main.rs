@@ -11,6 +11,7 @@ mod boot;
 mod diff;
 mod explain;
 mod failure;
+mod lab;
 mod layout;
 mod machine;
 mod numbers;
@@ -51,6 +52,7 @@ fn run(cli: &Cli) -> Outcome {
         Some(Verb::Walk(options)) => walk::run(options),
         Some(Verb::Explain(options)) => explain::run(options),
         Some(Verb::Diff(options)) => diff::run(options),
+        Some(Verb::Lab(options)) => lab::run(options),
         Some(Verb::Verify(options)) => verify::run(options),
         Some(Verb::Completions { shell }) => Ok(completions(*shell)),
     }

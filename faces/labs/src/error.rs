@@ -51,7 +51,7 @@ impl fmt::Display for LabError {
             Self::Memory(error) => error.fmt(f),
             Self::Boot(error) => write!(f, "the machine does not boot: {error}"),
             Self::Architecture { lab, arch } => {
-                write!(f, "the claims of lab {lab} do not speak of {}; name a machine of arm64", arch.name())
+                write!(f, "the claims of this lab ({lab}) do not speak of {}; name a machine of arm64", arch.name())
             }
             Self::Missing(what) => write!(f, "this machine has no {what}"),
             Self::Bus(error) => write!(f, "the simulated memory: {error}"),

@@ -90,6 +90,15 @@ impl Verdict {
         self.numbers.iter().find(|(own, _)| *own == name).map(|(_, value)| value)
     }
 
+    /// The condition, or what is true instead, with its numbers.
+    #[must_use]
+    pub fn because(&self, language: Language) -> Option<String> {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = fill(language.text(self.holds.because()?), &self.numbers, &mut text);
+        Some(text)
+    }
+
     /// The count, bytes or address called `name`.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u64> {

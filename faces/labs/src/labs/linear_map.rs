@@ -34,7 +34,7 @@ fn run(options: &LabOptions, book: &mut Notebook<'_>) -> Result<(), LabError> {
     let word = if options.reverse { "rodata=full" } else { "rodata=off" };
     let main = if options.parts.cmdline.is_some() { bench.clone() } else { bench.with_word("rodata", Some(word)) };
     let plain = bench.with_word("rodata", None);
-    let default = plain.boot(|booted| Grain::of(booted))?;
+    let default = plain.boot(Grain::of)?;
     main.boot(|booted| {
         grain(&main, &Grain::of(booted)?, book)?;
         by_default(&plain, &default, book)?;
@@ -172,7 +172,7 @@ fn by_default(bench: &Bench, grain: &Grain, book: &mut Notebook<'_>) -> Result<(
 fn rodata_0(bench: &Bench, default: &Grain, book: &mut Notebook<'_>) -> Result<(), LabError> {
     book.claim(RODATA_0, Text::Rodata0Claim)?;
     let bench = bench.with_word("rodata", Some("rodata=0"));
-    let booted = bench.boot(|booted| Grain::of(booted))?;
+    let booted = bench.boot(Grain::of)?;
     book.show(
         Text::Rodata0Booted,
         &[("with", Value::Count(booted.tables)), ("without", Value::Count(default.tables))],
