@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kernmem_testing::{Exclusion, verify, verify_without};
+use kernmem_verify::{Exclusion, verify, verify_without};
 
 /// Recordings that an exclusion applies to; the list is the test's, the predicates know no names.
 const WITNESSES: [(Exclusion, &str, &str); 5] = [

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kernmem_testing::listing_of;
+use kernmem_verify::listing_of;
 use kernmem_view::RootKind;
 
 /// Copies only what a boot may read: `boot.json`, the devicetree or the e820 and affinity lines of the log, `cpuinfo`.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kernmem_testing::{Tally, verify};
+use kernmem_verify::{Tally, verify};
 
 /// The recordings of a set, sorted.
 fn recordings(set: &str) -> Vec<PathBuf> {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use kernmem_report::json::Json;
-use kernmem_testing::{FileTally, Tally, Verdict, VerifyError};
+use kernmem_verify::{FileTally, Tally, Verdict, VerifyError};
 
 use crate::Outcome;
 use crate::failure::{FINDING, Failure};
@@ -58,7 +58,7 @@ fn status(differs: bool) -> ExitCode {
 fn as_text(paths: &[PathBuf], out: &mut Out) -> Result<ExitCode, VerifyError> {
     let mut tally = Tally::default();
     for path in paths {
-        let verdict = kernmem_testing::verify(path)?;
+        let verdict = kernmem_verify::verify(path)?;
         for file in &verdict.files {
             if let Some((line, ours, recorded)) = &file.difference {
                 let place = format!("{}/{} line {}", verdict.recording, file.file, line + 1);
@@ -75,7 +75,7 @@ fn as_json(paths: &[PathBuf], out: &mut Out) -> Result<ExitCode, VerifyError> {
     let mut differs = false;
     let mut verdicts = Vec::new();
     for path in paths {
-        let verdict = kernmem_testing::verify(path)?;
+        let verdict = kernmem_verify::verify(path)?;
         differs |= !verdict.is_equal();
         verdicts.push(verdict);
     }

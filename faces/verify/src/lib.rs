@@ -1,0 +1,20 @@
+//! Verification: a recording's machine booted from its inputs alone, and held against what its kernel wrote.
+//!
+//! [`verify`] compares every file that it can: listings, the boot log's memory lines, the log of `memblock=debug`,
+//! the DirectMap counters, the section size. What cannot follow from the inputs is left out by an [`Exclusion`]: a
+//! predicate on region and event, never on a recording's name or an address; how many lines each took is in the
+//! [`Tally`], and without it the comparison fails.
+//!
+//! Not here: what Linux does (`kernmem`), what it prints (`kernmem-report`), which files are inputs (`kernmem-source`).
+#![forbid(unsafe_code)]
+
+mod console;
+mod exclude;
+mod listing;
+mod tally;
+mod verify;
+
+pub use exclude::Exclusion;
+pub use listing::{Line, Listing};
+pub use tally::{FileTally, Tally};
+pub use verify::{Verdict, VerifyError, listing_of, verify, verify_without};
