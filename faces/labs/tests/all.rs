@@ -2,8 +2,12 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use common::{lab, options};
-use kernmem_labs::LABS;
+use kernmem_base::Era;
+use kernmem_labs::{LABS, LabOptions, Language, find, run};
 
 #[test]
 fn every_lab_judges_the_claims_that_it_names() {
@@ -15,4 +19,65 @@ fn every_lab_judges_the_claims_that_it_names() {
             assert_eq!(judged, one.claims, "{}", one.name);
         }
     }
+}
+
+/// Claim and era to lab and cell of the tables.
+fn cells() -> BTreeMap<(String, &'static str), (String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/claims.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut cells = BTreeMap::new();
+    for line in text.lines() {
+        let row: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [claim, _, lab, verdicts @ ..] = row.as_slice() else { continue };
+        if verdicts.len() != Era::ALL.len() || !claim.starts_with("00") {
+            continue;
+        }
+        for (era, verdict) in Era::ALL.into_iter().zip(verdicts) {
+            cells.insert(((*claim).to_owned(), era.name()), ((*lab).to_owned(), (*verdict).to_owned()));
+        }
+    }
+    cells
+}
+
+#[test]
+fn the_document_of_claims_tells_every_verdict() {
+    let mut cells = cells();
+    assert_eq!(cells.len(), 20 * 5);
+    for one in LABS {
+        for verdict in lab(one.name, &options(None, false)).verdicts {
+            let key = (verdict.claim.to_string(), verdict.era.name());
+            let (name, cell) = cells.remove(&key).unwrap_or_else(|| panic!("{key:?} is not in the document"));
+            let word = verdict.holds.word().trim_start_matches("only ");
+            assert_eq!((name.as_str(), cell.as_str()), (one.name, word), "{key:?}");
+        }
+    }
+    let untested: Vec<_> = cells.iter().filter(|(_, (_, cell))| cell != "–").collect();
+    assert!(untested.is_empty(), "{untested:?}");
+}
+
+#[test]
+fn a_verdict_tells_its_condition_with_its_numbers() {
+    let found = lab("flip", &options(None, false));
+    let because = found.verdict("001.3", Era::V5_10).because(Language::English).unwrap();
+    assert!(because.contains("ffff800010000000") && because.contains("ffffa00010000000"), "{because}");
+    assert_eq!(found.verdict("001.1", Era::V6_1).because(Language::English), None);
+    assert!(found.told.contains("4.14: yes (UNVERIFIED)"), "{}", found.told);
+}
+
+#[test]
+fn claims_about_arm64_refuse_another_machine() {
+    let options = options(Some("x86-4g".to_owned()), false);
+    for name in ["linear-map", "flip", "ttbr", "boot-tables"] {
+        let error = run(find(name).unwrap(), &options, &mut String::new()).unwrap_err();
+        assert!(!error.is_beyond() && error.to_string().contains("arm64"), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_kernel_that_does_not_boot_is_beyond_or_told_by_rules() {
+    let mut options = LabOptions::default();
+    options.parts.era = Some(Era::V5_10);
+    let error = run(find("walk").unwrap(), &options, &mut String::new()).unwrap_err();
+    assert!(error.is_beyond(), "{error}");
+    assert!(find("nothing").is_none());
 }
