@@ -10,12 +10,12 @@ use kernmem_source::Options;
 /// The folder of a recording of the tree.
 pub fn recording(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/recordings").join(name);
-    folder.to_str().unwrap().to_owned()
+    folder.to_str().expect("a path in UTF-8").to_owned()
 }
 
 /// A file of a recording.
 pub fn recorded(name: &str, file: &str) -> String {
-    std::fs::read_to_string(PathBuf::from(recording(name)).join(file)).unwrap()
+    std::fs::read_to_string(PathBuf::from(recording(name)).join(file)).expect("a file of a recording")
 }
 
 /// A lab on its own machine, or on `source`.
@@ -39,7 +39,8 @@ pub struct Found {
 #[track_caller]
 pub fn lab(name: &str, options: &LabOptions) -> Found {
     let mut told = String::new();
-    let verdicts = run(find(name).unwrap(), options, &mut told).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let verdicts =
+        run(find(name).expect("a lab"), options, &mut told).unwrap_or_else(|error| panic!("{name}: {error}"));
     println!("{told}");
     assert!(!told.contains('{'), "{name} leaves a placeholder: {told}");
     Found { verdicts, told }
