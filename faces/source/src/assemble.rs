@@ -76,7 +76,7 @@ pub(crate) fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Parts, SourceErro
     let mut parts = from_machine(name, described.machine, "TOML")?;
     parts.era = described.era.unwrap_or(parts.era);
     if let Some(model) = &described.cpu {
-        parts.cpu = cpu(name, arch, model)?;
+        parts.cpu = cpu(name, arch, model, &parts.cpu)?;
     }
     replace_given(&mut parts.given, described.given);
     Ok(parts)
@@ -121,14 +121,17 @@ fn replace_given(given: &mut Given, described: Given) {
     given.kfence_pool = described.kfence_pool.or(given.kfence_pool);
 }
 
-/// A model of arm64, or a list of features of x86.
-fn cpu(name: &str, arch: Arch, model: &str) -> Result<Cpu, SourceError> {
+/// A model of arm64, or a list of features of x86; features that all begin with `+` or `-` change the source's CPU.
+fn cpu(name: &str, arch: Arch, model: &str, own: &Cpu) -> Result<Cpu, SourceError> {
     match arch {
         Arch::Arm64 => {
             let cpu = Arm64Cpu::by_model(model).map(Cpu::Arm64);
             cpu.ok_or_else(|| SourceError::new(name, Problem::UnknownCpu(model.to_owned())))
         }
-        Arch::X86_64 => Ok(Cpu::X86(X86Cpu::from_features("", model))),
+        Arch::X86_64 => Ok(Cpu::X86(match own {
+            Cpu::X86(own) if model.starts_with(['+', '-']) => own.changed(model),
+            _ => X86Cpu::from_features("", model),
+        })),
     }
 }
 
@@ -145,7 +148,7 @@ impl Parts {
             overridden("era");
         }
         if let Some(model) = &options.cpu {
-            self.cpu = cpu(source, self.machine.arch, model)?;
+            self.cpu = cpu(source, self.machine.arch, model, &self.cpu)?;
             overridden("cpu");
         }
         if let Some(path) = &options.kconfig {

@@ -92,7 +92,9 @@ pub fn free_area_init<A: RegionArray, W: Witness>(
     movable: &[(u32, Pfn)],
 ) -> Nodes {
     let granule = memblock.limits().granule;
-    let ranges: Vec<PfnRange> = memblock.pfn_ranges(None).collect();
+    // With nodes, memory that has none is never used: x86 leaves it so above what its tables can reach.
+    let numa = memblock.limits().numa;
+    let ranges: Vec<PfnRange> = memblock.pfn_ranges(None).filter(|range| !numa || range.nid.is_some()).collect();
     let log = memblock.observer();
     let zone_ranges = limits.iter().map(|zone| (zone.name, bytes(zone.span, granule)));
     log.log(LogEntry::ZoneRanges(zone_ranges.collect()));

@@ -9,7 +9,7 @@ use kernmem_arch::x86::fixmap::{Fixmap, FixmapFacts};
 use kernmem_arch::x86::image::ImageSymbols;
 use kernmem_arch::x86::layout::{Bases, Layout, LayoutFacts, Paging};
 use kernmem_arch::x86::markers::{MarkerFacts, Markers};
-use kernmem_arch::x86::prot::{CpuFacts, Masks, missing_feature, nx_used};
+use kernmem_arch::x86::prot::{CpuFacts, Masks, Needed, missing_feature, nx_used};
 use kernmem_arch::x86::pti::why_not_global;
 use kernmem_arch::x86::{X86Level4, prealloc};
 use kernmem_arch::{Bound, Reason};
@@ -102,7 +102,11 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
         let cpu = cpu_facts(config, model);
         check_modelled(config, model)?;
         if let Some(feature) = missing_feature(config.era, cpu) {
-            return Err(BootError::Input(format!("this kernel does not start on a CPU without {feature:?}")));
+            let feature = match feature {
+                Needed::Pse => "pse",
+                Needed::Pge => "pge",
+            };
+            return Err(BootError::Input(format!("this kernel does not start on a CPU without `{feature}`")));
         }
         let load = config.kconfig.number("PHYSICAL_START").unwrap_or(DEFAULT_PHYSICAL_START);
         let text_phys = config.given.text_phys.unwrap_or(PhysAddr(load));

@@ -145,7 +145,9 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
 
     /// Bytes of memory in no block.
     fn missed(&self, blocks: &[NodeBlock]) -> u64 {
-        let regions = || self.memblock.memory().regions().iter().map(|region| region.range());
+        let end = self.state.max_pfn.to_phys(Granule::K4).unwrap_or(PhysAddr(u64::MAX));
+        let usable = PhysRange::new(PhysAddr(0), end); // what lies above is never used
+        let regions = || self.memblock.memory().regions().iter().map(|region| region.range().intersect(&usable));
         let all: u64 = regions().map(|range| range.size()).sum();
         let covered: u64 = blocks
             .iter()
