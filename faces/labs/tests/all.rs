@@ -24,7 +24,7 @@ fn every_lab_judges_the_claims_that_it_names() {
 /// Claim and era to lab and cell of the tables.
 fn cells() -> BTreeMap<(String, &'static str), (String, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/claims.md");
-    let text = std::fs::read_to_string(path).unwrap();
+    let text = std::fs::read_to_string(path).expect("the document of claims");
     let mut cells = BTreeMap::new();
     for line in text.lines() {
         let row: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
