@@ -1,7 +1,7 @@
 //! How many lines were compared, and what was left out.
 
+use core::fmt;
 use std::collections::BTreeMap;
-use std::fmt;
 
 use crate::exclude::Exclusion;
 

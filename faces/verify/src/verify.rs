@@ -1,7 +1,7 @@
 //! One recording, booted from its inputs alone and held against what its kernel wrote.
 
-use std::error::Error;
-use std::fmt;
+use core::error::Error;
+use core::fmt;
 use std::path::Path;
 
 use kernmem::{Boot, LogEntry};
@@ -71,7 +71,7 @@ pub fn verify_without(path: &Path, missing: Option<Exclusion>) -> Result<Verdict
     let recording = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let failed =
         |reason: Box<dyn Error + Send + Sync>, beyond| VerifyError { recording: recording.clone(), reason, beyond };
-    let source = open(path).map_err(|error| failed(error.into(), false))?;
+    let source = open(path).map_err(|error| failed(error, false))?;
     let boot = Boot { machine: &source.machine, config: &source.config };
     let memory = Memory::new(kernmem::memory_ranges(&boot)).map_err(|error| failed(error.into(), false))?;
     let mut record = BootRecord::default();
