@@ -97,9 +97,11 @@ const fn rounded(bytes: u64, unit: usize) -> u128 {
     (bytes as u128 + if shift == 0 { 0 } else { 1 << (shift - 1) }) >> shift
 }
 
-/// A size in the largest unit of which it is half or more, or in the next one if only that says it all.
+/// A size in the largest unit that it fills (half is enough for terabytes and more), or in the next one if only that
+/// says it all.
 fn quantity(bytes: u64) -> String {
-    let is_large = |unit: &usize| *unit == 0 || bytes >= 1u64 << (10 * unit - 1);
+    const TERA: usize = 4;
+    let is_large = |unit: &usize| bytes >> (10 * unit) != 0 || *unit >= TERA && bytes >> (10 * unit - 1) != 0;
     let unit = (0..UNITS.len()).rev().find(is_large).unwrap_or(0);
     let smaller = unit.saturating_sub(1);
     if let Some(number) = exact(bytes, unit) {

@@ -1,0 +1,59 @@
+//! The largest machines: what is not touched costs nothing.
+#![allow(clippy::unwrap_used, reason = "functions that tests share fail as tests do")]
+
+mod common;
+
+use common::{kernmem, program};
+use core::time::Duration;
+use std::io::Read;
+use std::process::Stdio;
+use std::time::Instant;
+
+/// Most memory that the program may have held at once.
+const LIMIT_KIB: u64 = 200 << 10;
+
+/// The most memory that a process has held, in KiB, by what Linux tells about it.
+fn peak_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Lists the tables of a machine; once output comes, the boot is over, and the program waits for its reader.
+fn check(args: &[&str]) {
+    let start = Instant::now();
+    let args = [&["ptdump", "--format", "csv"], args].concat();
+    let mut child = program(&args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut first = [0; 1];
+    stdout.read_exact(&mut first).unwrap();
+    let peak = peak_kib(child.id());
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(peak < LIMIT_KIB, "{args:?} held {peak} KiB");
+    // More than the pipe and the buffer hold: the program was still there when it was asked.
+    assert!(rest.len() > 128 << 10, "{} bytes", rest.len());
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+}
+
+#[test]
+fn sixty_four_tebibytes_of_arm64_cost_what_is_touched() {
+    check(&["arm64-4g", "--memory", "64T", "--cmdline", "rodata=off"]);
+    let report = kernmem(&["boot", "--memory", "64T", "--cmdline", "rodata=off"]).good();
+    assert!(report.contains("64T of memory"), "{report}");
+}
+
+/// 63 TiB and the hole below 4 GiB fit into the 46 bits of a kernel with four levels.
+#[test]
+fn sixty_three_tebibytes_of_x86_cost_what_is_touched() {
+    check(&["x86-4g", "--memory", "63T", "--cmdline", "rodata=off", "--cpu", "nx pse pge pdpe1gb"]);
+}
+
+#[test]
+fn the_small_machine_is_told_at_once() {
+    let start = Instant::now();
+    kernmem(&[]).good();
+    // Two seconds are the promise; a loaded machine gets more.
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
