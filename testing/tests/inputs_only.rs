@@ -9,33 +9,34 @@ use kernmem_view::RootKind;
 
 /// Copies only what a boot may read: `boot.json`, the devicetree or the e820 and affinity lines of the log, `cpuinfo`.
 fn copy_inputs(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
+    fs::create_dir_all(to).expect("a folder for the copy");
     for file in ["boot.json", "final.dtb.gz", "cpuinfo"] {
         if from.join(file).is_file() {
-            fs::copy(from.join(file), to.join(file)).unwrap();
+            fs::copy(from.join(file), to.join(file)).expect("a copied input");
         }
     }
     if !from.join("final.dtb.gz").is_file() {
-        let log = fs::read_to_string(from.join("console.txt")).unwrap();
+        let log = fs::read_to_string(from.join("console.txt")).expect("a boot log");
         let firmware = log.lines().filter(|line| line.contains("BIOS-e820:") || line.contains("SRAT: "));
-        fs::write(to.join("console.txt"), firmware.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        fs::write(to.join("console.txt"), firmware.map(|line| format!("{line}\n")).collect::<String>())
+            .expect("a written log");
     }
 }
 
 fn check(set: &str, name: &str) {
     let recordings = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings");
-    let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("inputs-only");
+    let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("inputs-only-{set}"));
     let copy = root.join(set).join(name);
     let original = recordings.join(set).join(name);
     copy_inputs(&original, &copy);
     let kernels = root.join("kernels");
     if !kernels.exists() {
         // The kernels' folders are inputs whole.
-        std::os::unix::fs::symlink(recordings.join("kernels"), &kernels).unwrap();
+        std::os::unix::fs::symlink(recordings.join("kernels"), &kernels).expect("a link to the kernels");
     }
-    let listing = listing_of(&copy, RootKind::Kernel).unwrap();
+    let listing = listing_of(&copy, RootKind::Kernel).expect("a copy that boots");
     assert!(listing.lines().count() > 20, "{name}: a whole listing");
-    assert_eq!(listing, listing_of(&original, RootKind::Kernel).unwrap(), "{name}");
+    assert_eq!(listing, listing_of(&original, RootKind::Kernel).expect("a recording that boots"), "{name}");
     assert!(!copy.join("kernel_page_tables").exists() && !copy.join("page_tables_kernel").exists());
 }
 

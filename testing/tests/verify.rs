@@ -7,9 +7,11 @@ use kernmem_verify::{Tally, verify};
 /// The recordings of a set, sorted.
 fn recordings(set: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings").join(set);
-    let entries = std::fs::read_dir(&folder).unwrap();
-    let mut paths: Vec<PathBuf> =
-        entries.map(|entry| entry.unwrap().path()).filter(|path| path.join("boot.json").is_file()).collect();
+    let entries = std::fs::read_dir(&folder).expect("a folder of recordings");
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("a readable folder").path())
+        .filter(|path| path.join("boot.json").is_file())
+        .collect();
     paths.sort();
     assert!(!paths.is_empty(), "no recordings in {}", folder.display());
     paths
@@ -19,7 +21,7 @@ fn verify_set(set: &str) {
     let mut tally = Tally::default();
     let mut differences = Vec::new();
     for path in recordings(set) {
-        let verdict = verify(&path).unwrap();
+        let verdict = verify(&path).expect("a recording that boots");
         for file in &verdict.files {
             if let Some((line, ours, recorded)) = &file.difference {
                 differences.push(format!(
