@@ -61,7 +61,7 @@ pub fn print<V: KernelView>(view: &V, subject: &Subject<'_>, out: &mut impl fmt:
     memory(view, out)?;
     if let Some(counts) = Counts::take(view) {
         address_space(&counts, out)?;
-        linear_map(&counts, out)?;
+        linear_map(view, &counts, out)?;
         cost(view, subject.record, &counts, out)?;
     }
     notes(subject, out)
@@ -143,7 +143,7 @@ pub(crate) fn leaf_name(size: &kernmem_arch::LeafSize) -> String {
     format!("{} {}{group}", Size(size.bytes), size.level)
 }
 
-fn linear_map(counts: &Counts, out: &mut impl fmt::Write) -> fmt::Result {
+fn linear_map<V: KernelView>(view: &V, counts: &Counts, out: &mut impl fmt::Write) -> fmt::Result {
     let Some(linear) = counts.region("linear") else { return Ok(()) };
     let mapped = linear.mapped_bytes();
     writeln!(out, "\nLinear map: {} by leaf size", about(mapped))?;
@@ -153,7 +153,17 @@ fn linear_map(counts: &Counts, out: &mut impl fmt::Write) -> fmt::Result {
         let (bytes, tlb) = (about(leaf.bytes), leaf.tlb_entries());
         writeln!(out, "  {name:<20} {:>10} {bytes:>12} {share:>8} {tlb:>12}", leaf.entries)?;
     }
-    writeln!(out, "  one TLB entry reaches {} on average", about(mapped / linear.tlb_entries().max(1)))
+    writeln!(out, "  one TLB entry reaches {} on average", about(mapped / linear.tlb_entries().max(1)))?;
+    direct_map_counters(view, out)
+}
+
+/// The kernel's own counters, which count events: a 1G leaf that a later step finds again counts again, and a split of
+/// the image's own map moves them too.
+fn direct_map_counters<V: KernelView>(view: &V, out: &mut impl fmt::Write) -> fmt::Result {
+    let Some(counters) = view.direct_map().known() else { return Ok(()) };
+    let parts: Vec<String> =
+        counters.iter().map(|(size, kib)| format!("{} as {}", about(kib << 10), Size(*size))).collect();
+    writeln!(out, "  the kernel's DirectMap counters, which count events: {}", parts.join(", "))
 }
 
 fn origin_name(origin: FrameOrigin) -> &'static str {

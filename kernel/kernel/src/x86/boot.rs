@@ -252,7 +252,9 @@ fn check_modelled(config: &Config, cpu: &X86Cpu) -> Result<(), BootError> {
     if set("KFENCE") && config.kfence_sample_interval().value != Some(0) {
         return beyond("KFENCE");
     }
-    if set("DMA_CMA") && config.kconfig.number("CMA_SIZE_MBYTES").unwrap_or(0) != 0 || config.cmdline.has("cma") {
+    // Without DMA_CMA nobody reads `cma=`.
+    let default_cma = config.kconfig.number("CMA_SIZE_MBYTES").unwrap_or(0) != 0;
+    if set("DMA_CMA") && (default_cma || config.cmdline.has("cma")) {
         return beyond("a CMA area");
     }
     if config.cmdline.numa_fake().is_some() && set("NUMA_EMU") {
