@@ -48,3 +48,20 @@ fn x86_leaves_change_with_the_options_they_name() {
     let names = ["x-4G", "x-4G-pti", "x-rodata-off", "x-4G-nogbpages", "x-dpa", "x-mem", "x-memmap-hole", "x-4G-kaslr"];
     check("x86", &names, &[Opt::Rodata, Opt::Pti, Opt::Gbpages, Opt::DebugPagealloc, Opt::Mem, Opt::Memmap]);
 }
+
+/// Every recording of a set.
+fn check_all(set: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings").join(set);
+    let entries = std::fs::read_dir(folder).expect("a folder of recordings");
+    let names = entries.map(|entry| entry.expect("a readable folder").file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    check(set, &names.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+}
+
+#[test]
+#[ignore = "a minute: run by `cargo test -p kernmem-testing --test causal -- --ignored`"]
+fn leaves_of_every_recording_change_with_the_options_they_name() {
+    check_all("arm64");
+    check_all("x86");
+}
