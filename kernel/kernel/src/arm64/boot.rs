@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use kernmem_arch::arm64::{Arm64Granule4K, FixmapFacts, Kasan, Layout, LayoutFacts, kaslr};
 use kernmem_arch::{Bound, Reason};
-use kernmem_base::{Era, Granule, PhysAddr, PhysMem};
+use kernmem_base::{Granule, PhysAddr, PhysMem};
 use kernmem_config::{Arm64Cpu, Config, KptiFacts, Rodata};
 use kernmem_firmware::{Arch, Machine};
 use kernmem_memblock::{Limits, Memblock, VecArray};
@@ -220,6 +220,3 @@ fn not_global(config: &Config, cpu: &Arm64Cpu, kaslr: bool) -> Option<Reason> {
     };
     cpu.kpti_needed(facts).then_some(Reason::NotGlobalKpti)
 }
-
-/// The era whose rules the steps follow where a rule has no function of its own yet.
-pub(super) const ERA: Era = Era::V6_1;

@@ -14,7 +14,7 @@ use kernmem_memblock::{Memblock, Nid, RegionArray, UpTo};
 use kernmem_sparse::{Geometry, GeometryFacts, Sections, SparseArch, VecStore};
 
 use super::State;
-use super::boot::{ERA, KernelTables};
+use super::boot::KernelTables;
 use crate::numa::{self, NodeBlock};
 use crate::sparse_init::{SparseInit, Vmemmap};
 use crate::zones::{self, Nodes};
@@ -167,7 +167,7 @@ fn reserve_crash_kernel<A: RegionArray, W: Witness>(
     if !config.kconfig.is_set("KEXEC_CORE") {
         return Ok(());
     }
-    let plan = config.cmdline.crashkernel(ERA, memblock.phys_mem_size()).value;
+    let plan = config.cmdline.crashkernel(config.era, memblock.phys_mem_size()).value;
     let (size, base, max) = match (plan.simple, plan.high) {
         (Some(simple), _) => (simple.size, simple.base, UpTo::from(dma_end)),
         (None, Some(high)) => (high, None, UpTo(1 << 48)),
