@@ -51,12 +51,13 @@ fn check(args: &[&str], expected: &[(&str, &str, &str)]) {
         .iter()
         .filter(|row| !row.starts_with('['))
         .map(|row| {
-            let mut cells = row.split('\t').map(|cell| u64::from_str_radix(cell, 16).unwrap());
-            (cells.next().unwrap(), cells.next().unwrap())
+            let mut cells = row.split('\t').map(|cell| u64::from_str_radix(cell, 16).expect("hexadecimal"));
+            let mut cell = || cells.next().expect("start and end");
+            (cell(), cell())
         })
         .collect();
     assert!(bounds[1..].windows(2).all(|pair| pair[0].1 + 1 == pair[1].0), "{text}");
-    assert_eq!(bounds.last().unwrap().1, u64::MAX);
+    assert_eq!(bounds.last().expect("rows").1, u64::MAX);
 }
 
 /// The worked values of the kernels' formulas without KASAN, 4K pages, 48 bits.
