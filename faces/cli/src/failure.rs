@@ -8,7 +8,8 @@ use kernmem::BootError;
 
 /// Something was found, or two things differ.
 pub const FINDING: u8 = 1;
-const BAD_INPUT: u8 = 2;
+/// The input or the arguments are bad.
+pub const BAD_INPUT: u8 = 2;
 const BEYOND: u8 = 3;
 
 /// Why there is no answer.

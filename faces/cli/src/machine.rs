@@ -8,9 +8,10 @@ use kernmem_view::BootRecord;
 
 use crate::args::KernelArgs;
 use crate::failure::Failure;
+use crate::guard::Guard;
 
 /// A booted kernel in simulated memory; its witness has given the record away.
-pub type Booted<'m> = Kernel<'m, Memory, BootRecord>;
+pub type Booted<'m> = Kernel<'m, Memory, Guard>;
 
 /// A source and the name by which messages call it.
 #[derive(Debug)]
@@ -60,8 +61,8 @@ impl Opened {
         let ranges = kernmem::memory_ranges(&boot);
         let memory = Memory::new(ranges).map_err(|error| Failure::input(format!("{}: {error}", self.name)))?;
         let mut kernel =
-            kernmem::boot(&memory, &boot, BootRecord::default()).map_err(|error| Failure::boot(&self.name, &error))?;
-        let record = core::mem::take(kernel.memblock.observer());
+            kernmem::boot(&memory, &boot, Guard::new(&self.name)).map_err(|error| Failure::boot(&self.name, &error))?;
+        let record = core::mem::take(&mut kernel.memblock.observer().record);
         then(&kernel, &record)
     }
 

@@ -3,6 +3,7 @@
 //! * [`args`]: the verbs and the options that describe a kernel.
 //! * [`machine`]: opens a source and boots it.
 //! * [`failure`]: what ends the program, in one line.
+//! * [`guard`]: how much of the host a boot may take.
 //! * [`output`]: standard output, and readers that go away early.
 //! * A file for each verb.
 
@@ -11,6 +12,7 @@ mod boot;
 mod diff;
 mod explain;
 mod failure;
+mod guard;
 mod lab;
 mod layout;
 mod machine;

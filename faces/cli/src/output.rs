@@ -3,6 +3,8 @@
 use core::fmt;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 
+use crate::failure::BAD_INPUT;
+
 /// Buffered standard output.
 #[derive(Debug)]
 pub struct Out {
@@ -28,7 +30,7 @@ impl Out {
             std::process::exit(0);
         }
         let _ = writeln!(io::stderr(), "kernmem: standard output: {error}; check where it goes");
-        std::process::exit(2);
+        std::process::exit(i32::from(BAD_INPUT));
     }
 }
 

@@ -50,6 +50,13 @@ fn sixty_three_tebibytes_of_x86_cost_what_is_touched() {
     check(&["x86-4g", "--memory", "63T", "--cmdline", "rodata=off", "--cpu", "nx pse pge pdpe1gb"]);
 }
 
+/// Pages of 4K for 64 TiB need 128 GiB of tables: that is said, in one line, before the host ends the program.
+#[test]
+fn more_tables_than_the_host_can_lend_are_refused() {
+    let line = kernmem(&["boot", "--memory", "64T", "--cmdline", "rodata=full"]).refused(2);
+    assert!(line.contains("arm64-4g") && line.contains("page tables") && line.contains("rodata=off"), "{line}");
+}
+
 #[test]
 fn the_small_machine_is_told_at_once() {
     let start = Instant::now();
