@@ -248,7 +248,12 @@ fn leaf_page<V: KernelView>(
         writeln!(out, "  - the record of the boot does not know this mapping")?;
     }
     if leaf.size.len() > 1 {
-        writeln!(out, "  (each of these alone would suffice)")?;
+        let how = if leaf.each_suffices {
+            "each of these alone would suffice"
+        } else {
+            "together they forbid every larger size"
+        };
+        writeln!(out, "  ({how})")?;
     }
     writeln!(out, "Why it has these rights")?;
     leaf.rights.iter().try_for_each(|one| writeln!(out, "  - {}", reason(*one)))?;

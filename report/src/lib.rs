@@ -1,4 +1,5 @@
-//! Every text that Linux would print about its memory, and ours: over `KernelView` and `BootRecord` alone.
+//! Every text that Linux would print about its memory, and ours: over `KernelView` and `BootRecord`; what the
+//! caller told of its machine is repeated in the boot report alone.
 //!
 //! * [`ptdump`]: page-table listings, as Linux prints them and in our own forms.
 //! * [`boot_log`], [`memblock_log`]: the boot log's lines about memory.

@@ -3,9 +3,10 @@
 
 use kernmem::Boot;
 use kernmem_arch::Entry;
+use kernmem_base::Seed;
 use kernmem_base::{BusError, Level, PhysAddr, PhysMem, PhysRead, Slot, VirtAddr};
 use kernmem_report::tables::{self, Selection};
-use kernmem_sim::{Memory, Seed};
+use kernmem_sim::Memory;
 use kernmem_source::{Options, Source};
 use kernmem_view::entries::{EntryVisitor, Place, entries, root_ranges};
 use kernmem_view::{KernelView, RootKind};

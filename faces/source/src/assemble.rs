@@ -105,7 +105,7 @@ fn from_machine(name: &str, mut machine: Machine, kind: &str) -> Result<Parts, S
     if machine.cpus == 0 {
         machine.cpus = preset.machine.cpus;
     }
-    let provenance = vec![Origin::new("machine", format!("{kind} {name}")), Origin::new("kernel", "the preset's")];
+    let provenance = vec![Origin::new("machine", format!("{kind} {name}")), Origin::new("kernel", "the preset")];
     let cmdline = machine.bootargs.clone().unwrap_or_default();
     Ok(Parts { machine, given, cmdline, provenance, ..from_preset(preset, Vec::new()) })
 }

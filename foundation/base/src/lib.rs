@@ -20,6 +20,7 @@ mod geometry;
 mod mem;
 mod notes;
 mod range;
+mod seed;
 mod size;
 mod tlb;
 
@@ -30,5 +31,6 @@ pub use geometry::{Granule, Level, Order};
 pub use mem::{BusError, BusFault, PhysMem, PhysRead, Slot};
 pub use notes::TableNote;
 pub use range::{PhysRange, VirtRange};
+pub use seed::Seed;
 pub use size::Size;
 pub use tlb::{NoTlb, Tlb};

@@ -3,8 +3,8 @@
 //! A boot's record has every mapping with its edges and limits, and every later change of rights. From it follow, for
 //! any leaf, all reasons that keep it from being larger: for the next larger size each edge that the larger leaf
 //! would reach over, each limit that forbids it, each change that covers only a part of it. A larger size still that
-//! other reasons forbid adds those. Each reason alone would suffice, so a leaf grows only when all of them are gone:
-//! the causal test holds that against boots with other options.
+//! other reasons forbid adds those. A leaf whose reasons are all gone grows: the causal test holds that against boots
+//! with other options.
 
 use alloc::vec::Vec;
 
@@ -32,6 +32,8 @@ pub struct LeafStory {
     pub area: Option<Area>,
     /// Why it is no larger.
     pub size: Vec<Reason>,
+    /// Each of these reasons alone forbids every larger size; otherwise some forbid one size and some another.
+    pub each_suffices: bool,
     /// Why it has its rights.
     pub rights: Vec<Reason>,
 }
@@ -162,22 +164,30 @@ impl<F: EntryFormat> Visitor<F> for Collector<'_> {
 }
 
 /// The story of one leaf.
-fn tell(record: &BootRecord, shape: &Shape, va: VirtAddr, size: LeafSize, pa: PhysAddr, attrs: u64) -> LeafStory {
-    let range = VirtRange { start: va, last: va + (size.bytes - 1) };
+fn tell(record: &BootRecord, shape: &Shape, va: VirtAddr, leaf: LeafSize, pa: PhysAddr, attrs: u64) -> LeafStory {
+    let range = VirtRange { start: va, last: va + (leaf.bytes - 1) };
     let run = record.mapping(va);
+    let (size, each_suffices) = run.map_or((Vec::new(), true), |run| size_reasons(record, shape, run, range, pa));
     LeafStory {
         range,
-        level: size.level,
+        level: leaf.level,
         pa,
         attrs,
         area: run.map(|run| run.area),
-        size: run.map_or_else(Vec::new, |run| size_reasons(record, shape, run, range, pa)),
+        size,
+        each_suffices,
         rights: run.map_or_else(Vec::new, |run| rights_reasons(record, shape, run, range, attrs)),
     }
 }
 
-/// Every reason that keeps the leaf from being larger.
-fn size_reasons(record: &BootRecord, shape: &Shape, run: &MappedRun, leaf: VirtRange, pa: PhysAddr) -> Vec<Reason> {
+/// Every reason that keeps the leaf from being larger, and whether each alone does.
+fn size_reasons(
+    record: &BootRecord,
+    shape: &Shape,
+    run: &MappedRun,
+    leaf: VirtRange,
+    pa: PhysAddr,
+) -> (Vec<Reason>, bool) {
     let mut sets: Vec<Vec<Reason>> = Vec::new();
     let larger = shape.leaves.iter().rev().filter(|size| size.bytes > leaf.size());
     for size in larger {
@@ -187,10 +197,11 @@ fn size_reasons(record: &BootRecord, shape: &Shape, run: &MappedRun, leaf: VirtR
             sets.push(forbidding);
         }
     }
+    let each_suffices = sets.len() <= 1;
     let mut reasons: Vec<Reason> = sets.into_iter().flatten().collect();
     reasons.sort_unstable();
     reasons.dedup();
-    if reasons.is_empty() { Vec::from([Reason::LargestLeaf]) } else { reasons }
+    (if reasons.is_empty() { Vec::from([Reason::LargestLeaf]) } else { reasons }, each_suffices)
 }
 
 /// Every reason that alone forbids a leaf of `size` around `va`.

@@ -61,7 +61,7 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
 
     fn image(&self) -> Answer<(VirtRange, PhysAddr)> {
         match &self.isa {
-            Isa::Arm64(state) => Answer::Known((state.image, state.text_phys)),
+            Isa::Arm64(state) => Answer::Known((state.image, state.image_phys)),
             Isa::X86(state) => Answer::Known((state.image, state.text_phys)),
             _ => Answer::Absent("this architecture tells no image"),
         }

@@ -95,7 +95,7 @@ pub trait KernelView {
     /// Its regions.
     fn layout(&self) -> LayoutView<'_>;
 
-    /// The image's addresses and its first byte in memory.
+    /// The image's mapped addresses, and the memory behind the first of them.
     fn image(&self) -> Answer<(kernmem_base::VirtRange, PhysAddr)>;
 
     /// The addresses of KFENCE's pool in the linear map.

@@ -1,7 +1,6 @@
 //! The simulated machine: one memory file, and the physical window through which page tables are read and written.
 //!
 //! * [`Memory`]: banks of physical memory, backed by one sparse file, so that 64 TiB cost only what is touched.
-//! * [`Seed`]: the machine owns all non-determinism; every drawn number comes from one seed.
 //!
 //! Not here: anything that Linux decides.
 //!
@@ -12,8 +11,6 @@
 #![deny(unsafe_code)]
 
 mod memory;
-mod seed;
 mod window;
 
 pub use memory::{Memory, MemoryError};
-pub use seed::Seed;

@@ -35,7 +35,7 @@ pub(super) const fn area(area: Area) -> &'static str {
 pub(super) fn reason(reason: Reason) -> String {
     let fixed = match reason {
         Reason::Edge { bound, at } => {
-            return format!("the next larger leaf would reach over {:#x}, where {}", at.0, self::bound(bound));
+            return format!("a larger leaf would reach over {:#x}, where {}", at.0, self::bound(bound));
         }
         Reason::SplitBy { cause } => return format!("a part of the larger leaf got other rights: {}", change(cause)),
         Reason::Born(born) => self::born(born),

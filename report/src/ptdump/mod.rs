@@ -49,6 +49,9 @@ impl core::error::Error for ListingError {}
 /// # Errors
 /// There is no such tree, or the writer failed.
 pub fn linux<V: KernelView>(view: &V, root: RootKind, out: &mut impl fmt::Write) -> Result<(), ListingError> {
+    if matches!(root, RootKind::Idmap | RootKind::EarlyIdentity | RootKind::EarlyKernel) {
+        return Err(ListingError::NoRoot("Linux lists no such tree; ask for the table or fold format"));
+    }
     let root = root_table(view, root)?;
     match (view.format(), view.layout()) {
         (Format::Arm64Granule4K, LayoutView::Arm64 { layout, .. }) => {

@@ -100,6 +100,7 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
             memstart: 0,
             image: covered,
             text_phys,
+            image_phys: image.phys_of(covered.start),
             displacement: offset,
             not_global: not_global.is_some(),
             kfence_pool: None,

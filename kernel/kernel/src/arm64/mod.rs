@@ -33,8 +33,10 @@ pub struct State {
     pub memstart: u64,
     /// The addresses of the image that are mapped: `_stext` to `_end`.
     pub image: VirtRange,
-    /// Where the image's first byte was loaded.
+    /// Where `_text` was loaded.
     pub text_phys: PhysAddr,
+    /// Where the image's first mapped byte was loaded.
+    pub image_phys: PhysAddr,
     /// How far the image was moved from where it was linked.
     pub displacement: u64,
     /// Kernel mappings belong to an ASID.

@@ -42,6 +42,19 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             self.edges.push((range.start, Bound::Bank));
             self.edges.push((range.end, Bound::Bank));
         }
+        self.cap_to_usable_ranges()
+    }
+
+    /// `/chosen/linux,usable-memory-range`: a crash kernel sees the first range, and the second is added to it.
+    ///
+    /// Source: Linux 6.1 drivers/of/fdt.c `early_init_dt_check_for_usable_mem_range`.
+    fn cap_to_usable_ranges(&mut self) -> Result<(), BootError> {
+        let mut ranges = self.machine.usable_ranges.iter().take(2).filter(|range| !range.is_empty());
+        let Some(first) = ranges.next() else { return Ok(()) };
+        self.memblock.cap_memory_range(first.start, first.size())?;
+        for range in ranges {
+            self.memblock.add(range.start, range.size())?;
+        }
         Ok(())
     }
 

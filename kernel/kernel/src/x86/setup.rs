@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use kernmem_arch::Bound;
 use kernmem_arch::x86::kaslr::{RegionFacts, Switches};
 use kernmem_arch::x86::layout::{Bases, ISA_END, Paging};
-use kernmem_base::{Granule, Pfn, PhysAddr, PhysMem, PhysRange};
+use kernmem_base::{Granule, Pfn, PhysAddr, PhysMem, PhysRange, Seed};
 use kernmem_config::cmdline::MemoryLimit;
 use kernmem_firmware::Arch;
 use kernmem_memblock::UpTo;
@@ -230,13 +230,8 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     }
 }
 
-/// Three numbers from one seed (SplitMix64): what a recorded kernel drew is given instead.
+/// Three numbers from one seed: what a recorded kernel drew is given instead.
 fn draws(seed: u64) -> [u64; 3] {
-    let mut state = seed;
-    core::array::from_fn(|_| {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    })
+    let mut seed = Seed(seed);
+    core::array::from_fn(|_| seed.draw())
 }
