@@ -44,10 +44,15 @@ fn sixty_four_tebibytes_of_arm64_cost_what_is_touched() {
     assert!(report.contains("64T of memory"), "{report}");
 }
 
-/// 63 TiB and the hole below 4 GiB fit into the 46 bits of a kernel with four levels.
+/// 64 TiB with the hole below 4 GiB reach a GiB over the 46 bits of four levels: the direct map ends at 2^46.
 #[test]
-fn sixty_three_tebibytes_of_x86_cost_what_is_touched() {
-    check(&["x86-4g", "--memory", "63T", "--cmdline", "rodata=off", "--cpu", "nx pse pge pdpe1gb"]);
+fn sixty_four_tebibytes_of_x86_cost_what_is_touched_and_end_at_46_bits() {
+    let args = ["x86-4g", "--memory", "64T", "--cmdline", "rodata=off nokaslr", "--cpu", "+pdpe1gb"];
+    check(&args);
+    let listing = kernmem(&[&["ptdump"], &args[..]].concat()).good();
+    // The direct map starts at ffff888000000000; 2^46 further is ffffc88000000000.
+    let end = listing.lines().filter(|line| line.contains(" NX pud") && line.contains("PSE")).next_back();
+    assert!(end.is_some_and(|line| line.contains("-0xffffc88000000000 ")), "{end:?}");
 }
 
 /// Pages of 4K for 64 TiB need 128 GiB of tables: that is said, in one line, before the host ends the program.
