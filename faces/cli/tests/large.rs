@@ -51,7 +51,7 @@ fn sixty_four_tebibytes_of_x86_cost_what_is_touched_and_end_at_46_bits() {
     check(&args);
     let listing = kernmem(&[&["ptdump"], &args[..]].concat()).good();
     // The direct map starts at ffff888000000000; 2^46 further is ffffc88000000000.
-    let end = listing.lines().filter(|line| line.contains(" NX pud") && line.contains("PSE")).next_back();
+    let end = listing.lines().rfind(|line| line.contains(" NX pud") && line.contains("PSE"));
     assert!(end.is_some_and(|line| line.contains("-0xffffc88000000000 ")), "{end:?}");
 }
 
