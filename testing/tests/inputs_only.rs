@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use kernmem_verify::listing_of;
 use kernmem_view::RootKind;
 
-/// Copies only what a boot may read: `boot.json`, the devicetree or the e820 and affinity lines of the log, `cpuinfo`.
+/// Copies only what a boot may read: `boot.json`, the devicetree or the e820 lines of the log, `cpuinfo`.
 fn copy_inputs(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder for the copy");
     for file in ["boot.json", "final.dtb.gz", "cpuinfo"] {
@@ -17,7 +17,7 @@ fn copy_inputs(from: &Path, to: &Path) {
     }
     if !from.join("final.dtb.gz").is_file() {
         let log = fs::read_to_string(from.join("console.txt")).expect("a boot log");
-        let firmware = log.lines().filter(|line| line.contains("BIOS-e820:") || line.contains("SRAT: "));
+        let firmware = log.lines().filter(|line| line.contains("BIOS-e820:"));
         fs::write(to.join("console.txt"), firmware.map(|line| format!("{line}\n")).collect::<String>())
             .expect("a written log");
     }

@@ -1,7 +1,8 @@
 //! A recording's folder: the machine and the kernel, never what that kernel printed about its memory.
 //!
 //! Read here: `boot.json`; on arm64 `final.dtb.gz`; on x86 the firmware's lines in `console.txt` (map and affinity
-//! table) and `cpuinfo`; the kernel's folder `../../kernels/NAME`, and `../../cpus.csv`. Nothing else: what the real
+//! table) and `cpuinfo`; the kernel's folder `../../kernels/NAME`, and for a model that is not
+//! built in `../../cpus.csv`. Nothing else: what the real
 //! kernel wrote is what a boot is compared with.
 
 use std::path::Path;
@@ -95,8 +96,10 @@ fn devicetree(path: &Path) -> Result<Machine, SourceError> {
 fn arm64_cpu(boot: &Boot<'_>, root: &Path) -> Result<Cpu, SourceError> {
     let model = boot.text("cpu")?;
     let table = root.join("cpus.csv");
-    let cpu = if table.exists() { Arm64Cpu::from_csv(&read::text(&table)?, model) } else { None };
-    let cpu = cpu.or_else(|| Arm64Cpu::by_model(model));
+    let cpu = match Arm64Cpu::by_model(model) {
+        None if table.exists() => Arm64Cpu::from_csv(&read::text(&table)?, model),
+        known => known,
+    };
     cpu.map(Cpu::Arm64).ok_or_else(|| SourceError::new(boot.path, Problem::UnknownCpu(model.to_owned())))
 }
 
