@@ -87,7 +87,7 @@ fn head<V: KernelView>(view: &V, subject: &Subject<'_>, out: &mut impl fmt::Writ
         own.or_else(whole).map_or(String::new(), |(_, from)| format!("  ({from})"))
     };
     let page = Size(view.granule().bytes());
-    let bits = kernmem_view::entries::shape(view.format()).va_bits();
+    let bits = view.format().shape().va_bits();
     let (era, release) = (view.era(), view.era().release());
     writeln!(out, "Linux {era} on {}, {page} pages, {bits} address bits  (rules of {release})", machine.arch.name())?;
     let model = machine.model.as_deref().unwrap_or("a machine without a name");

@@ -7,7 +7,7 @@ use core::fmt;
 
 use kernmem_arch::{Entry, named};
 use kernmem_base::{BusError, Level, PhysAddr, Size, VirtAddr};
-use kernmem_view::entries::{WalkStep, has_root_per_half, shape, walk};
+use kernmem_view::entries::{WalkStep, walk};
 use kernmem_view::{KernelView, RootKind};
 
 use crate::json::Json;
@@ -70,8 +70,8 @@ pub fn take<V: KernelView>(view: &V, va: VirtAddr) -> Walked {
 }
 
 fn choose<V: KernelView>(view: &V, va: VirtAddr) -> RootChoice {
-    let bits = shape(view.format()).va_bits();
-    let halves = has_root_per_half(view.format());
+    let bits = view.format().shape().va_bits();
+    let halves = view.format().has_root_per_half();
     // The sign is bit 55 where there are two roots, the highest translated bit where there is one.
     let low_bits = if halves { bits } else { bits - 1 };
     let above = va.0 >> low_bits;
@@ -142,7 +142,7 @@ fn references_sentence(walked: &Walked, references: u64) -> String {
 /// # Errors
 /// The writer failed.
 pub fn print<V: KernelView>(view: &V, walked: &Walked, references: u64, out: &mut impl fmt::Write) -> fmt::Result {
-    let shape = shape(view.format());
+    let shape = view.format().shape();
     writeln!(out, "{:#018x} in Linux {}, {shape}", walked.va.0, view.era())?;
     writeln!(out, "  {}", root_sentence(walked.root, shape.arch))?;
     for step in &walked.steps {
@@ -188,7 +188,7 @@ pub fn json<V: KernelView>(view: &V, walked: &Walked, references: u64, out: &mut
     json.answer("kernmem.walk")?;
     json.hex("address", walked.va.0)?;
     json.text("era", view.era().name())?;
-    json.text("root", &root_sentence(walked.root, shape(view.format()).arch))?;
+    json.text("root", &root_sentence(walked.root, view.format().shape().arch))?;
     json.open(Some("steps"), '[')?;
     for step in &walked.steps {
         let place = &step.place;

@@ -2,7 +2,8 @@
 //!
 //! Here: addresses and ranges, granules, levels and orders, eras, and the traits by which the layers meet a
 //! machine: [`PhysRead`] and [`PhysMem`] (tables of entries in physical memory), [`FrameSource`] (frames for
-//! tables), [`TableNote`] (the word that belongs to a table frame), [`Tlb`] (how a flush is paid).
+//! tables), [`TableNote`] (the word that belongs to a table frame), [`Tlb`] (how a flush is paid), [`Cpu`] (the roots
+//! that a CPU translates with), [`LinearMem`] (frames reached by pointer).
 //! Not here: anything an architecture, a firmware or an era decides.
 //!
 //! # Invariants
@@ -11,12 +12,14 @@
 //!
 //! Source: the terms are those of Linux Documentation/mm and include/linux/mmzone.h.
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod addr;
+mod cpu;
 mod era;
 mod frames;
 mod geometry;
+mod lent;
 mod mem;
 mod notes;
 mod range;
@@ -25,9 +28,11 @@ mod size;
 mod tlb;
 
 pub use addr::{Pfn, PhysAddr, VirtAddr};
+pub use cpu::{Access, Asid, Cpu, CpuId, Half, Privilege};
 pub use era::Era;
 pub use frames::{Frame, FrameOrigin, FrameSource, NoFrame};
 pub use geometry::{Granule, Level, Order};
+pub use lent::LinearMem;
 pub use mem::{BusError, BusFault, PhysMem, PhysRead, Slot};
 pub use notes::TableNote;
 pub use range::{PhysRange, VirtRange};

@@ -77,6 +77,9 @@ pub struct VirtRange {
 }
 
 impl VirtRange {
+    /// Every address.
+    pub const ALL: Self = Self { start: VirtAddr(0), last: VirtAddr(u64::MAX) };
+
     /// The range of `size` bytes from `start`; `None` if it is empty or would wrap past 2^64.
     #[must_use]
     pub const fn of_size(start: VirtAddr, size: u64) -> Option<Self> {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use kernmem_arch::{Entry, LeafSize};
 use kernmem_base::{BusError, Level, PhysAddr, VirtAddr, VirtRange};
 
-use crate::entries::{EntryVisitor, Place, entries, shape};
+use crate::entries::{EntryVisitor, Place, entries};
 use crate::{KernelView, RootKind};
 
 /// The leaves of one size.
@@ -85,7 +85,7 @@ pub fn census<V: KernelView>(view: &V, kind: RootKind, ranges: &[VirtRange]) -> 
         crate::Answer::Known(root) => root,
         crate::Answer::Absent(why) => return Err(why),
     };
-    let shape = shape(view.format());
+    let shape = view.format().shape();
     let sizes = shape.leaves.iter().map(|&size| LeafCount { size, entries: 0, bytes: 0 });
     let levels = shape.levels.iter().enumerate().map(|(depth, level)| (level.level, u64::from(depth == 0)));
     let table_bytes = shape.granule.bytes();

@@ -1,17 +1,15 @@
 //! Every entry of a tree with the format as a value: place, raw bits, meaning.
 //!
-//! Here: the one place where a reader goes from a [`Format`] to its type. Not here: what is made of the entries
+//! Here: what a reader does with any [`Format`]. Not here: what is made of the entries
 //! (`census`, the reports).
 
 use alloc::vec::Vec;
 
-use kernmem_arch::arm64::Arm64Granule4K;
-use kernmem_arch::x86::X86Level4;
-use kernmem_arch::{Entry, EntryFormat, Shape};
+use kernmem_arch::{Entry, EntryFormat, Format, WithFormat};
 use kernmem_base::{BusError, Level, PhysAddr, PhysRead, Slot, VirtAddr, VirtRange};
 use kernmem_pgtable::{Visitor, steps, visit};
 
-use crate::{Format, KernelView, RootKind};
+use crate::{KernelView, RootKind};
 
 /// Where an entry stands, and its bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,30 +44,12 @@ pub trait EntryVisitor {
     fn unreadable(&mut self, va: VirtAddr, level: Level, error: BusError);
 }
 
-/// The levels and leaf sizes of a format.
-#[must_use]
-pub fn shape(format: Format) -> &'static Shape {
-    match format {
-        Format::Arm64Granule4K => Arm64Granule4K::shape(),
-        Format::X86Level4 => X86Level4::shape(),
-    }
-}
-
-/// Whether the two halves of the address space have a root each (arm64), chosen by bit 55.
-#[must_use]
-pub const fn has_root_per_half(format: Format) -> bool {
-    match format {
-        Format::Arm64Granule4K => true,
-        Format::X86Level4 => false,
-    }
-}
-
 /// The addresses that one root translates, lower half first.
 #[must_use]
 pub fn root_ranges(format: Format, kind: RootKind) -> Vec<VirtRange> {
-    let bits = shape(format).va_bits();
+    let bits = format.shape().va_bits();
     let half = |start: u64, bits: u32| VirtRange { start: VirtAddr(start), last: VirtAddr(start | ((1 << bits) - 1)) };
-    match (has_root_per_half(format), kind) {
+    match (format.has_root_per_half(), kind) {
         (true, RootKind::User | RootKind::Idmap | RootKind::EarlyIdentity) => alloc::vec![half(0, bits)],
         (true, _) => alloc::vec![half(!0 << bits, bits)],
         (false, _) => alloc::vec![half(0, bits - 1), half(!0 << (bits - 1), bits - 1)],
@@ -78,10 +58,19 @@ pub fn root_ranges(format: Format, kind: RootKind) -> Vec<VirtRange> {
 
 /// Hands every entry of `root` whose addresses touch `range` to `visitor`.
 pub fn entries<V: KernelView>(view: &V, root: PhysAddr, range: VirtRange, visitor: &mut impl EntryVisitor) {
-    match view.format() {
-        Format::Arm64Granule4K => typed::<Arm64Granule4K, _, _>(view.mem(), root, range, visitor),
-        Format::X86Level4 => typed::<X86Level4, _, _>(view.mem(), root, range, visitor),
+    struct Visit<'a, M, V> {
+        mem: &'a M,
+        root: PhysAddr,
+        range: VirtRange,
+        visitor: &'a mut V,
     }
+    impl<M: PhysRead, V: EntryVisitor> WithFormat for Visit<'_, M, V> {
+        type Output = ();
+        fn run<F: EntryFormat>(self) {
+            typed::<F, M, V>(self.mem, self.root, self.range, self.visitor);
+        }
+    }
+    view.format().with(Visit { mem: view.mem(), root, range, visitor });
 }
 
 fn typed<F: EntryFormat, M: PhysRead, V: EntryVisitor>(mem: &M, root: PhysAddr, range: VirtRange, visitor: &mut V) {
@@ -150,10 +139,18 @@ pub struct WalkStep {
 /// # Errors
 /// A table cannot be read; what was read before it is lost to the caller, who can read it again.
 pub fn walk<V: KernelView>(view: &V, root: PhysAddr, va: VirtAddr) -> Result<Vec<WalkStep>, BusError> {
-    match view.format() {
-        Format::Arm64Granule4K => typed_walk::<Arm64Granule4K, _>(view.mem(), root, va),
-        Format::X86Level4 => typed_walk::<X86Level4, _>(view.mem(), root, va),
+    struct Steps<'a, M> {
+        mem: &'a M,
+        root: PhysAddr,
+        va: VirtAddr,
     }
+    impl<M: PhysRead> WithFormat for Steps<'_, M> {
+        type Output = Result<Vec<WalkStep>, BusError>;
+        fn run<F: EntryFormat>(self) -> Self::Output {
+            typed_walk::<F, M>(self.mem, self.root, self.va)
+        }
+    }
+    view.format().with(Steps { mem: view.mem(), root, va })
 }
 
 fn typed_walk<F: EntryFormat, M: PhysRead>(mem: &M, root: PhysAddr, va: VirtAddr) -> Result<Vec<WalkStep>, BusError> {

@@ -9,13 +9,12 @@
 use alloc::vec::Vec;
 
 use kernmem::Area;
-use kernmem_arch::arm64::Arm64Granule4K;
-use kernmem_arch::x86::{X86Level4, bit};
-use kernmem_arch::{Change, Entry, EntryFormat, LeafSize, Opt, Reason, Shape};
-use kernmem_base::{BusError, Level, PhysAddr, VirtAddr, VirtRange};
+use kernmem_arch::x86::bit;
+use kernmem_arch::{Change, Entry, EntryFormat, LeafSize, Opt, Reason, Shape, WithFormat};
+use kernmem_base::{BusError, Level, PhysAddr, PhysRead, VirtAddr, VirtRange};
 use kernmem_pgtable::{Visitor, visit};
 
-use crate::{BootRecord, Format, KernelView, MappedRun};
+use crate::{BootRecord, KernelView, MappedRun};
 
 /// A leaf, and why it is as it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -114,10 +113,19 @@ pub fn leaves<V: KernelView>(
 }
 
 fn visit_format<V: KernelView>(view: &V, root: PhysAddr, range: VirtRange, found: &mut Collector<'_>) {
-    match view.format() {
-        Format::Arm64Granule4K => visit::<Arm64Granule4K, V::Mem>(view.mem(), root, range, found),
-        Format::X86Level4 => visit::<X86Level4, V::Mem>(view.mem(), root, range, found),
+    struct Visit<'a, 'r, M> {
+        mem: &'a M,
+        root: PhysAddr,
+        range: VirtRange,
+        found: &'a mut Collector<'r>,
     }
+    impl<M: PhysRead> WithFormat for Visit<'_, '_, M> {
+        type Output = ();
+        fn run<F: EntryFormat>(self) {
+            visit::<F, M>(self.mem, self.root, self.range, self.found);
+        }
+    }
+    view.format().with(Visit { mem: view.mem(), root, range, found });
 }
 
 struct Collector<'r> {
@@ -251,7 +259,7 @@ fn rights_reasons(record: &BootRecord, shape: &Shape, run: &MappedRun, leaf: Vir
 /// Whether a leaf with `attrs` still has what `reason` gave it: page-table isolation first takes the global mark from
 /// the whole image and then gives it back to text (x86).
 fn in_force(reason: Reason, shape: &Shape, attrs: u64) -> bool {
-    let is_global = core::ptr::eq(shape, X86Level4::shape()) && attrs & bit::GLOBAL != 0;
+    let is_global = core::ptr::eq(shape, kernmem_arch::x86::X86Level4::shape()) && attrs & bit::GLOBAL != 0;
     match reason {
         Reason::PtiGlobal | Reason::Changed(Change::Pti) => !is_global,
         _ => true,

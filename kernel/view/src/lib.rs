@@ -22,5 +22,6 @@ mod kernel;
 mod record;
 mod view;
 
+pub use kernmem_arch::Format;
 pub use record::{BootRecord, MappedRun, Told};
-pub use view::{Answer, Format, KernelView, LayoutView, RootKind};
+pub use view::{Answer, KernelView, LayoutView, RootKind};

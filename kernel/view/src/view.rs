@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use kernmem::zones::Nodes;
-use kernmem_arch::{arm64, x86};
+use kernmem_arch::{Format, arm64, x86};
 use kernmem_base::{Era, Granule, PhysAddr, PhysRead};
 
 /// An answer: known, or absent with the reason.
@@ -23,16 +23,6 @@ impl<T> Answer<T> {
             Self::Absent(_) => None,
         }
     }
-}
-
-/// The entry format of a kernel's tables: a value, matched once per operation.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[non_exhaustive]
-pub enum Format {
-    /// arm64, 4K pages, 48 bits.
-    Arm64Granule4K,
-    /// x86-64, four levels.
-    X86Level4,
 }
 
 /// Which tree of tables.

@@ -4,6 +4,7 @@
 //! * [`WordFormat`], [`Word`]: the word of a section descriptor, every bit kept.
 //! * [`Sections`]: which sections exist, and the groups in which boot brings them up.
 //! * [`Memmap`], [`FlatMap`], [`VirtualMap`]: frame to descriptor and back in each model, and which frames are valid.
+//! * [`Descriptors`]: page descriptors as memory.
 //! * [`MigrateType`]: what pageblocks are meant for.
 //! * [`Spending`]: what a model costs for given memory.
 //! * [`Store`]: the memory for all this, lent by the caller ([`LentStore`]) or from the heap (`VecStore`).
@@ -21,6 +22,7 @@
 extern crate alloc;
 
 mod bring_up;
+mod descriptors;
 mod facts;
 mod geometry;
 mod memmap;
@@ -32,6 +34,7 @@ mod subsections;
 mod word;
 
 pub use bring_up::{BringUpError, BroughtUp};
+pub use descriptors::{DESCRIPTOR_WORDS, Descriptors};
 pub use facts::{GeometryFacts, Model, SparseArch, max_physmem_bits, pageblock_bits, section_size_bits};
 pub use geometry::{Geometry, GeometryError, SUBSECTION_SHIFT, SectionNr};
 pub use memmap::{FlatMap, Memmap, References, ValidRule, VirtualMap};

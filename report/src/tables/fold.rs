@@ -9,7 +9,7 @@ use core::fmt;
 use kernmem_arch::{Entry, named};
 use kernmem_base::{BusError, Level, PhysAddr, Size, VirtAddr};
 use kernmem_view::KernelView;
-use kernmem_view::entries::{EntryVisitor, Place, entries, shape};
+use kernmem_view::entries::{EntryVisitor, Place, entries};
 
 use super::{Kind, Selection, fields, parts, root_table};
 use crate::ptdump::ListingError;
@@ -159,7 +159,7 @@ impl<W: FnMut(&Stretch, usize) -> fmt::Result> EntryVisitor for Visit<'_, W> {
 /// There is no such tree, or the writer failed.
 pub fn fold<V: KernelView>(view: &V, selection: &Selection, out: &mut impl fmt::Write) -> Result<(), ListingError> {
     let root = root_table(view, selection)?;
-    let shape = shape(view.format());
+    let shape = view.format().shape();
     let depth = |level: Level| shape.depth(level);
     let root_level = shape.levels.first().map_or("", |level| level.level.name());
     writeln!(out, "{root_level} table at {:#x}", root.0)?;

@@ -90,7 +90,7 @@ pub fn json<V: KernelView>(view: &V, selection: &Selection, out: &mut impl fmt::
     let mut json = Json::new(out);
     json.answer("kernmem.ptdump")?;
     json.text("era", view.era().name())?;
-    json.text("format", kernmem_view::entries::shape(view.format()).to_string().as_str())?;
+    json.text("format", view.format().shape().to_string().as_str())?;
     json.open(Some("rows"), '[')?;
     rows(view, selection, |row| {
         let (range, first) = (row.range(), &row.first);

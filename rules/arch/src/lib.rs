@@ -5,6 +5,7 @@
 //! [`Reason`]s that `explain` reads.
 //!
 //! * [`EntryFormat`], [`Entry`]: one architecture's page-table entries, every bit kept.
+//! * [`Format`]: the formats as values.
 //! * [`Field`]: the bits of an entry by name.
 //! * [`Shape`]: levels, index widths and leaf sizes as data.
 //! * [`Reason`]: why a mapping has its size and its rights.
@@ -15,11 +16,13 @@
 pub mod arm64;
 mod entry;
 mod field;
+mod formats;
 mod reason;
 mod shape;
 pub mod x86;
 
 pub use entry::{EncodeError, Entry, EntryFormat};
 pub use field::{Field, named};
+pub use formats::{Format, WithFormat};
 pub use reason::{Born, Bound, Change, Opt, Reason};
 pub use shape::{LeafSize, LevelShape, Shape};

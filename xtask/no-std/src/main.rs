@@ -17,11 +17,16 @@ use kernmem_arch as _;
 use kernmem_base::{Era, Granule, Pfn};
 use kernmem_config as _;
 use kernmem_firmware as _;
+use kernmem_hugetlb as _;
 use kernmem_memblock as _;
+use kernmem_mm as _;
+use kernmem_page_alloc as _;
 use kernmem_pgtable as _;
 use kernmem_report as _;
 use kernmem_sparse::{Geometry, GeometryFacts, Nid, Sections, SparseArch, VecStore};
+use kernmem_slab as _;
 use kernmem_view as _;
+use kernmem_vmalloc as _;
 
 /// Where a loader would begin; nothing ever loads this.
 #[unsafe(no_mangle)]

@@ -4,7 +4,7 @@ use kernmem_arch::Entry;
 use kernmem_base::{BusError, Level, PhysAddr, Size, VirtAddr};
 use kernmem_firmware::Arch;
 use kernmem_view::KernelView;
-use kernmem_view::entries::{EntryVisitor, Place, entries, shape};
+use kernmem_view::entries::{EntryVisitor, Place, entries};
 
 use crate::bench::{Bench, Booted, Own, reached};
 use crate::notebook::Notebook;
@@ -66,7 +66,7 @@ fn five(bench: &Bench, booted: &Booted<'_>, book: &mut Notebook<'_>) -> Result<(
     for &(level, va) in &samples.leaves {
         most = most.max(sample(booted, root, level, va, book)?);
     }
-    let levels = shape(booted.kernel.format()).levels.len() as u64;
+    let levels = booted.kernel.format().shape().levels.len() as u64;
     let only_pages = samples.leaves.iter().all(|(level, _)| *level == Level::Pte);
     book.say(Text::Levels, &[("levels", Value::Count(levels)), ("most", Value::Count(most))])?;
     let holds = match (most == levels + 1, only_pages) {
