@@ -5,6 +5,7 @@
 //! * [`Sections`]: which sections exist, and the groups in which boot brings them up.
 //! * [`Memmap`], [`FlatMap`], [`VirtualMap`]: frame to descriptor and back in each model, and which frames are valid.
 //! * [`Descriptors`]: page descriptors as memory.
+//! * [`page`]: what the words of a descriptor say.
 //! * [`MigrateType`]: what pageblocks are meant for.
 //! * [`Spending`]: what a model costs for given memory.
 //! * [`Store`]: the memory for all this, lent by the caller ([`LentStore`]) or from the heap (`VecStore`).
@@ -26,6 +27,7 @@ mod descriptors;
 mod facts;
 mod geometry;
 mod memmap;
+pub mod page;
 mod pageblocks;
 mod sections;
 mod spending;
