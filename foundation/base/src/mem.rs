@@ -137,6 +137,12 @@ pub trait PhysMem: PhysRead {
     /// # Errors
     /// As [`PhysRead::table`]; nothing was written then.
     fn zero(&self, range: PhysRange) -> Result<(), BusError>;
+
+    /// Says that nobody needs the contents of `range` any more, whole frames: a machine may give the memory behind it
+    /// back to whoever lent it, and reads zeroes or what was there afterwards.
+    fn discard(&self, range: PhysRange) {
+        let _ = range;
+    }
 }
 
 /// Why an access to physical memory failed.

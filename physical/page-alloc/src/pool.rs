@@ -34,6 +34,13 @@ impl FramePool {
         self.left = requests;
     }
 
+    /// Marks the frames `[from, to)` as boot's own: nobody took them, and they can be taken in by `adopt`.
+    pub fn keep(&mut self, from: Pfn, to: Pfn) {
+        for pfn in from.0.max(self.start)..to.0.min(self.start + self.taken.len() as u64) {
+            self.taken[(pfn - self.start) as usize] = true;
+        }
+    }
+
     /// Takes one frame, for a root table or for a test's own use.
     pub fn take_frame(&mut self) -> Option<PhysAddr> {
         self.alloc(Gfp::KERNEL, Order(0)).ok()?.to_phys(self.granule)
@@ -61,6 +68,12 @@ impl FramePool {
         None
     }
 
+    /// The block that holds `pfn`: first frame and length.
+    fn block_of(&self, pfn: Pfn) -> Option<(u64, u64)> {
+        let (&first, &held) = self.blocks.range(..=pfn.0).next_back()?;
+        (pfn.0 < first + held).then_some((first, held))
+    }
+
     fn give(&mut self, pfn: Pfn, frames: u64, order: Order) -> Result<(), FreeError> {
         let end = self.start + self.taken.len() as u64;
         if pfn.0 < self.start || pfn.0 + frames > end {
@@ -70,7 +83,8 @@ impl FramePool {
         if let Some(free) = self.taken[index..index + frames as usize].iter().position(|taken| !taken) {
             return Err(FreeError::DoubleFree { pfn: Pfn(pfn.0 + free as u64) });
         }
-        let (&first, &held) = self.blocks.range(..=pfn.0).next_back().ok_or(FreeError::WrongOrder { pfn, order })?;
+        // A taken frame of no block is one that boot kept.
+        let (first, held) = self.block_of(pfn).ok_or(FreeError::Foreign { pfn })?;
         // Parts of a block may come back one by one; more than a block may not.
         if pfn.0 + frames > first + held {
             return Err(FreeError::WrongOrder { pfn, order });
@@ -98,6 +112,21 @@ impl PageSource for FramePool {
 
     fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         self.give(pfn, 1 << order.0, order)
+    }
+
+    fn adopt(&mut self, pfn: Pfn) -> Result<(), FreeError> {
+        let index = pfn.0.checked_sub(self.start).ok_or(FreeError::Foreign { pfn })? as usize;
+        if self.block_of(pfn).is_some() {
+            return Err(FreeError::WrongOrder { pfn, order: Order(0) });
+        }
+        match self.taken.get_mut(index) {
+            Some(taken) if *taken => {
+                *taken = false;
+                Ok(())
+            }
+            Some(_) => Err(FreeError::DoubleFree { pfn }),
+            None => Err(FreeError::Foreign { pfn }),
+        }
     }
 
     fn free_frames(&self) -> u64 {
@@ -131,6 +160,11 @@ mod tests {
         assert_eq!(pool.free(Pfn(2), Order(0)), Err(FreeError::Foreign { pfn: Pfn(2) }));
         assert_eq!(pool.free(Pfn(4), Order(0)).and(pool.free(Pfn(6), Order(1))), Ok(()));
         assert_eq!(pool.free_frames(), 13);
+        pool.keep(Pfn(10), Pfn(12));
+        assert_eq!(pool.free(Pfn(10), Order(0)), Err(FreeError::Foreign { pfn: Pfn(10) }));
+        assert_eq!(pool.adopt(Pfn(10)), Ok(()));
+        assert_eq!(pool.adopt(Pfn(10)), Err(FreeError::DoubleFree { pfn: Pfn(10) }));
+        assert_eq!(pool.free_frames(), 12);
         pool.fail_after(Some(1));
         assert!(pool.alloc(Gfp::KERNEL, Order(0)).is_ok());
         assert_eq!(pool.alloc(Gfp::KERNEL, Order(0)), Err(AllocError::NoMemory { gfp: Gfp::KERNEL, order: Order(0) }));

@@ -62,6 +62,12 @@ pub trait PageSource {
         (pfn.0..pfn.0 + frames).try_for_each(|frame| self.free(Pfn(frame), Order(0)))
     }
 
+    /// Takes in a frame that boot had kept for itself: from now on it is this source's to give.
+    ///
+    /// # Errors
+    /// [`FreeError`]: it is free, or was given to somebody; nothing was changed.
+    fn adopt(&mut self, pfn: Pfn) -> Result<(), FreeError>;
+
     /// Frames that could be taken now.
     fn free_frames(&self) -> u64;
 }
@@ -89,6 +95,10 @@ impl<P: PageSource + ?Sized> PageSource for &mut P {
 
     fn free_contig(&mut self, pfn: Pfn, frames: u64) -> Result<(), FreeError> {
         (**self).free_contig(pfn, frames)
+    }
+
+    fn adopt(&mut self, pfn: Pfn) -> Result<(), FreeError> {
+        (**self).adopt(pfn)
     }
 
     fn free_frames(&self) -> u64 {

@@ -181,6 +181,24 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
         self.finish(done, stale)
     }
 
+    /// Gives every base page of the range another frame and other attributes: those that `to` names for its address.
+    /// Where the architecture asks for break-before-make, all entries are broken, `tlb` is flushed once, and then all
+    /// are made: nobody may use the range meanwhile. The cursor ends behind its range.
+    ///
+    /// # Errors
+    /// [`MapError::Hole`], [`MapError::Inside`]: not all of the range is mapped by base pages. [`MapError::Encode`]:
+    /// a new entry does not exist. Nothing has changed then.
+    pub fn remap(
+        &mut self,
+        tlb: &mut impl Tlb,
+        to: impl Fn(VirtAddr) -> (PhysAddr, F::Attrs),
+    ) -> Result<Stale, Failed> {
+        let rest = self.rest()?;
+        let stale = crate::remap::remap(self.tables, rest, tlb, &to)?;
+        self.at = None;
+        Ok(stale)
+    }
+
     /// Replaces the block under the cursor, also one that reaches over the range, by a table of the next smaller
     /// leaves that say the same, or a contiguous group by leaves without the mark. The table is filled beforehand;
     /// where the architecture asks for it the block is broken and `tlb` flushed before the new entries are made, and

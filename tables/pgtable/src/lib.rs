@@ -50,6 +50,7 @@ mod error;
 #[cfg(any(test, feature = "heap"))]
 pub mod heap;
 mod map;
+mod remap;
 mod sizes;
 mod span;
 mod stale;
