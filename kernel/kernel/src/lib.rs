@@ -28,6 +28,7 @@ mod image;
 mod kernel;
 pub mod movable;
 pub mod numa;
+pub mod running;
 pub mod sparse_init;
 mod witness;
 pub mod x86;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kernmem_base::Era;
-use kernmem_sparse::page::{Field, FlagsFacts, FlagsLayout, PageFlag};
+use kernmem_sparse::page::{Field, FlagOptions, FlagsFacts, FlagsLayout, PageFlag, nr_pageflags};
 
 const FLAGS: &str = include_str!("../../../testing/golden/page_flags.csv");
 const CONSTANTS: &str = include_str!("../../../testing/golden/zone_consts.csv");
@@ -54,6 +54,14 @@ fn every_field_of_every_configuration_is_where_the_headers_put_it() {
             lru_gen: description.contains("lrugen"),
             nr_pageflags: constant("NR_PAGEFLAGS").unwrap(),
         };
+        let options = FlagOptions {
+            is_64bit: key.1 != "i386",
+            uncached: false,
+            hwpoison: description.contains("hwpoison"),
+            idle: description.contains("idle"),
+            arch_flags: description.contains("mte"),
+        };
+        assert_eq!(nr_pageflags(era, options), facts.nr_pageflags, "{key:?} {description}");
         let layout = FlagsLayout::new(&facts);
         let ours = [
             ("section", layout.section),

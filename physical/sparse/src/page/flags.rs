@@ -34,6 +34,41 @@ pub struct FlagsFacts {
     pub nr_pageflags: u32,
 }
 
+/// Options that take flag bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FlagOptions {
+    /// The word has 64 bits.
+    pub is_64bit: bool,
+    /// `ARCH_USES_PG_UNCACHED`.
+    pub uncached: bool,
+    /// `MEMORY_FAILURE`.
+    pub hwpoison: bool,
+    /// `PAGE_IDLE_FLAG`, on 64-bit kernels.
+    pub idle: bool,
+    /// The architecture uses flags of its own beyond the first: arm64 with tagged memory.
+    pub arch_flags: bool,
+}
+
+/// The flag bits of a kernel (`NR_PAGEFLAGS`).
+///
+/// | era | always | on 64-bit kernels | with options |
+/// |---|---|---|---|
+/// | 5.10, 6.1 (4.14 UNVERIFIED) | 22 | 1 | uncached 1, poison 1, idle tracking 2 |
+/// | 6.12 | 20 | – | poison 1, idle tracking 2, the architecture's 2 |
+/// | 7.2 | 21 | – | the same |
+///
+/// Source: Linux 5.10–7.2 include/linux/page-flags.h `pageflags`.
+#[must_use]
+pub const fn nr_pageflags(era: Era, options: FlagOptions) -> u32 {
+    let FlagOptions { is_64bit, uncached, hwpoison, idle, arch_flags } = options;
+    let tracked = hwpoison as u32 + 2 * (idle && is_64bit) as u32;
+    match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => 22 + is_64bit as u32 + uncached as u32 + tracked,
+        Era::V6_12 => 20 + 2 * arch_flags as u32 + tracked,
+        Era::V7_2 => 21 + 2 * arch_flags as u32 + tracked,
+    }
+}
+
 /// A field of the word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Field {

@@ -10,4 +10,4 @@ mod compound;
 mod flags;
 
 pub use compound::{CompoundKind, Link, Resolved, compose, dissolve, fresh, resolve};
-pub use flags::{Field, FlagsFacts, FlagsLayout, PageFlag};
+pub use flags::{Field, FlagOptions, FlagsFacts, FlagsLayout, PageFlag, nr_pageflags};
