@@ -18,6 +18,9 @@ pub trait MmuFormat: EntryFormat {
     /// The registers that decide, as values.
     type Control: Copy + PartialEq + fmt::Debug + Default + Send + Sync;
 
+    /// Whether the halves of the address space have a root register each; else one register has the root of both.
+    const HAS_HALVES: bool;
+
     /// What tables take from leaves before any table was read.
     const OPEN: u64;
 

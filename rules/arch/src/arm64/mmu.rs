@@ -97,6 +97,7 @@ const fn number(level: Level) -> i8 {
 
 impl MmuFormat for Arm64Granule4K {
     type Control = Control;
+    const HAS_HALVES: bool = true;
     const OPEN: u64 = 0;
     const FAULT_FORGETS: bool = false;
     const SPACE_FLUSH_TAKES_GLOBALS: bool = true;

@@ -63,6 +63,7 @@ macro_rules! mmu {
     ($format:ty) => {
         impl MmuFormat for $format {
             type Control = Control;
+            const HAS_HALVES: bool = false;
             const OPEN: u64 = RW | USER;
             const FAULT_FORGETS: bool = true;
             const SPACE_FLUSH_TAKES_GLOBALS: bool = false;
