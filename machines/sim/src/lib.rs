@@ -1,6 +1,7 @@
 //! The simulated machine: one memory file, and the physical window through which page tables are read and written.
 //!
 //! * [`Memory`]: banks of physical memory, backed by one sparse file, so that 64 TiB cost only what is touched.
+//! * [`Windows`]: the kernel's virtual regions as host memory, filled by fault from the kernel's own tables.
 //!
 //! Not here: anything that Linux decides.
 //!
@@ -12,5 +13,7 @@
 
 mod memory;
 mod window;
+mod windows;
 
-pub use memory::{Memory, MemoryError};
+pub use memory::{Memory, MemoryError, ReleaseError};
+pub use windows::{AccessError, FaultKind, LinearWindow, Window, WindowCounters, WindowError, WindowFault, Windows};
