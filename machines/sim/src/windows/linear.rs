@@ -4,7 +4,6 @@
 //! 1. The window maps at `start + n` the frame of `pa + n` or nothing: others are refused by the handler's walk.
 #![allow(unsafe_code)]
 
-use core::ops::Deref;
 use core::ptr::NonNull;
 
 use kernmem_base::{LinearMem, PhysAddr, PhysRange};
@@ -24,18 +23,16 @@ impl<'m> LinearWindow<'m> {
         Self { window, pa }
     }
 
+    /// The window: for reads and writes by the kernel's addresses, flushes, counters.
+    #[must_use]
+    pub const fn window(&self) -> &Window<'m> {
+        &self.window
+    }
+
     /// The physical addresses that it stands for.
     #[must_use]
     pub fn frames(&self) -> PhysRange {
         PhysRange::new(self.pa, self.pa + self.window.region().size())
-    }
-}
-
-impl<'m> Deref for LinearWindow<'m> {
-    type Target = Window<'m>;
-
-    fn deref(&self) -> &Window<'m> {
-        &self.window
     }
 }
 

@@ -90,8 +90,7 @@ impl<'m> Region<'m> {
     pub(crate) fn counts(&self) -> Counts {
         let state = self.state.lock();
         // Relaxed: statistics; what a caller's own accesses caused was counted in its own thread.
-        let (fills_made, evictions) =
-            (self.fills_made.load(Ordering::Relaxed), self.evictions.load(Ordering::Relaxed));
+        let (fills_made, evictions) = (self.fills_made.load(Ordering::Relaxed), self.evictions.load(Ordering::Relaxed));
         Counts { fills_made, evictions, fills: state.fills.len(), bytes: state.fills.bytes() }
     }
 
