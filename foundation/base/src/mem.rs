@@ -37,6 +37,13 @@ pub trait Slot: Send + Sync + 'static {
 
     /// Replaces the entry and returns what was there. Acquire and release: takes over a subtree and hides it.
     fn swap(&self, raw: u64) -> u64;
+
+    /// Replaces the entry by `new` if it is still `current`: how an MMU sets its marks in an entry that others write.
+    /// Acquire and release, as [`Slot::swap`].
+    ///
+    /// # Errors
+    /// What is there instead; nothing was written.
+    fn exchange(&self, current: u64, new: u64) -> Result<(), u64>;
 }
 
 macro_rules! slot {
@@ -72,6 +79,12 @@ macro_rules! slot {
             #[inline]
             fn swap(&self, raw: u64) -> u64 {
                 <$atomic>::swap(self, raw as $int, Ordering::AcqRel) as u64
+            }
+
+            #[inline]
+            fn exchange(&self, current: u64, new: u64) -> Result<(), u64> {
+                let seen = self.compare_exchange(current as $int, new as $int, Ordering::AcqRel, Ordering::Acquire);
+                seen.map(drop).map_err(u64::from)
             }
         }
     };
@@ -184,3 +197,19 @@ impl fmt::Display for BusError {
 }
 
 impl core::error::Error for BusError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exchange_writes_only_over_what_it_expects() {
+        fn check<S: Slot>() {
+            let slot = S::new(5);
+            assert_eq!((slot.exchange(4, 9), slot.load()), (Err(5), 5));
+            assert_eq!((slot.exchange(5, 9), slot.load()), (Ok(()), 9));
+        }
+        check::<AtomicU64>();
+        check::<AtomicU32>();
+    }
+}

@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use kernmem_base::{BusError, BusFault, PhysAddr, PhysMem, PhysRange, PhysRead, Slot, TableNote};
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, fstat, ftruncate, memfd_create};
@@ -46,6 +46,39 @@ impl fmt::Display for MemoryError {
 
 impl core::error::Error for MemoryError {}
 
+/// Frames that were not given back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ReleaseError {
+    /// The range does not consist of whole frames of one bank.
+    Bus(BusError),
+    /// The host keeps them, with what they hold.
+    Host {
+        /// Its reason.
+        errno: i32,
+    },
+}
+
+impl fmt::Display for ReleaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bus(_) => f.write_str("only whole frames of one bank can be given back"),
+            Self::Host { errno } => {
+                write!(f, "the host does not take memory back: {}", std::io::Error::from_raw_os_error(*errno))
+            }
+        }
+    }
+}
+
+impl core::error::Error for ReleaseError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Bus(error) => Some(error),
+            Self::Host { .. } => None,
+        }
+    }
+}
+
 impl Memory {
     /// Memory at `ranges`, all zero; ranges are widened to whole frames and may touch or overlap.
     ///
@@ -81,6 +114,41 @@ impl Memory {
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
         fstat(&self.file).map_or(0, |stat| stat.st_blocks as u64 * 512)
+    }
+
+    /// Gives whole frames of 4 KiB back to the host: [`Memory::allocated_bytes`] falls by what it held of them. They
+    /// read as zero afterwards, and the host lends them anew when they are touched.
+    ///
+    /// # Errors
+    /// [`ReleaseError`]; the frames are as they were.
+    pub fn release(&self, frames: PhysRange) -> Result<(), ReleaseError> {
+        let bank = self.bank(frames.start).map_err(ReleaseError::Bus)?;
+        if frames.end > bank.range.end {
+            return Err(ReleaseError::Bus(BusError { pa: bank.range.end, fault: BusFault::Hole }));
+        }
+        if let Some(pa) = [frames.start, frames.end].into_iter().find(|pa| !pa.is_aligned(FRAME)) {
+            return Err(ReleaseError::Bus(BusError { pa, fault: BusFault::Misaligned }));
+        }
+        if frames.is_empty() {
+            return Ok(());
+        }
+        self.punch(frames).map_err(|errno| ReleaseError::Host { errno: errno.raw_os_error() })
+    }
+
+    /// Takes whole frames out of the file.
+    fn punch(&self, frames: PhysRange) -> Result<(), Errno> {
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        fallocate(&self.file, hole, frames.start.0, frames.size())
+    }
+
+    /// The file; the byte at a physical address stands at the same place in it.
+    pub(crate) fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// The bank around `pa`.
+    pub(crate) fn bank_at(&self, pa: PhysAddr) -> Option<PhysRange> {
+        self.bank(pa).ok().map(|bank| bank.range)
     }
 
     fn bank(&self, pa: PhysAddr) -> Result<&Bank, BusError> {
@@ -144,11 +212,9 @@ impl PhysMem for Memory {
         if range.end > bank.range.end {
             return Err(BusError { pa: bank.range.end, fault: BusFault::Hole });
         }
-        if range.start.is_aligned(FRAME) && range.size().is_multiple_of(FRAME) && range.size() > 16 * FRAME {
-            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            if fallocate(&self.file, hole, range.start.0, range.size()).is_ok() {
-                return Ok(());
-            }
+        let is_whole = range.start.is_aligned(FRAME) && range.size().is_multiple_of(FRAME);
+        if is_whole && range.size() > 16 * FRAME && self.punch(range).is_ok() {
+            return Ok(());
         }
         for word in self.words(range.start, (range.size() / 8) as usize)? {
             // Relaxed: nobody walks through memory that is being cleared.
@@ -186,5 +252,32 @@ mod tests {
         assert_eq!((memory.references(), memory.allocated_bytes()), (1, 4096));
         memory.zero(range(64 << 40, (64 << 40) + (1 << 20))).unwrap();
         assert_eq!((memory.allocated_bytes(), memory.entry::<AtomicU64>(PhysAddr(64 << 40), 7)), (0, Ok(0)));
+    }
+
+    #[test]
+    fn frames_given_back_cost_nothing_and_read_as_zero() {
+        let memory = Memory::new([range(0x10_0000, 0x20_0000)]).unwrap();
+        for frame in 0..8 {
+            let table = memory.table_mut::<AtomicU64>(PhysAddr(0x10_0000 + frame * 4096), 512).unwrap();
+            table[3].store(frame + 1, Ordering::Relaxed);
+        }
+        assert_eq!(memory.allocated_bytes(), 8 * 4096);
+        memory.release(range(0x10_1000, 0x10_4000)).unwrap();
+        assert_eq!(memory.allocated_bytes(), 5 * 4096);
+        assert_eq!(memory.entry::<AtomicU64>(PhysAddr(0x10_4000), 3), Ok(5));
+        assert_eq!(memory.entry::<AtomicU64>(PhysAddr(0x10_2000), 3), Ok(0));
+    }
+
+    #[test]
+    fn parts_of_frames_and_holes_are_not_given_back() {
+        let memory = Memory::new([range(0x10_0000, 0x20_0000)]).unwrap();
+        let refused = |start, end, pa, fault| {
+            let error = ReleaseError::Bus(BusError { pa: PhysAddr(pa), fault });
+            assert_eq!(memory.release(range(start, end)), Err(error));
+        };
+        refused(0x10_0800, 0x10_2000, 0x10_0800, BusFault::Misaligned);
+        refused(0x10_0000, 0x10_0800, 0x10_0800, BusFault::Misaligned);
+        refused(0x1f_f000, 0x20_1000, 0x20_0000, BusFault::Hole);
+        refused(0x30_0000, 0x30_1000, 0x30_0000, BusFault::Hole);
     }
 }

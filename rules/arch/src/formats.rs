@@ -56,4 +56,13 @@ impl Format {
             Self::X86Level4 => false,
         }
     }
+
+    /// Whether one instruction flushes the TLBs of all CPUs (arm64); else each CPU is asked by a message.
+    #[must_use]
+    pub const fn broadcasts_flushes(self) -> bool {
+        match self {
+            Self::Arm64Granule4K => true,
+            Self::X86Level4 => false,
+        }
+    }
 }

@@ -6,6 +6,7 @@
 //!
 //! * [`EntryFormat`], [`Entry`]: one architecture's page-table entries, every bit kept.
 //! * [`Format`]: the formats as values.
+//! * [`MmuFormat`]: what an MMU does with the entries; [`Fault`]: what it says when it refuses; [`Rights`].
 //! * [`Field`]: the bits of an entry by name.
 //! * [`Shape`]: levels, index widths and leaf sizes as data.
 //! * [`Reason`]: why a mapping has its size and its rights.
@@ -15,14 +16,20 @@
 
 pub mod arm64;
 mod entry;
+mod fault;
 mod field;
 mod formats;
+mod mmu;
 mod reason;
+mod rights;
 mod shape;
 pub mod x86;
 
 pub use entry::{EncodeError, Entry, EntryFormat};
+pub use fault::{Fault, FaultKind, Refusal, Syndrome};
 pub use field::{Field, named};
 pub use formats::{Format, WithFormat};
+pub use mmu::MmuFormat;
 pub use reason::{Born, Bound, Change, Opt, Reason};
+pub use rights::Rights;
 pub use shape::{LeafSize, LevelShape, Shape};

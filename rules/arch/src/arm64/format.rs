@@ -45,6 +45,10 @@ pub mod bit {
     pub const PXN_TABLE: u64 = 1 << 59;
     /// In a table descriptor: nothing below is executable by user mode.
     pub const UXN_TABLE: u64 = 1 << 60;
+    /// In a table descriptor, APTable[0]: nothing below is reachable from user mode.
+    pub const USER_TABLE: u64 = 1 << 61;
+    /// In a table descriptor, APTable[1]: nothing below is writable.
+    pub const RDONLY_TABLE: u64 = 1 << 62;
 }
 
 /// Every bit of a descriptor but the output address, in place.

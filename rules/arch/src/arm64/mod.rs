@@ -5,14 +5,16 @@
 //! * [`Layout`]: the regions of the kernel's half by era; [`Fixmap`]: its fixed slots.
 //! * [`kaslr`]: what a seed does to the image and the linear map.
 //! * [`linear`]: the grain of the linear map and why.
-//! * [`ttbr`]: which root table an address is looked up in.
+//! * [`ttbr`]: which root table an address is looked up in; [`mmu`]: the rules of a walk; [`esr`]: how it tells a fault.
 
+pub mod esr;
 mod fields;
 mod fixmap;
 mod format;
 pub mod kaslr;
 mod layout;
 pub mod linear;
+pub mod mmu;
 pub mod prot;
 pub mod ttbr;
 

@@ -3,14 +3,15 @@
 //! Here: entry formats of four and five levels ([`X86Level4`], [`X86Level5`]) and the names of their bits ([`fields`]), protections and masks ([`prot`]),
 //! memory types ([`memtype`]), the address space and its drawn bases ([`layout`], [`kaslr`], [`fixmap`],
 //! [`cpu_entry_area`]), how the direct map is built and counted ([`direct_map`], [`steps`], [`counters`]), what
-//! changes rights later ([`cpa`], [`image`], [`pti`]), what roots share ([`prealloc`]), zones ([`zones`]) and the
-//! landmarks of a listing ([`markers`]).
+//! changes rights later ([`cpa`], [`image`], [`pti`]), what roots share ([`prealloc`]), zones ([`zones`]), the
+//! landmarks of a listing ([`markers`]), the rules of a walk ([`mmu`]) and how it tells a fault ([`error_code`]).
 //! Not here: the firmware map (`kernmem-firmware`), tables in memory (`kernmem-pgtable`), texts (`kernmem-report`).
 
 pub mod counters;
 pub mod cpa;
 pub mod cpu_entry_area;
 pub mod direct_map;
+pub mod error_code;
 mod fields;
 pub mod fixmap;
 mod format;
@@ -19,6 +20,7 @@ pub mod kaslr;
 pub mod layout;
 pub mod markers;
 pub mod memtype;
+pub mod mmu;
 pub mod prealloc;
 pub mod prot;
 pub mod pti;

@@ -1,0 +1,196 @@
+//! One CPU whose format is a value: chosen once per access.
+
+use kernmem_arch::arm64::Arm64Granule4K;
+use kernmem_arch::x86::X86Level4;
+use kernmem_arch::{Fault, Format};
+use kernmem_base::{Access, Asid, Cpu, CpuId, Half, PhysAddr, PhysMem, Privilege, Tlb, VirtAddr, VirtRange};
+
+use super::{Counters, Interrupted, Mmu, TlbShape, Translated};
+
+#[derive(Debug)]
+enum Any {
+    Arm64(Mmu<Arm64Granule4K>),
+    X86(Mmu<X86Level4>),
+}
+
+/// The MMU of whatever format, by one match.
+macro_rules! each {
+    ($any:expr, $mmu:ident => $then:expr) => {
+        match $any {
+            Any::Arm64($mmu) => $then,
+            Any::X86($mmu) => $then,
+        }
+    };
+}
+
+/// A CPU of the simulated machine.
+#[derive(Debug)]
+pub struct Vcpu {
+    id: CpuId,
+    any: Any,
+}
+
+impl Vcpu {
+    /// A CPU with default registers, roots at 0 and an empty TLB.
+    ///
+    /// # Panics
+    /// Nobody gave the format an MMU here: a mistake of ours.
+    #[must_use]
+    pub fn new(id: CpuId, format: Format, shape: &TlbShape) -> Self {
+        let any = match format {
+            Format::Arm64Granule4K => Any::Arm64(Mmu::new(shape)),
+            Format::X86Level4 => Any::X86(Mmu::new(shape)),
+            other => unreachable!("{other:?} has an MMU"),
+        };
+        Self { id, any }
+    }
+
+    /// The format of its tables.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        match self.any {
+            Any::Arm64(_) => Format::Arm64Granule4K,
+            Any::X86(_) => Format::X86Level4,
+        }
+    }
+
+    /// The MMU of an arm64 CPU: for its registers.
+    pub const fn arm64_mut(&mut self) -> Option<&mut Mmu<Arm64Granule4K>> {
+        match &mut self.any {
+            Any::Arm64(mmu) => Some(mmu),
+            Any::X86(_) => None,
+        }
+    }
+
+    /// The MMU of an x86 CPU: for its registers.
+    pub const fn x86_mut(&mut self) -> Option<&mut Mmu<X86Level4>> {
+        match &mut self.any {
+            Any::X86(mmu) => Some(mmu),
+            Any::Arm64(_) => None,
+        }
+    }
+
+    /// As [`Mmu::access`].
+    ///
+    /// # Errors
+    /// The access is refused; no entry was marked.
+    #[inline]
+    pub fn access<M: PhysMem>(
+        &mut self,
+        mem: &M,
+        va: VirtAddr,
+        access: Access,
+        privilege: Privilege,
+    ) -> Result<Translated, Fault> {
+        each!(&mut self.any, mmu => mmu.access(mem, va, access, privilege))
+    }
+
+    /// As [`Mmu::read`].
+    ///
+    /// # Errors
+    /// A page refuses: the bytes before it are read.
+    pub fn read<M: PhysMem>(
+        &mut self,
+        mem: &M,
+        va: VirtAddr,
+        out: &mut [u8],
+        privilege: Privilege,
+    ) -> Result<(), Interrupted> {
+        each!(&mut self.any, mmu => mmu.read(mem, va, out, privilege))
+    }
+
+    /// As [`Mmu::write`].
+    ///
+    /// # Errors
+    /// A page refuses: the bytes before it are written.
+    pub fn write<M: PhysMem>(
+        &mut self,
+        mem: &M,
+        va: VirtAddr,
+        bytes: &[u8],
+        privilege: Privilege,
+    ) -> Result<(), Interrupted> {
+        each!(&mut self.any, mmu => mmu.write(mem, va, bytes, privilege))
+    }
+
+    /// As [`Mmu::read_u64`].
+    ///
+    /// # Errors
+    /// A page refuses.
+    pub fn read_u64<M: PhysMem>(&mut self, mem: &M, va: VirtAddr, privilege: Privilege) -> Result<u64, Interrupted> {
+        each!(&mut self.any, mmu => mmu.read_u64(mem, va, privilege))
+    }
+
+    /// As [`Mmu::write_u64`].
+    ///
+    /// # Errors
+    /// A page refuses: the bytes before it are written.
+    pub fn write_u64<M: PhysMem>(
+        &mut self,
+        mem: &M,
+        va: VirtAddr,
+        word: u64,
+        privilege: Privilege,
+    ) -> Result<(), Interrupted> {
+        each!(&mut self.any, mmu => mmu.write_u64(mem, va, word, privilege))
+    }
+
+    /// The root that translates a half.
+    #[must_use]
+    pub const fn root(&self, half: Half) -> PhysAddr {
+        each!(&self.any, mmu => mmu.root(half))
+    }
+
+    /// The current address space.
+    #[must_use]
+    pub const fn asid(&self) -> Asid {
+        each!(&self.any, mmu => mmu.asid())
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        each!(&self.any, mmu => mmu.counters())
+    }
+
+    /// What was counted so far; counts from 0 again.
+    pub fn take_counters(&mut self) -> Counters {
+        each!(&mut self.any, mmu => mmu.take_counters())
+    }
+
+    /// Bytes that the TLB translates without a walk.
+    #[must_use]
+    pub fn reach(&self) -> u64 {
+        each!(&self.any, mmu => mmu.reach())
+    }
+
+    /// Translations that the TLB holds.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        each!(&self.any, mmu => mmu.held())
+    }
+}
+
+impl Tlb for Vcpu {
+    fn flush(&mut self, range: VirtRange, tables: bool) {
+        each!(&mut self.any, mmu => mmu.flush(range, tables));
+    }
+
+    fn flush_space(&mut self, asid: Asid, range: Option<VirtRange>, tables: bool) {
+        each!(&mut self.any, mmu => mmu.flush_space(asid, range, tables));
+    }
+}
+
+impl Cpu for Vcpu {
+    fn id(&self) -> CpuId {
+        self.id
+    }
+
+    fn load_root(&mut self, half: Half, root: PhysAddr, asid: Asid) {
+        each!(&mut self.any, mmu => mmu.load_root(half, root, asid));
+    }
+
+    fn flush_local(&mut self, va: VirtAddr) {
+        each!(&mut self.any, mmu => mmu.flush_local(va));
+    }
+}
