@@ -33,12 +33,6 @@ impl Recorded {
         fs::read_to_string(self.folder.join(name)).ok()
     }
 
-    /// Every file of that name, with later readings `NAME.2`, `NAME.3`.
-    pub fn readings(&self, name: &str) -> Vec<(String, String)> {
-        let names = ["", ".2", ".3"].map(|suffix| format!("{name}{suffix}"));
-        names.into_iter().filter_map(|name| Some((name.clone(), self.file(&name)?))).collect()
-    }
-
     /// The configuration of its kernel.
     pub fn kconfig(&self) -> KernelConfig {
         let path = self.root.join("kernels").join(&self.kernel).join("config");
