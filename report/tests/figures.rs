@@ -85,8 +85,9 @@ fn before_freeing(boot: &Recorded, zones: &[ZoneText], granule: Granule) -> Zone
     facts
 }
 
-/// And before huge pages entered: gigantic pages of the boot and what their optimization gave back lie highest.
-fn before_huge_pages(boot: &Recorded, later: &Zones, granule: Granule) -> Zones {
+/// The zones when the least free memory is computed first: before gigantic pages of the boot entered, which lie highest
+/// with what their optimization gave back; in 7.2 also before the locks of alternatives were freed.
+fn at_first(boot: &Recorded, zones: &[ZoneText], later: &Zones, granule: Granule) -> Zones {
     let console = boot.file("console.txt").expect("every boot has its log");
     let mut facts = later.clone();
     let count = |line: &str| line.split_once("1.00 GiB page size, pre-allocated ")?.1.split(' ').next()?.parse().ok();
@@ -99,6 +100,13 @@ fn before_huge_pages(boot: &Recorded, later: &Zones, granule: Granule) -> Zones 
     let freed = if boot.cmdline.contains("hugetlb_free_vmemmap=on") { freed } else { 0 };
     if let Some(zone) = facts.iter_mut().rev().find(|zone| zone.is_populated()) {
         zone.managed -= count * ((1 << 20) + freed) / (granule.bytes() >> 10);
+    }
+    let alternatives = match boot.era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => 0,
+        Era::V7_2 => freed_kib(&console, "Freeing SMP alternatives"),
+    };
+    if let Some(text) = given(boot, "text_phys").filter(|_| alternatives != 0) {
+        facts[zone_of(zones, text >> granule.shift())].managed -= alternatives / (granule.bytes() >> 10);
     }
     facts
 }
@@ -120,7 +128,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn same<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, boot: &Recorded, recorded: &T, ours: &T) {
+    fn same<T: PartialEq + core::fmt::Debug>(&mut self, what: &str, boot: &Recorded, recorded: &T, ours: &T) {
         self.figures += 1;
         if recorded != ours {
             let place = boot.folder.display();
@@ -136,7 +144,7 @@ fn check(boot: &Recorded, tally: &mut Tally) {
     let granule = granule(boot);
     let last = last_zones(&zones);
     let then = before_freeing(boot, &zones, granule);
-    let early = before_huge_pages(boot, &then, granule);
+    let early = at_first(boot, &zones, &then, granule);
     let thp = thp(boot, &early, granule);
     let facts = BootFigures { era: boot.era, granule, pageblock_pages: blocks.pageblock_pages, thp };
     let mut marks = vec![Watermarks::default(); zones.len()];
@@ -145,6 +153,7 @@ fn check(boot: &Recorded, tally: &mut Tally) {
         Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => &early,
         Era::V7_2 => &last,
     };
+    let when_marked = if thp == Thp::Absent { &early } else { &then };
     for (index, zone) in zones.iter().enumerate() {
         tally.zones += 1;
         let name = |what: &str| format!("node {} {} {what}", zone.node, zone.kind);
@@ -162,7 +171,7 @@ fn check(boot: &Recorded, tally: &mut Tally) {
         let Some(populated) = &zone.populated else { continue };
         for set in &populated.pagesets {
             let cpus = cpus(boot, &zones, populated.pagesets.len());
-            let limits = pcp_limits(boot.era, granule, then[index].managed, own.low, cpus, 0);
+            let limits = pcp_limits(boot.era, granule, when_marked[index].managed, own.low, cpus, 0);
             tally.same(&name("batch"), boot, &set.batch, &limits.batch);
             tally.same(&name("limits"), boot, &true, &are_limits(boot.era, set, limits.high_min, limits.high_max));
             let threshold = stat_threshold(granule, zone.managed, cpus.online as u32);
