@@ -11,9 +11,9 @@ use common::{Recorded, boots, told, tree};
 use kernmem_base::{Era, Granule};
 use kernmem_page_alloc::figures::{
     BootFigures, LOWMEM_RESERVE_RATIO, Thp, Watermarks, ZoneCpus, ZoneFacts, boot_watermarks, lowmem_reserve,
-    pcp_limits, stat_threshold,
+    pcp_limits, stat_threshold, total_reserve,
 };
-use kernmem_view::proc::{Pageset, ZoneText, parse};
+use kernmem_view::proc::{MemField, Pageset, ZoneText, parse};
 
 /// Zones of a boot at one moment, in the order of zoneinfo.
 type Zones = Vec<ZoneFacts>;
@@ -178,7 +178,25 @@ fn check(boot: &Recorded, tally: &mut Tally) {
             tally.same(&name("threshold"), boot, &set.threshold, &Some(threshold));
         }
     }
+    tally.same("total reserve", boot, &told_reserve(boot, &marks, granule), &reserve(&marks, kept_of));
     tally.boots += 1;
+}
+
+/// Pages no program may count on.
+fn reserve(marks: &[Watermarks], zones: &Zones) -> u64 {
+    let high: Vec<u64> = marks.iter().map(|marks| marks.high).collect();
+    total_reserve(zones, &high, &LOWMEM_RESERVE_RATIO)
+}
+
+/// The same out of meminfo: what is free, and half of what can be given back, less what is available.
+fn told_reserve(boot: &Recorded, marks: &[Watermarks], granule: Granule) -> u64 {
+    let text = boot.file("meminfo").expect("beside zoneinfo");
+    let info = parse::meminfo(&text).expect("it is read").fields;
+    let pages = |field| info.get(field).expect("every kernel has the line") / (granule.bytes() >> 10);
+    let low: u64 = marks.iter().map(|marks| marks.low).sum();
+    let half = |pages: u64| pages - (pages / 2).min(low);
+    let file = pages(MemField::ActiveFile) + pages(MemField::InactiveFile);
+    pages(MemField::MemFree) + half(file) + half(pages(MemField::KReclaimable)) - pages(MemField::MemAvailable)
 }
 
 /// What a pageset shows of its limits: from 6.12 on the limit itself moves, from 0 on; 6.12 shows it alone.
