@@ -9,6 +9,7 @@
 //! * [`tables`], [`walk`]: page tables in our own forms, and one address followed.
 //! * [`layout`]: regions as the kernel's documentation prints them; [`diff`]: two kernels side by side.
 //! * [`explain`]: what an address is, and why it is mapped as it is.
+//! * [`proc`]: the files of `/proc` and sysfs about memory.
 //! * [`json`]: answers for programs, streamed.
 //!
 //! Not here: any rule of Linux but the format of its texts.
@@ -29,6 +30,7 @@ pub mod layout;
 pub mod lines_of_range;
 pub mod memblock_log;
 pub mod meminfo;
+pub mod proc;
 pub mod ptdump;
 pub mod regions;
 pub mod tables;

@@ -5,6 +5,7 @@
 //! * [`explain`]: why a leaf has its size and its rights, out of the record.
 //! * [`census`]: what the tables hold, counted from the tables themselves.
 //! * [`entries`]: every entry of a tree, with the format as a value.
+//! * [`proc`]: what the files of `/proc` about memory say, as values.
 //!
 //! Not here: texts (`kernmem-report`).
 //!
@@ -19,6 +20,7 @@ pub mod census;
 pub mod entries;
 pub mod explain;
 mod kernel;
+pub mod proc;
 mod record;
 mod view;
 

@@ -11,6 +11,7 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
+pub mod figures;
 mod gfp;
 #[cfg(feature = "alloc")]
 pub mod pool;

@@ -38,6 +38,19 @@ impl MigrateType {
     pub const ALL: [Self; 6] =
         [Self::Unmovable, Self::Movable, Self::Reclaimable, Self::HighAtomic, Self::Cma, Self::Isolate];
 
+    /// Linux's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unmovable => "Unmovable",
+            Self::Movable => "Movable",
+            Self::Reclaimable => "Reclaimable",
+            Self::HighAtomic => "HighAtomic",
+            Self::Cma => "CMA",
+            Self::Isolate => "Isolate",
+        }
+    }
+
     /// The type's number in a kernel; `None` where it is not configured.
     #[must_use]
     pub const fn number(self, geometry: &Geometry) -> Option<u8> {

@@ -10,6 +10,7 @@
 //! * [`Field`]: the bits of an entry by name.
 //! * [`Shape`]: levels, index widths and leaf sizes as data.
 //! * [`Reason`]: why a mapping has its size and its rights.
+//! * [`hugetlb`]: sizes of huge pages, and what their descriptors give back.
 //! * [`arm64`], [`x86`]: a folder for each architecture.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ mod entry;
 mod fault;
 mod field;
 mod formats;
+pub mod hugetlb;
 mod mmu;
 mod reason;
 mod rights;

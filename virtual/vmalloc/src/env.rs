@@ -89,8 +89,7 @@ impl<F: EntryFormat, M: PhysMem, P: PageSource + FrameSource> Env<'_, '_, F, M, 
         let sizes = Sizes::only(F::shape(), |leaf| !leaf.contiguous && keep(leaf));
         self.drop_empty_tables(range, pa, sizes)?;
         let mapping = Mapping::<F>::new(pa, prot, sizes).with_table_attrs(self.table_attrs);
-        let mut frames =
-            Watched { frames: &mut *self.pages, modified: &mut self.modified, levels: F::shape().levels };
+        let mut frames = Watched { frames: &mut *self.pages, modified: &mut self.modified, levels: F::shape().levels };
         match self.tables.cursor(range).map(&mut frames, &mapping) {
             Ok(fresh) => fresh.forgive("a fresh mapping owes nothing"),
             Err(failed) => {

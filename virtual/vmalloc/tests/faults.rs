@@ -12,7 +12,8 @@ use kernmem_page_alloc::{Gfp, PageSource};
 use kernmem_pgtable::heap::HeapMem;
 use kernmem_vmalloc::{Area, Env, Modified, VecStore, VmFlags, Vmalloc, VmallocError};
 
-type Work<F> = fn(&mut Vmalloc<VecStore>, &mut Env<'_, '_, F, HeapMem, Source>, &[Pfn]) -> Result<VirtAddr, VmallocError>;
+type Work<F> =
+    fn(&mut Vmalloc<VecStore>, &mut Env<'_, '_, F, HeapMem, Source>, &[Pfn]) -> Result<VirtAddr, VmallocError>;
 
 /// What must be as before: areas, holes, free frames and frames of tables together.
 fn state<F: EntryFormat>(areas: &Vmalloc<VecStore>, machine: &Machine) -> (Vec<Area>, usize, u64) {
@@ -144,8 +145,7 @@ fn a_huge_vmalloc_without_memory_gives_back_blocks_pages_and_array() {
         let mut areas = fresh(rules(Era::V6_1, 1 << 20), 1 << 21);
         let before = state::<Arm64Granule4K>(&areas, &machine);
         machine.source.pool.fail_after(Some(n));
-        let done =
-            with::<Arm64Granule4K, _>(&mut machine, &mut tlb, |env| areas.vmalloc_huge(env, 4 << 20, CALLER));
+        let done = with::<Arm64Granule4K, _>(&mut machine, &mut tlb, |env| areas.vmalloc_huge(env, 4 << 20, CALLER));
         machine.source.pool.fail_after(None);
         areas.audit().unwrap();
         // three tables and two pages for the array, two blocks; the middle level's table is there already

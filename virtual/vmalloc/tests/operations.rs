@@ -298,19 +298,22 @@ fn the_chain_of_a_vmalloc_is_told_by_linux_names() {
         let none = Request { end, ..areas.request(0x1000, CALLER) };
         areas.vmalloc_node_range(&mut env, &none).unwrap_err();
     });
-    assert_eq!(chain.lines[..11], [
-        (0, "vmalloc"),
-        (1, "__vmalloc_node"),
-        (2, "__vmalloc_node_range"),
-        (3, "__get_vm_area_node"),
-        (4, "kzalloc_node"),
-        (4, "alloc_vmap_area"),
-        (4, "setup_vmalloc_vm"),
-        (3, "__vmalloc_area_node"),
-        (4, "kmalloc_node"),
-        (4, "vm_area_alloc_pages"),
-        (4, "vmap_pages_range"),
-    ]);
+    assert_eq!(
+        chain.lines[..11],
+        [
+            (0, "vmalloc"),
+            (1, "__vmalloc_node"),
+            (2, "__vmalloc_node_range"),
+            (3, "__get_vm_area_node"),
+            (4, "kzalloc_node"),
+            (4, "alloc_vmap_area"),
+            (4, "setup_vmalloc_vm"),
+            (3, "__vmalloc_area_node"),
+            (4, "kmalloc_node"),
+            (4, "vm_area_alloc_pages"),
+            (4, "vmap_pages_range"),
+        ]
+    );
     assert_eq!(chain.failed, ["alloc_vmap_area", "__get_vm_area_node", "__vmalloc_node_range"]);
     assert_eq!(chain.depth, 0);
 }

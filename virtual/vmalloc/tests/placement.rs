@@ -5,9 +5,7 @@ mod common;
 
 use common::{CALLER, Flushes, START, fresh, rules};
 use kernmem_base::{Era, Granule, NoTlb, VirtAddr, VirtRange};
-use kernmem_vmalloc::{
-    Area, Early, Huge, Node, Request, Rules, VecStore, VmFlags, Vmalloc, VmallocError,
-};
+use kernmem_vmalloc::{Area, Early, Huge, Node, Request, Rules, VecStore, VmFlags, Vmalloc, VmallocError};
 
 const BASE: u64 = 0xffff_c000_0800_0000;
 

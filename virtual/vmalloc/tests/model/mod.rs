@@ -100,8 +100,7 @@ impl<F: EntryFormat> Play<F> {
     fn vmalloc(&mut self, size: u64, align: u64, flags: VmFlags) {
         let request = Request { align, flags, ..self.areas.request(size, CALLER) };
         let areas = &mut self.areas;
-        let done =
-            with::<F, _>(&mut self.machine, &mut self.tlb, |env| areas.vmalloc_node_range(env, &request));
+        let done = with::<F, _>(&mut self.machine, &mut self.tlb, |env| areas.vmalloc_node_range(env, &request));
         self.took(done, size, align, None);
     }
 
@@ -138,9 +137,8 @@ impl<F: EntryFormat> Play<F> {
         };
         let area = *self.areas.find_vm_area(addr).unwrap();
         assert!(addr.0 % align == 0 && area.size >= size && area.start == addr);
-        let is_in = |holes: &[(u64, u64)]| {
-            holes.iter().any(|&(start, end)| start <= addr.0 && addr.0 + area.size <= end)
-        };
+        let is_in =
+            |holes: &[(u64, u64)]| holes.iter().any(|&(start, end)| start <= addr.0 && addr.0 + area.size <= end);
         assert!(is_in(&holes_before) || is_in(&self.holes()), "in a hole");
         let lowest = holes_before.iter().find(|(start, end)| end - start >= area.size);
         if align <= PAGE && area.page_order == Order(0) && area.array.is_none() && !is_purged {

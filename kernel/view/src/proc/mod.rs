@@ -1,0 +1,42 @@
+//! What the files of `/proc` and sysfs about memory say, as values: plain numbers that a live kernel, a dump or a
+//! recording can fill.
+//!
+//! | file | value |
+//! |---|---|
+//! | `/proc/buddyinfo` | [`BuddyInfo`] |
+//! | `/proc/pagetypeinfo` | [`PageTypeInfo`] |
+//! | `/proc/zoneinfo` | [`ZoneInfo`] |
+//! | `/proc/meminfo` | [`MemInfo`] |
+//! | `/proc/iomem` | [`IoMem`] |
+//! | `/proc/vmallocinfo` | [`VmallocInfo`] |
+//! | `/proc/slabinfo` | [`SlabInfo`] |
+//! | `/sys/devices/system/memory` | [`MemoryBlocks`] |
+//!
+//! Here too: [`parse`], which reads the texts back.
+//! Not here: how the texts look (`kernmem-report`), where the numbers come from.
+//!
+//! # Invariants
+//! 1. A counter that nobody counts is 0 and is printed: which counters there are follows from era and configuration.
+//!
+//! Source: Linux 5.10–7.2 mm/vmstat.c, fs/proc/meminfo.c, kernel/resource.c, mm/vmalloc.c, mm/slab_common.c.
+
+mod buddy;
+mod counters;
+mod iomem;
+mod meminfo;
+mod memory_blocks;
+pub mod parse;
+mod slab;
+mod vmalloc;
+mod zoneinfo;
+
+pub use buddy::{BuddyInfo, BuddyRow, PageTypeBlocks, PageTypeFree, PageTypeInfo, PageTypeNode};
+pub use counters::{CounterKind, Counters, NodeCounter, NumaCounter, TextConfig, ZoneCounter};
+pub use iomem::{IoMem, Resource};
+pub use kernmem_page_alloc::figures::ZoneKind;
+pub use kernmem_sparse::MigrateType;
+pub use meminfo::{MemField, MemInfo};
+pub use memory_blocks::{BlockState, MemoryBlock, MemoryBlocks};
+pub use slab::{SlabInfo, SlabRow};
+pub use vmalloc::{Shown, VmWords, VmallocInfo, VmallocLine, VmallocUse};
+pub use zoneinfo::{Pageset, PopulatedZone, ZoneInfo, ZoneText};
