@@ -207,6 +207,11 @@ impl PhysMem for Memory {
         bank.notes.note(index).ok_or(BusError { pa, fault: BusFault::Hole })
     }
 
+    fn discard(&self, range: PhysRange) {
+        // What the host does not take back stays as it is, which a discarded frame may.
+        let _ = self.release(range);
+    }
+
     fn zero(&self, range: PhysRange) -> Result<(), BusError> {
         let bank = self.bank(range.start)?;
         if range.end > bank.range.end {
