@@ -25,6 +25,7 @@ mod notes;
 mod range;
 mod seed;
 mod size;
+pub mod sync;
 mod tlb;
 
 pub use addr::{Pfn, PhysAddr, VirtAddr};

@@ -1,0 +1,48 @@
+//! What reports read of a zone: free blocks by order and type, what pageblocks are meant for.
+//!
+//! Here: figures. Not here: any listing's text.
+
+use kernmem_base::{Order, Pfn};
+use kernmem_sparse::MigrateType;
+
+use crate::store::Store;
+use crate::zone::Zone;
+
+impl<S: Store> Zone<S> {
+    /// Free blocks of an order and a type.
+    #[must_use]
+    pub fn free_blocks(&self, order: Order, kind: MigrateType) -> u64 {
+        if order > self.facts.max_order { 0 } else { self.lock_alone().count(order.0, kind) }
+    }
+
+    /// Free blocks of an order, of all types.
+    #[must_use]
+    pub fn nr_free(&self, order: Order) -> u64 {
+        if order > self.facts.max_order {
+            return 0;
+        }
+        let locked = self.lock_alone();
+        MigrateType::ALL.into_iter().map(|kind| locked.count(order.0, kind)).sum()
+    }
+
+    /// The type of a frame's pageblock; `None` outside the zone.
+    #[must_use]
+    pub fn migrate_type(&self, pfn: Pfn) -> Option<MigrateType> {
+        self.contains(pfn).then(|| self.ground.kind(pfn))
+    }
+
+    /// Pageblocks by type, in the order of `MigrateType::ALL`: one for each step of a pageblock's size from the zone's
+    /// first frame, if `counts` says so of the frame that the step falls on.
+    ///
+    /// Source: Linux 6.1 mm/vmstat.c `pagetypeinfo_showblockcount_print`.
+    pub fn pageblocks(&self, mut counts: impl FnMut(Pfn) -> bool) -> [u64; MigrateType::ALL.len()] {
+        let mut blocks = [0; MigrateType::ALL.len()];
+        let step = 1 << self.facts.pageblock_order.0;
+        for pfn in (self.span.start.0..self.span.end.0).step_by(step).map(Pfn) {
+            if counts(pfn) {
+                blocks[self.ground.kind(pfn) as usize] += 1;
+            }
+        }
+        blocks
+    }
+}

@@ -1,0 +1,24 @@
+//! A request that a CPU gives back what its lists hold: one flag, set by anybody, answered by its owner.
+//!
+//! # Invariants
+//! 1. A request that was made is answered once by the owner's next slow path, however many made it.
+
+use kernmem_base::sync::atomic::{AtomicBool, Ordering};
+
+/// The flag of one CPU.
+#[derive(Debug, Default)]
+pub struct DrainRequest(AtomicBool);
+
+impl DrainRequest {
+    /// Asks.
+    pub fn ask(&self) {
+        // Release pairs with the Acquire of `take`: what the asker did before is seen by the owner who drains.
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether somebody asked since the last time; by the owner alone.
+    pub fn take(&self) -> bool {
+        // Acquire pairs with the Release of `ask`.
+        self.0.swap(false, Ordering::Acquire)
+    }
+}

@@ -1,0 +1,200 @@
+//! Memory for the allocator's own records, lent by the caller.
+//!
+//! ```text
+//! per zone, in chunks of 2^15 frames, opened on demand:
+//!   states   one byte a frame, then one byte a pageblock      shared, atomic
+//!   words    links of free blocks (Linux), or bits (Dense)    under the zone lock
+//! per allocator: zones, order of nodes, drain requests; per CPU: slots and sets of its lists
+//! ```
+//!
+//! # Invariants
+//! 1. Memory of all zeros says "nothing here": no frame is known, no list has members, every pageblock is of the type that
+//!    zones begin with.
+//! 2. A chunk that was not opened reads as zeros.
+//!
+//! Here: the traits and [`LentStore`]. Not here: what the bytes say (`ground`).
+
+use kernmem_base::sync::atomic::AtomicU8;
+
+use crate::drain::DrainRequest;
+use crate::pcp::{PcpSet, PcpSlot};
+use crate::zone::Zone;
+
+/// log2 of the frames whose records are opened together.
+pub const CHUNK_SHIFT: u32 = 15;
+
+/// The states of a zone's frames: read and written without the zone lock.
+pub trait States {
+    /// The byte at `index`; `None` where its chunk is not open.
+    fn byte(&self, index: u64) -> Option<&AtomicU8>;
+
+    /// Opens chunk `chunk` of `bytes` bytes, all zero; false if there is no memory for it. Opening twice is no error.
+    fn open(&self, chunk: u64, bytes: usize) -> bool;
+}
+
+/// The words of a zone: reached under the zone lock.
+pub trait Words {
+    /// The word at `index`; 0 where its chunk is not open.
+    fn word(&self, index: u64) -> u64;
+
+    /// Changes a word of a chunk that is open.
+    fn set_word(&mut self, index: u64, value: u64);
+
+    /// Opens chunk `chunk` of `words` words, all zero; false if there is no memory for it. Opening twice is no error.
+    fn open(&mut self, chunk: u64, words: usize) -> bool;
+}
+
+/// How much memory a zone needs if all of it were opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ZoneNeeds {
+    /// Chunks of [`CHUNK_SHIFT`] that the span touches.
+    pub chunks: u64,
+    /// Bytes of states a chunk.
+    pub state_bytes: usize,
+    /// Words a chunk.
+    pub words: usize,
+}
+
+/// How much memory an allocator needs if all of it were opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Needs {
+    /// Zones: nodes times configured kinds.
+    pub zones: usize,
+    /// Numbers for the order of nodes.
+    pub numbers: usize,
+    /// One drain request a CPU.
+    pub requests: usize,
+    /// Bytes of states of all zones.
+    pub state_bytes: u64,
+    /// Words of all zones.
+    pub words: u64,
+}
+
+/// A lender of memory for one allocator.
+pub trait Store: Sized {
+    /// The states of one zone.
+    type States: States;
+    /// The words of one zone.
+    type Words: Words + Send;
+    /// A place for each zone.
+    type Zones: AsRef<[Option<Zone<Self>>]> + AsMut<[Option<Zone<Self>>]>;
+    /// Numbers.
+    type Numbers: AsRef<[u32]> + AsMut<[u32]>;
+    /// Drain requests.
+    type Requests: AsRef<[DrainRequest]>;
+    /// The entries of one CPU's lists.
+    type Slots: AsRef<[PcpSlot]> + AsMut<[PcpSlot]>;
+    /// One CPU's lists, a set a zone.
+    type Sets: AsRef<[PcpSet]> + AsMut<[PcpSet]>;
+
+    /// Memory for the states of one zone.
+    fn states(&mut self, needs: ZoneNeeds) -> Option<Self::States>;
+    /// Memory for the words of one zone.
+    fn words(&mut self, needs: ZoneNeeds) -> Option<Self::Words>;
+    /// `count` empty places.
+    fn zones(&mut self, count: usize) -> Option<Self::Zones>;
+    /// `count` zeros.
+    fn numbers(&mut self, count: usize) -> Option<Self::Numbers>;
+    /// `count` requests that nobody made.
+    fn requests(&mut self, count: usize) -> Option<Self::Requests>;
+}
+
+/// A store in memory that the caller lends for the life of the allocator; all of it zero or default.
+#[derive(Debug)]
+pub struct LentStore<'m> {
+    states: &'m [AtomicU8],
+    words: &'m mut [u64],
+    zones: &'m mut [Option<Zone<LentStore<'m>>>],
+    numbers: &'m mut [u32],
+    requests: &'m [DrainRequest],
+}
+
+impl<'m> LentStore<'m> {
+    /// Lends memory; [`crate::needs`] says how much.
+    pub fn new(
+        states: &'m [AtomicU8],
+        words: &'m mut [u64],
+        zones: &'m mut [Option<Zone<LentStore<'m>>>],
+        numbers: &'m mut [u32],
+        requests: &'m [DrainRequest],
+    ) -> Self {
+        Self { states, words, zones, numbers, requests }
+    }
+}
+
+/// States in one lent piece.
+#[derive(Clone, Copy, Debug)]
+pub struct LentStates<'m>(&'m [AtomicU8]);
+
+impl States for LentStates<'_> {
+    fn byte(&self, index: u64) -> Option<&AtomicU8> {
+        self.0.get(usize::try_from(index).ok()?)
+    }
+
+    fn open(&self, chunk: u64, bytes: usize) -> bool {
+        (chunk + 1).saturating_mul(bytes as u64) <= self.0.len() as u64
+    }
+}
+
+/// Words in one lent piece.
+#[derive(Debug)]
+pub struct LentWords<'m>(&'m mut [u64]);
+
+impl Words for LentWords<'_> {
+    fn word(&self, index: u64) -> u64 {
+        usize::try_from(index).ok().and_then(|index| self.0.get(index)).copied().unwrap_or(0)
+    }
+
+    fn set_word(&mut self, index: u64, value: u64) {
+        if let Some(word) = usize::try_from(index).ok().and_then(|index| self.0.get_mut(index)) {
+            *word = value;
+        }
+    }
+
+    fn open(&mut self, chunk: u64, words: usize) -> bool {
+        (chunk + 1).saturating_mul(words as u64) <= self.0.len() as u64
+    }
+}
+
+fn split<'m, T>(from: &mut &'m mut [T], count: usize) -> Option<&'m mut [T]> {
+    if count > from.len() {
+        return None;
+    }
+    let (taken, rest) = core::mem::take(from).split_at_mut(count);
+    *from = rest;
+    Some(taken)
+}
+
+impl<'m> Store for LentStore<'m> {
+    type States = LentStates<'m>;
+    type Words = LentWords<'m>;
+    type Zones = &'m mut [Option<Zone<Self>>];
+    type Numbers = &'m mut [u32];
+    type Requests = &'m [DrainRequest];
+    type Slots = &'m mut [PcpSlot];
+    type Sets = &'m mut [PcpSet];
+
+    fn states(&mut self, needs: ZoneNeeds) -> Option<LentStates<'m>> {
+        let bytes = usize::try_from(needs.chunks).ok()?.checked_mul(needs.state_bytes)?;
+        let (taken, rest) = self.states.split_at_checked(bytes)?;
+        self.states = rest;
+        Some(LentStates(taken))
+    }
+
+    fn words(&mut self, needs: ZoneNeeds) -> Option<LentWords<'m>> {
+        let words = usize::try_from(needs.chunks).ok()?.checked_mul(needs.words)?;
+        split(&mut self.words, words).map(LentWords)
+    }
+
+    fn zones(&mut self, count: usize) -> Option<Self::Zones> {
+        split(&mut self.zones, count)
+    }
+
+    fn numbers(&mut self, count: usize) -> Option<Self::Numbers> {
+        split(&mut self.numbers, count)
+    }
+
+    fn requests(&mut self, count: usize) -> Option<Self::Requests> {
+        self.requests.get(..count)
+    }
+}

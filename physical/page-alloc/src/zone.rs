@@ -1,0 +1,262 @@
+//! Zones: the free pages of one range of frames, and the figures that decide who may have them.
+//!
+//! Here: the figures, readable without a lock, and [`Locked`], the zone while its lock is held.
+//! Not here: what is done under the lock (`buddy`, `fallback`, `highatomic`, `contig`).
+//!
+//! # Invariants
+//! 1. Whenever the lock is free, `free`, `free_cma` and `free_highatomic` are what the free area counts.
+//!
+//! Locks: the zone lock has rank 30; CPU lists have none, they are `&mut`.
+//! Source: Linux 6.1 include/linux/mmzone.h `struct zone`.
+
+use kernmem_base::Pfn;
+use kernmem_base::sync::atomic::{AtomicU64, Ordering};
+use kernmem_base::sync::{Held, Ranked, RankedGuard};
+use kernmem_sparse::MigrateType;
+
+use crate::deferred::Deferred;
+use crate::free_area::Areas;
+use crate::ground::Ground;
+use crate::store::{Store, ZoneNeeds};
+use crate::watermark::Watermarks;
+use crate::{Facts, ZoneKind, ZoneSpan};
+
+/// The rank of the zone lock.
+pub(crate) const RANK: u8 = 30;
+
+/// The most zones a node may have.
+pub(crate) const ZONES_MAX: usize = ZoneKind::ALL.len();
+
+/// What the zone lock guards.
+#[derive(Debug)]
+pub(crate) struct Inner<W> {
+    pub areas: Areas<W>,
+    pub deferred: Deferred,
+    /// Frames that are set aside for urgent requests, whole pageblocks.
+    pub reserved_highatomic: u64,
+}
+
+/// How large the lists of a CPU may grow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PcpLimits {
+    /// Frames that are moved at once.
+    pub batch: u64,
+    /// Frames above which some are given back; from 6.12 on the least that this figure may be.
+    pub high: u64,
+    /// The most that `high` may become (6.12 and later; elsewhere unused).
+    pub high_max: u64,
+}
+
+impl PcpLimits {
+    /// The limits that boot begins with: nothing is kept.
+    pub const BOOT: Self = Self { batch: 1, high: 0, high_max: 0 };
+}
+
+/// Keys: `C` constant after construction; `Z` the zone lock; `A` atomic.
+/// Two keys: either suffices to read, both are needed to write.
+#[derive(Debug)]
+pub struct Zone<S: Store> {
+    /// C — what it was told.
+    pub(crate) span: ZoneSpan,
+    /// C — its number among all zones of all nodes.
+    pub(crate) index: usize,
+    /// C — the configuration.
+    pub(crate) facts: Facts,
+    /// A — states of frames, Z A — states of free ones and types of pageblocks.
+    pub(crate) ground: Ground<S::States>,
+    /// Z — free blocks.
+    pub(crate) inner: Ranked<RANK, Inner<S::Words>>,
+    /// Z A — free frames. All readers of these counters tolerate stale values.
+    free: AtomicU64,
+    free_cma: AtomicU64,
+    free_highatomic: AtomicU64,
+    reserved_highatomic: AtomicU64,
+    /// A — frames that were handed over.
+    managed: AtomicU64,
+    /// A — min, low, high, promo.
+    marks: [AtomicU64; 4],
+    /// A — what a fallback between types adds to each watermark for a while.
+    pub(crate) boost: AtomicU64,
+    /// A — frames kept from requests that could do with a higher zone, by the index of that zone.
+    reserve: [AtomicU64; ZONES_MAX],
+    /// A — batch, high, high_max.
+    pcp: [AtomicU64; 3],
+}
+
+/// A counter that nothing else is published by: Relaxed throughout.
+pub(crate) fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+pub(crate) fn write(counter: &AtomicU64, value: u64) {
+    counter.store(value, Ordering::Relaxed);
+}
+
+impl<S: Store> Zone<S> {
+    pub(crate) fn needs(span: &ZoneSpan, facts: &Facts) -> ZoneNeeds {
+        Ground::<S::States>::needs(span.start, span.end, facts)
+    }
+
+    pub(crate) fn new(span: ZoneSpan, index: usize, facts: Facts, store: &mut S) -> Option<Self> {
+        let needs = Self::needs(&span, &facts);
+        let (states, words) = (store.states(needs)?, store.words(needs)?);
+        let inner = Inner {
+            areas: Areas::new(facts.placement, words),
+            deferred: Deferred::new(facts.max_order.0),
+            reserved_highatomic: 0,
+        };
+        Some(Self {
+            span,
+            index,
+            facts,
+            ground: Ground::new(states, span.start, span.end, &facts),
+            inner: Ranked::new("zone", inner),
+            free: AtomicU64::new(0),
+            free_cma: AtomicU64::new(0),
+            free_highatomic: AtomicU64::new(0),
+            reserved_highatomic: AtomicU64::new(0),
+            managed: AtomicU64::new(0),
+            marks: core::array::from_fn(|_| AtomicU64::new(0)),
+            boost: AtomicU64::new(0),
+            reserve: core::array::from_fn(|_| AtomicU64::new(0)),
+            pcp: [PcpLimits::BOOT.batch, PcpLimits::BOOT.high, PcpLimits::BOOT.high_max].map(AtomicU64::new),
+        })
+    }
+
+    /// The node, kind and range.
+    #[must_use]
+    pub fn span(&self) -> ZoneSpan {
+        self.span
+    }
+
+    /// Whether any of it is memory.
+    #[must_use]
+    pub fn is_populated(&self) -> bool {
+        self.span.present != 0
+    }
+
+    /// Free frames, those in CPU lists and in isolated pageblocks not counted.
+    #[must_use]
+    pub fn free(&self) -> u64 {
+        read(&self.free)
+    }
+
+    /// Free frames in CMA pageblocks.
+    #[must_use]
+    pub fn free_cma(&self) -> u64 {
+        read(&self.free_cma)
+    }
+
+    /// Free frames in pageblocks that are kept for urgent requests.
+    #[must_use]
+    pub fn free_highatomic(&self) -> u64 {
+        read(&self.free_highatomic)
+    }
+
+    /// Frames of pageblocks that are kept for urgent requests.
+    #[must_use]
+    pub fn reserved_highatomic(&self) -> u64 {
+        read(&self.reserved_highatomic)
+    }
+
+    /// Frames that were handed over to the allocator.
+    #[must_use]
+    pub fn managed(&self) -> u64 {
+        read(&self.managed)
+    }
+
+    pub(crate) fn add_managed(&self, frames: u64) {
+        // Relaxed: a figure for reports and rules that bear a stale value.
+        self.managed.fetch_add(frames, Ordering::Relaxed);
+    }
+
+    /// The watermarks without the boost.
+    #[must_use]
+    pub fn watermarks(&self) -> Watermarks {
+        let [min, low, high, promo] = [0, 1, 2, 3].map(|at: usize| read(&self.marks[at]));
+        Watermarks { min, low, high, promo }
+    }
+
+    /// Sets the watermarks, and ends a boost.
+    pub fn set_watermarks(&self, marks: Watermarks) {
+        let values = [marks.min, marks.low, marks.high, marks.promo];
+        for (place, value) in self.marks.iter().zip(values) {
+            write(place, value);
+        }
+        write(&self.boost, 0);
+    }
+
+    /// What is added to each watermark for a while.
+    #[must_use]
+    pub fn boost(&self) -> u64 {
+        read(&self.boost)
+    }
+
+    /// Ends a boost, as the reclaimer does when it is done.
+    pub fn clear_boost(&self) {
+        write(&self.boost, 0);
+    }
+
+    /// Frames kept from requests whose highest zone is `kind`.
+    #[must_use]
+    pub fn reserve(&self, kind: ZoneKind) -> u64 {
+        self.facts.kinds.index(kind).map_or(0, |index| read(&self.reserve[index]))
+    }
+
+    /// Sets the frames kept from requests whose highest zone is `kind`; false if no such zone is configured.
+    pub fn set_reserve(&self, kind: ZoneKind, frames: u64) -> bool {
+        let Some(index) = self.facts.kinds.index(kind) else { return false };
+        write(&self.reserve[index], frames);
+        true
+    }
+
+    /// The limits of CPU lists.
+    #[must_use]
+    pub fn pcp(&self) -> PcpLimits {
+        let [batch, high, high_max] = [0, 1, 2].map(|at: usize| read(&self.pcp[at]));
+        PcpLimits { batch, high, high_max }
+    }
+
+    /// Sets the limits of CPU lists; a batch of 0 counts as 1.
+    pub fn set_pcp(&self, limits: PcpLimits) {
+        let values = [limits.batch.max(1), limits.high, limits.high_max];
+        for (place, value) in self.pcp.iter().zip(values) {
+            write(place, value);
+        }
+    }
+
+    pub(crate) fn lock<'z>(&'z self, held: &'z Held) -> Locked<'z, S> {
+        Locked { zone: self, inner: self.inner.lock(held), changed: false }
+    }
+
+    pub(crate) fn lock_alone(&self) -> Locked<'_, S> {
+        Locked { zone: self, inner: self.inner.lock_alone(), changed: false }
+    }
+
+    pub(crate) fn contains(&self, pfn: Pfn) -> bool {
+        self.ground.contains(pfn)
+    }
+}
+
+/// A zone whose lock is held.
+pub(crate) struct Locked<'z, S: Store> {
+    pub zone: &'z Zone<S>,
+    pub inner: RankedGuard<'z, RANK, Inner<S::Words>>,
+    /// Whether the counters must be brought up to date.
+    pub changed: bool,
+}
+
+impl<S: Store> Drop for Locked<'_, S> {
+    fn drop(&mut self) {
+        if !self.changed {
+            return;
+        }
+        let of = |kind| (0..=self.zone.facts.max_order.0).map(|order| self.count(order, kind) << order).sum::<u64>();
+        let frames = MigrateType::ALL.map(of);
+        let isolated = frames[MigrateType::Isolate as usize];
+        write(&self.zone.free, frames.iter().sum::<u64>() - isolated);
+        write(&self.zone.free_cma, frames[MigrateType::Cma as usize]);
+        write(&self.zone.free_highatomic, frames[MigrateType::HighAtomic as usize]);
+        write(&self.zone.reserved_highatomic, self.inner.reserved_highatomic);
+    }
+}

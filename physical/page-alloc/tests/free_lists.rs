@@ -1,0 +1,178 @@
+//! Linux's order of lists, worked by hand, and the hand-over from boot.
+
+mod common;
+
+use common::{ERAS, PLACEMENTS, by_order, counts, cpu, lists, one_zone};
+use kernmem_base::{Era, Order, Pfn};
+use kernmem_page_alloc::{AddError, Facts, FreeError, Gfp, Placement};
+use kernmem_sparse::MigrateType;
+
+/// An order above those that CPU lists hold, so that each call reaches the zone.
+const ORDER: Order = Order(4);
+
+/// `[0, 0x400)` is one block of order 10.
+/// Taking order 4 halves it down: the upper halves 0x200, 0x100, 0x80, 0x40, 0x20, 0x10 of orders 9, 8, 7, 6, 5, 4 go to
+/// their lists. The next two requests take 0x10, then the lower half of 0x20, leaving 0x30.
+#[test]
+fn a_block_is_halved_and_the_lower_half_is_given() {
+    for era in ERAS {
+        let allocator = one_zone(Facts::of(era, Placement::Linux), 0, 0x400);
+        let mut cpu = cpu(&allocator);
+        let taken: Vec<u64> =
+            (0..4).map(|_| allocator.alloc(&mut cpu, None, Gfp::HIGHUSER_MOVABLE, ORDER).unwrap().0).collect();
+        assert_eq!(taken, [0, 0x10, 0x20, 0x30], "{era}");
+        assert_eq!(by_order(&allocator), [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0], "{era}");
+    }
+}
+
+/// Six blocks of order 4 are taken, 0 to 0x50. 0x10 is freed: its buddy 0 is in use, and of the block of order 5 that both
+/// would make, the buddy 0x20 is not free: head. Then 0x30, for the same reason: head. The list is 0x30, 0x10.
+/// Then 0x50: its buddy 0x40 is in use; the block 0x40 of order 5 would have the buddy 0x60, which is free: tail.
+/// The list is 0x30, 0x10, 0x50, and is taken from its head.
+#[test]
+fn a_block_that_will_probably_merge_goes_to_the_tail() {
+    for era in ERAS {
+        let allocator = one_zone(Facts::of(era, Placement::Linux), 0, 0x400);
+        let mut cpu = cpu(&allocator);
+        for expected in (0..6).map(|at| at * 0x10) {
+            assert_eq!(allocator.alloc(&mut cpu, None, Gfp::HIGHUSER_MOVABLE, ORDER), Ok(Pfn(expected)), "{era}");
+        }
+        for pfn in [0x10, 0x30, 0x50] {
+            allocator.free(&mut cpu, Pfn(pfn), ORDER).unwrap();
+        }
+        for expected in [0x30, 0x10, 0x50] {
+            assert_eq!(allocator.alloc(&mut cpu, None, Gfp::HIGHUSER_MOVABLE, ORDER), Ok(Pfn(expected)), "{era}");
+        }
+    }
+}
+
+/// The same steps under dense placement: the lowest block that fits, whatever came last.
+#[test]
+fn dense_placement_takes_the_lowest_block() {
+    let allocator = one_zone(Facts::of(Era::V6_1, Placement::Dense), 0, 0x400);
+    let mut cpu = cpu(&allocator);
+    for _ in 0..6 {
+        allocator.alloc(&mut cpu, None, Gfp::HIGHUSER_MOVABLE, ORDER).unwrap();
+    }
+    for pfn in [0x50, 0x30, 0x10] {
+        allocator.free(&mut cpu, Pfn(pfn), ORDER).unwrap();
+    }
+    for expected in [0x10, 0x30, 0x50] {
+        assert_eq!(allocator.alloc(&mut cpu, None, Gfp::HIGHUSER_MOVABLE, ORDER), Ok(Pfn(expected)));
+    }
+}
+
+/// `[3, 0x1403)` by hand: 3 (order 0), 4 (2), 8 (3), 0x10 … 0x200 (4 … 9), then 0x400, 0x800, 0xc00, 0x1000 (10), and at
+/// the end 0x1400 (1), 0x1402 (0).
+#[test]
+fn a_range_is_handed_over_in_the_largest_aligned_blocks() {
+    for placement in PLACEMENTS {
+        let allocator = one_zone(Facts::of(Era::V6_1, placement), 3, 0x1403);
+        assert_eq!(by_order(&allocator), [2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 4], "{placement:?}");
+        assert_eq!((allocator.managed(), allocator.free_frames()), (0x1400, 0x1400));
+        assert_eq!(allocator.add_free(0, Pfn(0x400), Pfn(0x800)), Err(AddError::Known { pfn: Pfn(0x400) }));
+        assert_eq!(allocator.add_free(0, Pfn(0x1402), Pfn(0x1403)), Err(AddError::Known { pfn: Pfn(0x1402) }));
+        assert_eq!(allocator.add_free(0, Pfn(0x1403), Pfn(0x1404)), Err(AddError::NoZone { pfn: Pfn(0x1403) }));
+    }
+}
+
+/// Boot appends, so the blocks of the largest order come out in the order in which they were handed over, and a block that
+/// comes back is taken before those that were never touched.
+#[test]
+fn deferred_blocks_are_the_tail_of_their_list() {
+    let facts = Facts { thp: false, ..Facts::of(Era::V6_1, Placement::Linux) };
+    let spans = [common::span(0, kernmem_page_alloc::ZoneKind::Normal, 0, 0x4000)];
+    let topology = kernmem_page_alloc::Topology::flat(1);
+    let allocator =
+        kernmem_page_alloc::PageAllocator::new(&mut kernmem_page_alloc::HeapStore, facts, &topology, &spans).unwrap();
+    for (start, end) in [(0x2000, 0x3000), (0, 0x800)] {
+        allocator.add_free(0, Pfn(start), Pfn(end)).unwrap();
+    }
+    let mut cpu = cpu(&allocator);
+    let mut take =
+        |allocator: &common::Allocator| allocator.alloc(&mut cpu, None, Gfp::HIGHUSER_MOVABLE, Order(10)).unwrap().0;
+    assert_eq!([take(&allocator), take(&allocator)], [0x2000, 0x2400]);
+    let mut other = common::cpu(&allocator);
+    allocator.free(&mut other, Pfn(0x2000), Order(10)).unwrap();
+    assert_eq!([0; 5].map(|_| take(&allocator)), [0x2000, 0x2800, 0x2c00, 0, 0x400]);
+    assert_eq!(allocator.free_frames(), 0);
+}
+
+/// Two halves of a largest block, handed over one after the other, merge and stand behind what was deferred before.
+#[test]
+fn a_merge_at_hand_over_goes_behind_the_deferred_blocks() {
+    let facts = Facts { thp: false, ..Facts::of(Era::V6_1, Placement::Linux) };
+    let spans = [common::span(0, kernmem_page_alloc::ZoneKind::Normal, 0, 0x4000)];
+    let topology = kernmem_page_alloc::Topology::flat(1);
+    let allocator =
+        kernmem_page_alloc::PageAllocator::new(&mut kernmem_page_alloc::HeapStore, facts, &topology, &spans).unwrap();
+    for (start, end) in [(0, 0x200), (0x1000, 0x1400), (0x200, 0x400), (0x2000, 0x2400)] {
+        allocator.add_free(0, Pfn(start), Pfn(end)).unwrap();
+    }
+    let mut cpu = cpu(&allocator);
+    let taken = [0; 3].map(|_| allocator.alloc(&mut cpu, None, Gfp::HIGHUSER_MOVABLE, Order(10)).unwrap().0);
+    assert_eq!(taken, [0x1000, 0, 0x2000]);
+}
+
+#[test]
+fn misuse_is_told_and_changes_nothing() {
+    for placement in PLACEMENTS {
+        let allocator = one_zone(Facts::of(Era::V6_1, placement), 0, 0x1000);
+        lists(&allocator, 4, 8);
+        let mut cpu = cpu(&allocator);
+        let block = allocator.alloc(&mut cpu, None, Gfp::KERNEL, Order(2)).unwrap();
+        let single = allocator.alloc(&mut cpu, None, Gfp::KERNEL, Order(0)).unwrap();
+        let before = (counts(&allocator), cpu.total());
+        let wrong = FreeError::WrongOrder { pfn: block, order: Order(1) };
+        assert_eq!(allocator.free(&mut cpu, block, Order(1)), Err(wrong));
+        let inside = Pfn(block.0 + 1);
+        assert_eq!(
+            allocator.free(&mut cpu, inside, Order(0)),
+            Err(FreeError::WrongOrder { pfn: inside, order: Order(0) })
+        );
+        let foreign = Pfn(0x1000);
+        assert_eq!(allocator.free(&mut cpu, foreign, Order(0)), Err(FreeError::Foreign { pfn: foreign }));
+        let free = Pfn(0xc00);
+        assert_eq!(allocator.free(&mut cpu, free, Order(0)), Err(FreeError::DoubleFree { pfn: free }));
+        assert_eq!((counts(&allocator), cpu.total()), before, "{placement:?}");
+        assert_eq!(allocator.free(&mut cpu, single, Order(0)), Ok(()));
+        assert_eq!(allocator.free(&mut cpu, single, Order(0)), Err(FreeError::DoubleFree { pfn: single }));
+        allocator.drain(&mut cpu);
+        assert_eq!(allocator.free(&mut cpu, single, Order(0)), Err(FreeError::DoubleFree { pfn: single }));
+        assert_eq!(allocator.free(&mut cpu, block, Order(2)), Ok(()));
+    }
+}
+
+#[test]
+fn what_boot_used_is_counted_when_it_is_freed() {
+    for placement in PLACEMENTS {
+        let facts = Facts::of(Era::V6_1, placement);
+        let spans = [common::span(0, kernmem_page_alloc::ZoneKind::Normal, 0, 0x1000)];
+        let topology = kernmem_page_alloc::Topology::flat(1);
+        let mut store = kernmem_page_alloc::HeapStore;
+        let allocator = kernmem_page_alloc::PageAllocator::new(&mut store, facts, &topology, &spans).unwrap();
+        allocator.add_free(0, Pfn(0x400), Pfn(0x1000)).unwrap();
+        let mut cpu = cpu(&allocator);
+        allocator.free_reserved(&mut cpu, Pfn(0), Pfn(0x400)).unwrap();
+        assert_eq!(allocator.free_reserved(&mut cpu, Pfn(0), Pfn(1)), Err(AddError::Known { pfn: Pfn(0) }));
+        allocator.drain(&mut cpu);
+        assert_eq!((allocator.managed(), allocator.free_frames()), (0x1000, 0x1000));
+        assert_eq!(by_order(&allocator)[10], 4, "{placement:?}");
+    }
+}
+
+#[test]
+fn sixty_four_terabytes_are_ready_at_once() {
+    for placement in PLACEMENTS {
+        let frames = 1 << 34;
+        let allocator = one_zone(Facts::of(Era::V6_1, placement), 0, frames);
+        assert_eq!((allocator.managed(), allocator.free_frames()), (frames, frames));
+        let zone = allocator.zones().next().unwrap();
+        assert_eq!(zone.free_blocks(Order(10), MigrateType::Movable), frames >> 10);
+        let mut cpu = cpu(&allocator);
+        assert_eq!(allocator.alloc(&mut cpu, None, Gfp::HIGHUSER_MOVABLE, Order(5)), Ok(Pfn(0)));
+        let far = Pfn(frames - 512);
+        allocator.alloc_contig_range(&mut cpu, Gfp::HIGHUSER_MOVABLE, far, Pfn(frames)).unwrap();
+        assert_eq!(allocator.free_frames(), frames - 512 - 32);
+    }
+}
