@@ -29,6 +29,7 @@ pub mod layout;
 pub mod lines_of_range;
 pub mod memblock_log;
 pub mod meminfo;
+mod mm_init_log;
 pub mod ptdump;
 pub mod regions;
 pub mod tables;

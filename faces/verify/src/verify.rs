@@ -4,13 +4,12 @@ use core::error::Error;
 use core::fmt;
 use std::path::Path;
 
-use kernmem::{Boot, LogEntry};
+use kernmem::Boot;
 use kernmem_base::{PhysRead, VirtAddr, VirtRange};
-use kernmem_memblock::LoggedEvent;
 use kernmem_report::{boot_log, ptdump};
 use kernmem_sim::Memory;
 use kernmem_source::{Options, Source};
-use kernmem_view::{Answer, BootRecord, KernelView, LayoutView, RootKind, Told};
+use kernmem_view::{Answer, BootRecord, KernelView, LayoutView, RootKind};
 
 use crate::console::{compare_memblock, is_memblock, memblock_lines, memory_lines};
 use crate::exclude::{Context, Exclusion, apply};
@@ -271,18 +270,6 @@ fn compare_lines(file: &str, ours: &[String], recorded: &[String]) -> FileTally 
     }
 }
 
-/// Our log of `memblock=debug` up to the end of `sparse_init`, or to the last dump of the lists if that is later.
-fn until_sections(record: &BootRecord, format: kernmem_view::Format, era: kernmem_base::Era) -> Vec<String> {
-    let is_end =
-        |told: &Told| matches!(told, Told::Log(LogEntry::SectionsReady) | Told::Memblock(LoggedEvent::Dump { .. }));
-    let end = record.told.iter().rposition(is_end).map_or(record.told.len(), |last| last + 1);
-    let head = BootRecord { told: record.told[..end].to_vec(), ..BootRecord::default() };
-    let mut text = String::new();
-    // Writing to a String does not fail.
-    let _ = boot_log::print(&head, format, era, true, &mut text);
-    text.lines().filter(|line| is_memblock(line)).map(str::to_owned).collect()
-}
-
 /// Zones, nodes and reservations; and the boot allocator's log if it is on.
 fn compare_log(
     source: &Source,
@@ -300,7 +287,7 @@ fn compare_log(
     let memory: Vec<String> = ours.lines().filter(|line| !is_memblock(line)).map(str::to_owned).collect();
     let mut files = vec![compare_lines("console memory lines", &memory, &memory_lines(&console))];
     if debug {
-        let lines = until_sections(record, format, source.config.era);
+        let lines: Vec<String> = ours.lines().filter(|line| is_memblock(line)).map(str::to_owned).collect();
         let found = compare_memblock(&lines, &memblock_lines(&console), active);
         let excluded = if found.lost > 0 { vec![(Exclusion::LostLogHead, found.lost)] } else { Vec::new() };
         let difference = found.difference;
