@@ -112,6 +112,7 @@ fn line(entry: &LogEntry, format: Format, out: &mut impl fmt::Write) -> fmt::Res
         | LogEntry::SwiotlbAreas(_)
         | LogEntry::SwiotlbMapped(_)
         | LogEntry::Memory(_)
+        | LogEntry::Unmapped(_)
         | LogEntry::Freed { .. } => mm_init_log::line(entry, arm64, out),
         LogEntry::GbPages => writeln!(out, "Using GB pages for direct mapping"),
         LogEntry::ParamsParsed | LogEntry::SectionsReady | LogEntry::HandOver { .. } => Ok(()),

@@ -62,6 +62,9 @@ pub(crate) fn line(entry: &LogEntry, arm64: bool, out: &mut impl fmt::Write) -> 
             };
             writeln!(out, "Freeing {what} memory: {}K", bytes >> 10)
         }
+        LogEntry::Unmapped(range) => {
+            writeln!(out, "debug: unmapping init [mem {:#010x}-{:#010x}]", range.start.0, range.last.0)
+        }
         _ => Ok(()),
     }
 }

@@ -15,6 +15,7 @@ use crate::console::{compare_memblock, is_memblock, memblock_lines, memory_lines
 use crate::exclude::{Context, Exclusion, apply};
 use crate::listing::Listing;
 use crate::tally::FileTally;
+use crate::zones;
 
 /// A recording could not be verified at all.
 #[derive(Debug)]
@@ -89,8 +90,16 @@ pub fn verify_without(path: &Path, missing: Option<Exclusion>) -> Result<Verdict
     }
     files.extend(ours.section_size(path));
     files.extend(ours.direct_map(path));
-    let format = kernel.format();
+    let (format, era) = (kernel.format(), source.config.era);
+    files.extend(zones::zoneinfo(&kernel.nodes, path));
+    let blocks = |nid, zone: &kernmem::zones::Zone| kernel.nodes.pageblocks(era, &kernel.sections, nid, zone);
+    files.extend(zones::pagetypeinfo(&kernel.nodes, blocks, path));
+    let (memory, reserved) = (kernel.memblock.memory().regions(), kernel.memblock.reserved().regions());
+    let lists = [("memblock_memory", memory.to_vec()), ("memblock_reserved", reserved.to_vec())];
     drop(kernel);
+    for (file, regions) in lists {
+        files.extend(zones::memblock_list(file, &regions, &record, era, path));
+    }
     files.extend(compare_log(&source, &record, format, path, &active));
     Ok(Verdict { recording, files })
 }
@@ -258,7 +267,7 @@ fn compare_text(file: &str, ours: &str, recorded: &str) -> FileTally {
     compare_lines(file, &lines(ours), &lines(recorded))
 }
 
-fn compare_lines(file: &str, ours: &[String], recorded: &[String]) -> FileTally {
+pub(crate) fn compare_lines(file: &str, ours: &[String], recorded: &[String]) -> FileTally {
     let at = ours.iter().zip(recorded).position(|(a, b)| a != b);
     let at = at.or_else(|| (ours.len() != recorded.len()).then_some(ours.len().min(recorded.len())));
     let side = |lines: &[String], at: usize| lines.get(at).map_or("(end)", String::as_str).trim_end().to_owned();

@@ -227,6 +227,8 @@ pub enum LogEntry {
         /// Its whole pages in bytes.
         bytes: u64,
     },
+    /// Memory of boot that stays taken and is unmapped instead, to notice uses of it (x86).
+    Unmapped(VirtRange),
     /// The kernel starts to use the page allocator.
     HandOver {
         /// Whole free pages.

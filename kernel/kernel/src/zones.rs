@@ -172,7 +172,7 @@ fn node(nid: u32, ranges: &[PfnRange], limits: &[ZoneLimits], movable: &[(u32, P
 
 impl Nodes {
     /// Pageblocks of a zone as Linux counts them: from the zone's first frame, which need not start a pageblock, in
-    /// steps of `pageblock` frames; a step counts if its frame has a descriptor of that zone.
+    /// steps of a pageblock; a step counts if its frame has a descriptor of that zone.
     ///
     /// | era | frames that have one |
     /// |---|---|
@@ -181,18 +181,20 @@ impl Nodes {
     ///
     /// Source: Linux 6.1 mm/vmstat.c `pagetypeinfo_showblockcount_print`.
     #[must_use]
-    pub fn pageblocks(&self, era: Era, sections: &Sections<VecStore>, nid: u32, zone: &Zone, pageblock: u64) -> u64 {
+    pub fn pageblocks(&self, era: Era, sections: &Sections<VecStore>, nid: u32, zone: &Zone) -> u64 {
+        let geometry = sections.geometry();
+        let pageblock = geometry.pages_per_section() / geometry.pageblocks_per_section();
         let has_descriptor = |pfn: Pfn| match era {
-            Era::V4_14 | Era::V5_10 => sections.has_map(sections.geometry().section_of(pfn)),
+            Era::V4_14 | Era::V5_10 => sections.has_map(geometry.section_of(pfn)),
             Era::V6_1 | Era::V6_12 | Era::V7_2 => sections.subsection_in_use(pfn),
         };
         let mut blocks = 0;
         let mut at = zone.span.start;
         while at < zone.span.end {
-            let nr = sections.geometry().section_of(at);
+            let nr = geometry.section_of(at);
             if !sections.has_map(nr) {
                 // Absent sections cost nothing: go on in the next present one, in step.
-                let next = sections.next_present(nr).map_or(zone.span.end, |next| sections.geometry().first_pfn(next));
+                let next = sections.next_present(nr).map_or(zone.span.end, |next| geometry.first_pfn(next));
                 let steps = next.0.saturating_sub(at.0).div_ceil(pageblock).max(1);
                 at = Pfn(at.0 + steps * pageblock);
                 continue;

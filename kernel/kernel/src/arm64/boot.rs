@@ -155,6 +155,11 @@ fn check_modelled(config: &Config) -> Result<(), BootError> {
             return Err(BootError::Beyond(format!("an arm64 kernel with {what}")));
         }
     }
+    // Without DMA_CMA nobody reads `cma=`.
+    let default_cma = kconfig.number("CMA_SIZE_MBYTES").unwrap_or(0) != 0;
+    if kconfig.is_set("DMA_CMA") && (default_cma || config.cmdline.has("cma")) {
+        return Err(BootError::Beyond("an arm64 kernel with a CMA area".into()));
+    }
     match kconfig.number("ARM64_VA_BITS") {
         None | Some(48) => Ok(()),
         Some(bits) => Err(BootError::Beyond(format!("an arm64 kernel with {bits} address bits"))),

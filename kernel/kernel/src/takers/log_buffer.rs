@@ -35,9 +35,9 @@ pub fn new_log_buffer(config: &Config, cpus: u32, with_cpus: bool) -> Option<u64
         (bytes > built_in).then_some(bytes)
     };
     let words = config.cmdline.named("log_buf_len");
-    let wished =
+    let mut wished =
         words.filter_map(|word| larger(kernmem_config::number::memparse(word.value.as_deref()?, config.era).0));
-    if let Some(bytes) = wished.last() {
+    if let Some(bytes) = wished.next_back() {
         return Some(bytes);
     }
     let cpu_shift = config.kconfig.number("LOG_CPU_MAX_BUF_SHIFT").unwrap_or(DEFAULT_CPU_SHIFT);

@@ -84,7 +84,7 @@ const KNOWN: [(When, &str); 36] = [
          nohugevmalloc early_ioremap_debug load_ramdisk prompt_ramdisk reset_devices nohlt hlt clocksource \
          keep_bootcon printk_ratelimit coredump_filter user_debug",
     ),
-    (When::Arm64, "nokaslr hugetlb_cma ssbd nospectre_v2"),
+    (When::Arm64, "hugetlb_cma ssbd nospectre_v2"),
     (
         When::X86,
         "memmap gbpages nogbpages acpi acpi_rsdp noapic nolapic lapic apic pci tsc hpet iommu add_efi_memmap vsyscall \

@@ -29,7 +29,7 @@ use crate::hand_over::{hand_over, memory_figures};
 use crate::managed::Moment;
 use crate::takers::gigantic::GiganticPool;
 use crate::takers::hash_tables;
-use crate::zones::Nodes;
+use crate::zones::{Nodes, Span};
 use crate::{Area, BootError, Freed, Image, Kept, Kernel, LateFrames, LogEntry, Mapped, Roots, Witness};
 
 /// The steps after the hand-over.
@@ -80,6 +80,7 @@ pub(super) fn run<'m, M: PhysMem, W: Witness>(
     late.protect_idt()?;
     late.finalize_cpu()?;
     hash_tables::late(config, &prepared.hashes, late.memblock.observer());
+    late.discard_lists();
     late.protect_trampoline()?;
     late.gather_gigantic(&prepared.gigantic)?;
     if let Some(pool) = prepared.bounce {
@@ -196,15 +197,14 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
         for step in part.steps(&self.symbols, facts) {
             self.change(&step)?;
         }
-        // With page-alloc debugging the pages stay taken, so that a use of them is noticed.
-        if let Some(range) = part.range(&self.symbols).filter(|_| !facts.debug_pagealloc) {
+        if let Some(range) = part.range(&self.symbols) {
             let (what, moment) = match part {
                 FreedPart::SmpLocks => (Freed::SmpLocks, Moment::BeforeReserves),
                 FreedPart::Init => (Freed::Init, Moment::Later),
                 FreedPart::TextGap => (Freed::TextGap, Moment::Later),
                 FreedPart::RodataGap => (Freed::RodataGap, Moment::Later),
             };
-            self.release(frames_of(&self.image, range), what, moment);
+            self.release(range, frames_of(&self.image, range), what, moment);
         }
         Ok(())
     }
@@ -227,16 +227,36 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
         self.optimise_gigantic(pools)
     }
 
-    /// The RAM disk is unpacked: its pages become free.
-    fn free_initrd(&mut self, initrd: Option<PhysRange>) {
-        let kept = self.config.cmdline.has("retain_initrd") || self.config.debug_pagealloc().value;
-        if let Some(initrd) = initrd.filter(|_| !kept) {
-            self.release(initrd, Freed::Initrd, Moment::Later);
+    /// The boot allocator's own lists become free, where they had grown out of the image.
+    ///
+    /// Source: Linux 6.1 mm/memblock.c `memblock_discard`.
+    fn discard_lists(&mut self) {
+        if self.config.kconfig.is_set("ARCH_KEEP_MEMBLOCK") {
+            return;
+        }
+        let homes = [self.memblock.reserved().home(), self.memblock.memory().home()];
+        for home in homes.into_iter().flatten() {
+            if let Some((start, end)) = self.memblock.free_late(home.start, home.size()) {
+                self.nodes.release(Span { start, end }, Moment::BeforeReserves);
+                self.frames.add(PhysRange::new(home.start, home.end));
+            }
         }
     }
 
-    /// Whole pages of `memory` become free.
-    fn release(&mut self, memory: PhysRange, what: Freed, moment: Moment) {
+    /// The RAM disk is unpacked: its pages become free.
+    fn free_initrd(&mut self, initrd: Option<PhysRange>) {
+        let Some(initrd) = initrd.filter(|_| !self.config.cmdline.has("retain_initrd")) else { return };
+        if let Some(range) = VirtRange::of_size(self.state.layout.direct(initrd.start), initrd.size()) {
+            self.release(range, initrd, Freed::Initrd, Moment::Later);
+        }
+    }
+
+    /// Whole pages of `memory` become free. With page-alloc debugging they stay taken, so that a use of them is noticed.
+    fn release(&mut self, range: VirtRange, memory: PhysRange, what: Freed, moment: Moment) {
+        if self.config.debug_pagealloc().value {
+            self.memblock.observer().log(LogEntry::Unmapped(range));
+            return;
+        }
         let pages = self.nodes.release_whole_pages(memory, moment);
         self.frames.add(memory);
         if pages > 0 {
