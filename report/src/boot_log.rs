@@ -10,6 +10,7 @@ use kernmem_base::{Era, PhysRange};
 use kernmem_view::{BootRecord, Format, Told};
 
 use crate::memblock_log::{self, Style};
+use crate::mm_init_log;
 
 /// Prints every line that the log would have, those of `memblock=debug` only if it is on.
 ///
@@ -41,7 +42,7 @@ pub fn print(
 }
 
 /// A range as the log prints it: sixteen digits, the end inclusive.
-struct Mem(PhysRange);
+pub(crate) struct Mem(pub(crate) PhysRange);
 
 impl fmt::Display for Mem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,6 +101,19 @@ fn line(entry: &LogEntry, format: Format, out: &mut impl fmt::Write) -> fmt::Res
             let (start, end) = (range.start.0, range.end.0);
             writeln!(out, "crashkernel {low}reserved: {start:#0width$x} - {end:#0width$x} ({} MB)", range.size() >> 20)
         }
+        LogEntry::Percpu(_)
+        | LogEntry::FallbackOrder { .. }
+        | LogEntry::ZonelistsBuilt { .. }
+        | LogEntry::PolicyZone(_)
+        | LogEntry::UnknownParameters(_)
+        | LogEntry::LogBuffer { .. }
+        | LogEntry::HashTable { .. }
+        | LogEntry::AutoInit(_)
+        | LogEntry::SwiotlbAreas(_)
+        | LogEntry::SwiotlbMapped(_)
+        | LogEntry::Memory(_)
+        | LogEntry::Unmapped(_)
+        | LogEntry::Freed { .. } => mm_init_log::line(entry, arm64, out),
         LogEntry::GbPages => writeln!(out, "Using GB pages for direct mapping"),
         LogEntry::ParamsParsed | LogEntry::SectionsReady | LogEntry::HandOver { .. } => Ok(()),
         _ => Ok(()),

@@ -48,7 +48,7 @@ pub(crate) fn memory_lines(console: &str) -> Vec<String> {
 
 const HEADINGS: [&str; 3] = ["Zone ranges:", "Movable zone start for each node", "Early memory node ranges"];
 
-const STARTS: [&str; 13] = [
+const STARTS: [&str; 29] = [
     "Memory limited to ",
     "NUMA: No NUMA",
     "NUMA: Faking",
@@ -62,18 +62,35 @@ const STARTS: [&str; 13] = [
     "crashkernel low memory reserved",
     "Reserving ",
     "Using GB pages",
+    "log_buf_len: ",
+    "percpu: Embedded ",
+    "Fallback order for Node ",
+    "Built ",
+    "Policy zone: ",
+    "Unknown kernel command line parameters ",
+    "Dentry cache hash table",
+    "Inode-cache hash table",
+    "Mount-cache hash table",
+    "Mountpoint-cache hash table",
+    "mem auto-init: ",
+    "software IO TLB: area num ",
+    "software IO TLB: mapped ",
+    "Memory: ",
+    "Freeing ",
+    "debug: unmapping init ",
 ];
 
-/// Compares the recorded log with ours, which ends where the boot does; the recorded one goes on. If the log lost its
-/// head, what survived is compared.
+/// Compares the recorded log with ours, both from the first line to the last. If the log lost its head, what survived
+/// is compared.
 pub(crate) fn compare_memblock(ours: &[String], recorded: &[String], active: &[Exclusion]) -> MemblockLog {
-    if recorded.len() >= ours.len() && recorded[..ours.len()] == *ours {
+    if recorded == ours {
         return MemblockLog { compared: ours.len(), lost: 0, difference: None };
     }
     if active.contains(&Exclusion::LostLogHead)
-        && let Some(lost) = (1..ours.len()).find(|&lost| recorded.starts_with(&ours[lost..]))
+        && let Some(lost) = ours.len().checked_sub(recorded.len()).filter(|_| !recorded.is_empty())
+        && recorded == &ours[lost..]
     {
-        return MemblockLog { compared: ours.len() - lost, lost, difference: None };
+        return MemblockLog { compared: recorded.len(), lost, difference: None };
     }
     let at = ours.iter().zip(recorded).position(|(a, b)| a != b).unwrap_or(ours.len().min(recorded.len()));
     let side = |lines: &[String]| lines.get(at).cloned().unwrap_or_else(|| "(end)".to_owned());
@@ -109,7 +126,7 @@ mod tests {
     #[test]
     fn a_log_without_its_head_is_compared_by_what_survived() {
         let ours = ["a", "b", "c"].map(str::to_owned);
-        let recorded = ["b", "c", "later"].map(str::to_owned);
+        let recorded = ["b", "c"].map(str::to_owned);
         let found = compare_memblock(&ours, &recorded, &Exclusion::ALL);
         assert_eq!((found.compared, found.lost), (2, 1));
         assert!(compare_memblock(&ours, &recorded, &[]).difference.is_some());

@@ -4,18 +4,18 @@ use core::error::Error;
 use core::fmt;
 use std::path::Path;
 
-use kernmem::{Boot, LogEntry};
+use kernmem::Boot;
 use kernmem_base::{PhysRead, VirtAddr, VirtRange};
-use kernmem_memblock::LoggedEvent;
 use kernmem_report::{boot_log, ptdump};
 use kernmem_sim::Memory;
 use kernmem_source::{Options, Source};
-use kernmem_view::{Answer, BootRecord, KernelView, LayoutView, RootKind, Told};
+use kernmem_view::{Answer, BootRecord, KernelView, LayoutView, RootKind};
 
 use crate::console::{compare_memblock, is_memblock, memblock_lines, memory_lines};
 use crate::exclude::{Context, Exclusion, apply};
 use crate::listing::Listing;
 use crate::tally::FileTally;
+use crate::zones;
 
 /// A recording could not be verified at all.
 #[derive(Debug)]
@@ -90,8 +90,16 @@ pub fn verify_without(path: &Path, missing: Option<Exclusion>) -> Result<Verdict
     }
     files.extend(ours.section_size(path));
     files.extend(ours.direct_map(path));
-    let format = kernel.format();
+    let (format, era) = (kernel.format(), source.config.era);
+    files.extend(zones::zoneinfo(&kernel.nodes, path));
+    let blocks = |nid, zone: &kernmem::zones::Zone| kernel.nodes.pageblocks(era, &kernel.sections, nid, zone);
+    files.extend(zones::pagetypeinfo(&kernel.nodes, blocks, path));
+    let (memory, reserved) = (kernel.memblock.memory().regions(), kernel.memblock.reserved().regions());
+    let lists = [("memblock_memory", memory.to_vec()), ("memblock_reserved", reserved.to_vec())];
     drop(kernel);
+    for (file, regions) in lists {
+        files.extend(zones::memblock_list(file, &regions, &record, era, path));
+    }
     files.extend(compare_log(&source, &record, format, path, &active));
     Ok(Verdict { recording, files })
 }
@@ -259,7 +267,7 @@ fn compare_text(file: &str, ours: &str, recorded: &str) -> FileTally {
     compare_lines(file, &lines(ours), &lines(recorded))
 }
 
-fn compare_lines(file: &str, ours: &[String], recorded: &[String]) -> FileTally {
+pub(crate) fn compare_lines(file: &str, ours: &[String], recorded: &[String]) -> FileTally {
     let at = ours.iter().zip(recorded).position(|(a, b)| a != b);
     let at = at.or_else(|| (ours.len() != recorded.len()).then_some(ours.len().min(recorded.len())));
     let side = |lines: &[String], at: usize| lines.get(at).map_or("(end)", String::as_str).trim_end().to_owned();
@@ -269,18 +277,6 @@ fn compare_lines(file: &str, ours: &[String], recorded: &[String]) -> FileTally 
         excluded: Vec::new(),
         difference: at.map(|at| (at, side(ours, at), side(recorded, at))),
     }
-}
-
-/// Our log of `memblock=debug` up to the end of `sparse_init`, or to the last dump of the lists if that is later.
-fn until_sections(record: &BootRecord, format: kernmem_view::Format, era: kernmem_base::Era) -> Vec<String> {
-    let is_end =
-        |told: &Told| matches!(told, Told::Log(LogEntry::SectionsReady) | Told::Memblock(LoggedEvent::Dump { .. }));
-    let end = record.told.iter().rposition(is_end).map_or(record.told.len(), |last| last + 1);
-    let head = BootRecord { told: record.told[..end].to_vec(), ..BootRecord::default() };
-    let mut text = String::new();
-    // Writing to a String does not fail.
-    let _ = boot_log::print(&head, format, era, true, &mut text);
-    text.lines().filter(|line| is_memblock(line)).map(str::to_owned).collect()
 }
 
 /// Zones, nodes and reservations; and the boot allocator's log if it is on.
@@ -300,7 +296,7 @@ fn compare_log(
     let memory: Vec<String> = ours.lines().filter(|line| !is_memblock(line)).map(str::to_owned).collect();
     let mut files = vec![compare_lines("console memory lines", &memory, &memory_lines(&console))];
     if debug {
-        let lines = until_sections(record, format, source.config.era);
+        let lines: Vec<String> = ours.lines().filter(|line| is_memblock(line)).map(str::to_owned).collect();
         let found = compare_memblock(&lines, &memblock_lines(&console), active);
         let excluded = if found.lost > 0 { vec![(Exclusion::LostLogHead, found.lost)] } else { Vec::new() };
         let difference = found.difference;

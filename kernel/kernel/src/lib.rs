@@ -7,7 +7,8 @@
 //!
 //! * [`arm64`]: memory limits, image, linear map, late changes.
 //! * [`x86`]: firmware map, direct map, image, isolation, late changes.
-//! * [`numa`], [`sparse_init`], [`zones`]: what both architectures share.
+//! * [`numa`], [`sparse_init`], [`zones`], [`zonelists`], [`takers`]: what both architectures share.
+//! * [`hand_over`], [`managed`]: from the boot allocator to the page allocator, and what boot gives it later.
 //!
 //! Not here: rules (`kernmem-arch`), texts (`kernmem-report`), where memory comes from (`machines/`).
 //!
@@ -24,18 +25,22 @@ extern crate alloc;
 pub mod arm64;
 mod error;
 mod frames;
+pub mod hand_over;
 mod image;
 mod kernel;
+pub mod managed;
 pub mod movable;
 pub mod numa;
 pub mod running;
 pub mod sparse_init;
+pub mod takers;
 mod witness;
 pub mod x86;
+pub mod zonelists;
 pub mod zones;
 
 pub use error::BootError;
 pub use frames::{EarlyFrames, LateFrames};
 pub use image::Image;
 pub use kernel::{Boot, Isa, Kernel, Roots, boot, memory_ranges};
-pub use witness::{Area, Changed, Kept, LogEntry, Mapped, Segment, TableFrame, Witness};
+pub use witness::{Area, Changed, Freed, Kept, LogEntry, Mapped, Segment, TableFrame, Witness};

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use kernmem_base::{PhysAddr, PhysRange};
 use kernmem_memblock::{ListKind, Memblock, Nid, RegionArray};
 
+use crate::takers::{self, Taker};
 use crate::{BootError, LogEntry, Witness};
 
 /// A piece of memory that firmware ties to a node.
@@ -61,6 +62,7 @@ pub fn allocate_node_data<A: RegionArray, W: Witness>(
     for &nid in nodes {
         let start = memblock.phys_alloc_try_nid(bytes, align, Some(nid))?;
         let range = PhysRange::new(start, start + bytes);
+        takers::tell(memblock, Taker::NodeData, start, bytes);
         memblock.observer().log(LogEntry::NodeData { nid: nid.0, range });
         placed.push(NodeData { nid, range });
     }

@@ -10,6 +10,7 @@ use kernmem_sparse::{Group, SectionNr, Sections, VecStore};
 
 use crate::frames::Ask;
 use crate::numa::NodeData;
+use crate::takers::{self, Taker};
 use crate::{Area, BootError, EarlyFrames, LogEntry, Mapped, Witness};
 
 /// How one architecture maps its memory map.
@@ -63,19 +64,21 @@ impl<F: EntryFormat, M: PhysMem, A: RegionArray, W: Witness> SparseInit<'_, '_, 
 
     fn mark_present(&mut self) -> Result<(), BootError> {
         let cache_line = self.memblock.limits().smp_cache_bytes;
-        self.memblock.alloc(self.sections.geometry().roots_array_bytes(), cache_line)?;
+        let roots = Request::new(self.sections.geometry().roots_array_bytes(), cache_line);
+        takers::allocate(self.memblock, Taker::SectionRoots, roots)?;
         let ranges: alloc::vec::Vec<_> = self.memblock.pfn_ranges(None).collect();
         for range in ranges {
             let nid = kernmem_sparse::Nid(range.nid.map_or(0, |nid| nid.0));
             let memblock = &mut *self.memblock;
             let mut failed = None;
             self.sections.memory_present(nid, range.start, range.end, |root| {
-                if let Err(error) = memblock.alloc_node(root.bytes, cache_line, Nid(root.nid.0)) {
+                let request = Request::new(root.bytes, cache_line).on(Some(Nid(root.nid.0)));
+                if let Err(error) = takers::allocate(memblock, Taker::SectionRoots, request) {
                     failed.get_or_insert(error);
                 }
             })?;
             if let Some(error) = failed {
-                return Err(error.into());
+                return Err(error);
             }
         }
         Ok(())
@@ -90,6 +93,9 @@ impl<F: EntryFormat, M: PhysMem, A: RegionArray, W: Witness> SparseInit<'_, '_, 
         let wish = Request::new(buffer_size, map_size).from(self.vmemmap.min).on(Some(nid));
         let mut buffer = self.memblock.alloc_exact_nid_raw(wish).ok();
         let buffer_end = buffer.map(|start| start + buffer_size);
+        if let Some(start) = buffer {
+            takers::tell(self.memblock, Taker::MemoryMap, start, buffer_size);
+        }
         let mut next = self.sections.next_present(group.first);
         while let Some(first) = next.filter(|nr| *nr < group.end) {
             let mut last = first;
@@ -124,11 +130,11 @@ impl<F: EntryFormat, M: PhysMem, A: RegionArray, W: Witness> SparseInit<'_, '_, 
         if let Some(node) = home {
             let start = node.range.start.align_down(geometry.section_bytes());
             let near = anywhere.from(start).up_to(UpTo(start.0 + geometry.section_bytes()));
-            if let Ok(pa) = self.memblock.alloc_try_nid(near) {
+            if let Ok(pa) = takers::allocate(self.memblock, Taker::SectionUsage, near) {
                 return Ok(pa);
             }
         }
-        Ok(self.memblock.alloc_try_nid(anywhere)?)
+        takers::allocate(self.memblock, Taker::SectionUsage, anywhere)
     }
 
     /// Maps the descriptors of `count` sections from `first`; takes their memory from `buffer` and returns the rest.
@@ -153,6 +159,7 @@ impl<F: EntryFormat, M: PhysMem, A: RegionArray, W: Witness> SparseInit<'_, '_, 
         for index in 0..bytes / page {
             let wish = Request::new(page, page).from(self.vmemmap.min).on(Some(nid));
             let pa = self.memblock.alloc_try_nid_raw(wish)?;
+            takers::tell(self.memblock, Taker::MemoryMap, pa, page);
             let va = va + index * page;
             self.map(VirtRange { start: va, last: va + (page - 1) }, pa, nid, false)?;
         }

@@ -1,11 +1,18 @@
 //! Who listens to a boot.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use kernmem_arch::{Change, Reason};
 use kernmem_base::{FrameOrigin, Level, Pfn, PhysAddr, PhysRange, VirtRange};
 use kernmem_memblock::Observer;
 use kernmem_pgtable::Sizes;
+
+use crate::hand_over::MemoryFigures;
+use crate::takers::Taken;
+use crate::takers::auto_init::AutoInit;
+use crate::takers::hash_tables::HashMemory;
+use crate::takers::percpu::UnitSizes;
 
 /// A part of the kernel's address space, by what is mapped there.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -96,6 +103,21 @@ pub struct TableFrame {
     pub origin: FrameOrigin,
 }
 
+/// Memory of boot that becomes free.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Freed {
+    /// The RAM disk.
+    Initrd,
+    /// Lock prefixes of SMP alternatives (x86).
+    SmpLocks,
+    /// Init text and data.
+    Init,
+    /// Between text and read-only data (x86).
+    TextGap,
+    /// Between read-only data and data (x86).
+    RodataGap,
+}
+
 /// A fact that the boot log tells; its text is `kernmem-report`'s business.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -150,6 +172,63 @@ pub enum LogEntry {
     SectionsReady,
     /// 1 GiB leaves are used for the direct map (x86).
     GbPages,
+    /// A larger buffer for the log.
+    LogBuffer {
+        /// Bytes of text.
+        bytes: u64,
+    },
+    /// The first areas of per-CPU variables.
+    Percpu(UnitSizes),
+    /// In which order a node asks the nodes for memory.
+    FallbackOrder {
+        /// The node.
+        nid: u32,
+        /// The nodes, itself first.
+        order: Vec<u32>,
+    },
+    /// The zonelists are built.
+    ZonelistsBuilt {
+        /// Nodes.
+        nodes: usize,
+        /// Whether pages are grouped by mobility.
+        mobility: bool,
+        /// Pages that are expected to be managed.
+        pages: u64,
+    },
+    /// The highest zone that policies of nodes apply to.
+    PolicyZone(&'static str),
+    /// Words of the command line that nobody knows.
+    UnknownParameters(Vec<String>),
+    /// A hash table.
+    HashTable {
+        /// Its name.
+        name: &'static str,
+        /// Its entries.
+        entries: u64,
+        /// log2 of its pages.
+        order: u32,
+        /// Its bytes.
+        bytes: u64,
+        /// Where it lies.
+        memory: HashMemory,
+    },
+    /// What is cleared by itself.
+    AutoInit(AutoInit),
+    /// Areas of the pool of bounce buffers.
+    SwiotlbAreas(u64),
+    /// The pool of bounce buffers.
+    SwiotlbMapped(PhysRange),
+    /// Memory at the hand-over.
+    Memory(MemoryFigures),
+    /// Memory of boot that became free.
+    Freed {
+        /// What it held.
+        what: Freed,
+        /// Its whole pages in bytes.
+        bytes: u64,
+    },
+    /// Memory of boot that stays taken and is unmapped instead, to notice uses of it (x86).
+    Unmapped(VirtRange),
     /// The kernel starts to use the page allocator.
     HandOver {
         /// Whole free pages.
@@ -167,6 +246,9 @@ pub trait Witness: Observer {
 
     /// Rights stayed as they were.
     fn kept(&mut self, _kept: &Kept) {}
+
+    /// Memory was taken before the page allocator.
+    fn taken(&mut self, _taken: &Taken) {}
 
     /// A frame became a table.
     fn table(&mut self, _frame: &TableFrame) {}
@@ -196,5 +278,9 @@ impl<W: Witness + ?Sized> Witness for &mut W {
 
     fn log(&mut self, entry: LogEntry) {
         (**self).log(entry);
+    }
+
+    fn taken(&mut self, taken: &Taken) {
+        (**self).taken(taken);
     }
 }

@@ -4,10 +4,11 @@
 
 use alloc::vec::Vec;
 
-use kernmem_base::{Granule, Pfn, PhysAddr, PhysRange};
+use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysRange};
 use kernmem_memblock::{Memblock, PfnRange, RegionArray};
 use kernmem_sparse::{Sections, VecStore};
 
+use crate::managed::Managed;
 use crate::{LogEntry, Witness};
 
 /// The frames `[start, end)`.
@@ -26,7 +27,9 @@ impl Span {
         self.start.0 >= self.end.0
     }
 
-    fn cut(&self, other: &Self) -> Self {
+    /// The frames that both have.
+    #[must_use]
+    pub fn cut(&self, other: &Self) -> Self {
         Self { start: self.start.max(other.start), end: self.end.min(other.end) }
     }
 }
@@ -49,6 +52,8 @@ pub struct Zone {
     pub span: Span,
     /// Frames of memory in it.
     pub present: u64,
+    /// Frames that the page allocator has, by moment.
+    pub managed: Managed,
 }
 
 /// A node.
@@ -69,6 +74,8 @@ pub struct Nodes {
     pub limits: Vec<ZoneLimits>,
     /// The nodes.
     pub nodes: Vec<Node>,
+    /// Memory in whole frames with its node, ascending.
+    pub memory: Vec<(u32, Span)>,
 }
 
 /// Turns the upper ends of the zones (in order; a zone whose end is not above its predecessor's is empty) into limits.
@@ -117,7 +124,9 @@ pub fn free_area_init<A: RegionArray, W: Witness>(
             log.log(LogEntry::InitmemSetup { nid: node.nid, span });
         }
     }
-    let nodes = Nodes { limits, nodes };
+    let memory =
+        ranges.iter().map(|range| (range.nid.map_or(0, |nid| nid.0), Span { start: range.start, end: range.end }));
+    let nodes = Nodes { limits, nodes, memory: memory.collect() };
     unavailable(&nodes, &ranges, sections, log);
     nodes
 }
@@ -151,14 +160,64 @@ fn node(nid: u32, ranges: &[PfnRange], limits: &[ZoneLimits], movable: &[(u32, P
                 zone.end = zone.end.min(start);
             }
             let zone = if zone.is_empty() { Span { start: Pfn(0), end: Pfn(0) } } else { zone };
-            Zone { name: limit.name, span: zone, present: present(&zone) }
+            Zone { name: limit.name, span: zone, present: present(&zone), managed: Managed::default() }
         })
         .collect();
     if let Some(start) = movable_start {
         let zone = Span { start, end: span.end };
-        zones.push(Zone { name: "Movable", span: zone, present: present(&zone) });
+        zones.push(Zone { name: "Movable", span: zone, present: present(&zone), managed: Managed::default() });
     }
     Node { nid, span, zones }
+}
+
+impl Nodes {
+    /// Pageblocks of a zone as Linux counts them: from the zone's first frame, which need not start a pageblock, in
+    /// steps of a pageblock; a step counts if its frame has a descriptor of that zone.
+    ///
+    /// | era | frames that have one |
+    /// |---|---|
+    /// | 4.14, 5.10 | all of a section with memory |
+    /// | 6.1 and later | those of a subsection with memory |
+    ///
+    /// Source: Linux 6.1 mm/vmstat.c `pagetypeinfo_showblockcount_print`.
+    #[must_use]
+    pub fn pageblocks(&self, era: Era, sections: &Sections<VecStore>, nid: u32, zone: &Zone) -> u64 {
+        let geometry = sections.geometry();
+        let pageblock = geometry.pages_per_section() / geometry.pageblocks_per_section();
+        let has_descriptor = |pfn: Pfn| match era {
+            Era::V4_14 | Era::V5_10 => sections.has_map(geometry.section_of(pfn)),
+            Era::V6_1 | Era::V6_12 | Era::V7_2 => sections.subsection_in_use(pfn),
+        };
+        let mut blocks = 0;
+        let mut at = zone.span.start;
+        while at < zone.span.end {
+            let nr = geometry.section_of(at);
+            if !sections.has_map(nr) {
+                // Absent sections cost nothing: go on in the next present one, in step.
+                let next = sections.next_present(nr).map_or(zone.span.end, |next| geometry.first_pfn(next));
+                let steps = next.0.saturating_sub(at.0).div_ceil(pageblock).max(1);
+                at = Pfn(at.0 + steps * pageblock);
+                continue;
+            }
+            blocks += u64::from(has_descriptor(at) && self.zone_of(at) == Some((nid, zone.name)));
+            at = Pfn(at.0 + pageblock);
+        }
+        blocks
+    }
+
+    /// The zone of a frame's descriptor: that of its memory; in a hole that of the memory behind it, or of the last
+    /// memory.
+    #[must_use]
+    pub fn zone_of(&self, pfn: Pfn) -> Option<(u32, &'static str)> {
+        let behind = self.memory.iter().find(|(_, memory)| pfn < memory.end);
+        let (nid, at) = match behind {
+            Some((nid, memory)) => (*nid, pfn.max(memory.start)),
+            None => self.memory.last().map(|(nid, memory)| (*nid, Pfn(memory.end.0 - 1)))?,
+        };
+        let node = self.nodes.iter().find(|node| node.nid == nid)?;
+        let zone = node.zones.iter().find(|zone| zone.span.start <= at && at < zone.span.end)?;
+        Some((nid, zone.name))
+    }
 }
 
 /// Frames with a descriptor but without memory: each hole belongs to the zone behind it, the last one to the zone

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use kernmem::takers::Taken;
 use kernmem::{Area, Changed, Kept, LogEntry, Mapped, TableFrame, Witness};
 use kernmem_arch::Reason;
 use kernmem_base::{PhysAddr, VirtAddr, VirtRange};
@@ -49,6 +50,8 @@ pub struct BootRecord {
     pub kept: Vec<Kept>,
     /// Frames that became tables, in order.
     pub tables: Vec<TableFrame>,
+    /// Who took what before the page allocator, in order.
+    pub taken: Vec<Taken>,
 }
 
 impl BootRecord {
@@ -56,6 +59,12 @@ impl BootRecord {
     #[must_use]
     pub fn mapping(&self, va: VirtAddr) -> Option<&MappedRun> {
         self.mapped.iter().rev().find(|run| run.range.contains(va))
+    }
+
+    /// Who took the memory at `pa` before the page allocator: the last one.
+    #[must_use]
+    pub fn taker(&self, pa: PhysAddr) -> Option<&Taken> {
+        self.taken.iter().rev().find(|taken| taken.range.contains(pa))
     }
 
     /// Entries of the log, without the boot allocator's.
@@ -96,6 +105,10 @@ impl Witness for BootRecord {
 
     fn table(&mut self, frame: &TableFrame) {
         self.tables.push(*frame);
+    }
+
+    fn taken(&mut self, taken: &Taken) {
+        self.taken.push(*taken);
     }
 
     fn log(&mut self, entry: LogEntry) {

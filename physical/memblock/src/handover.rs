@@ -149,6 +149,15 @@ impl<A: RegionArray, O: Observer> HandedOver<A, O> {
         })
     }
 
+    /// Takes `[base, base + size)` out of the list of taken memory, where the lists are kept after the hand-over. What
+    /// becomes free of it the page allocator must be told apart.
+    ///
+    /// # Errors
+    /// The list could not grow: it is as before.
+    pub fn free_kept(&mut self, base: PhysAddr, size: u64) -> Result<(), MemblockError> {
+        self.memblock.phys_free(base, size)
+    }
+
     /// Gives `[base, base + size)` back after the hand-over: the whole frames inside it, for the page allocator to
     /// free. The list of taken memory keeps the range.
     ///

@@ -11,7 +11,7 @@ use kernmem_firmware::{Arch, Machine};
 use kernmem_memblock::{Limits, Memblock, VecArray};
 use kernmem_pgtable::Tables;
 
-use crate::arm64::{EarlyRoots, State, late, later};
+use crate::arm64::{EarlyRoots, State, late, later, mm_init};
 use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
 
 /// The tables of this boot.
@@ -60,9 +60,10 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
     let idmap = booting.leave_early_tables()?;
     let Booting { machine, config, image, mut tables, mut memblock, state, rodata, not_global, .. } = booting;
     let shared = later::Shared { machine, config, state: &state, not_global };
-    let (sections, nodes) = later::bootmem_init(&shared, &mut tables, &mut memblock)?;
-    let mut late = late::Late::new(&shared, image, &mut tables, memblock, rodata)?;
-    late.run()?;
+    let (sections, mut nodes) = later::bootmem_init(&shared, &mut tables, &mut memblock)?;
+    let prepared = mm_init::take(&shared, &image, &mut memblock, &nodes)?;
+    let mut late = late::Late::new(&shared, image, &mut tables, memblock, &mut nodes, rodata)?;
+    late.run(&prepared)?;
     let (memblock, frames) = late.finish();
     let roots = Roots { kernel: tables.root(), user: None, idmap };
     let era = config.era;
@@ -104,6 +105,7 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
             displacement: offset,
             not_global: not_global.is_some(),
             kfence_pool: None,
+            initrd: None,
             early: EarlyRoots { identity: PhysAddr(0), kernel: PhysAddr(0) },
         };
         let limits = Limits {
@@ -152,6 +154,11 @@ fn check_modelled(config: &Config) -> Result<(), BootError> {
         if kconfig.is_set(option) {
             return Err(BootError::Beyond(format!("an arm64 kernel with {what}")));
         }
+    }
+    // Without DMA_CMA nobody reads `cma=`.
+    let default_cma = kconfig.number("CMA_SIZE_MBYTES").unwrap_or(0) != 0;
+    if kconfig.is_set("DMA_CMA") && (default_cma || config.cmdline.has("cma")) {
+        return Err(BootError::Beyond("an arm64 kernel with a CMA area".into()));
     }
     match kconfig.number("ARM64_VA_BITS") {
         None | Some(48) => Ok(()),

@@ -3,19 +3,22 @@
 //! Source: Linux 6.1 arch/arm64/mm/mmu.c `map_entry_trampoline`, `mark_linear_text_alias_ro`, `mark_rodata_ro`;
 //! arch/arm64/mm/init.c `free_initmem`; mm/kfence/core.c `kfence_init_pool`.
 
-use alloc::vec::Vec;
-
 use kernmem_arch::arm64::{Arm64Attrs, Arm64Granule4K, bit, prot};
 use kernmem_arch::{Born, Bound, Change as Cause, Reason};
-use kernmem_base::{Granule, Order, Pfn, PhysMem, PhysRange, VirtAddr, VirtRange};
+use kernmem_base::{Granule, PhysMem, PhysRange, VirtAddr, VirtRange};
 use kernmem_config::{Config, Rodata};
-use kernmem_memblock::{Buddy, HandedOver, Memblock, VecArray};
+use kernmem_memblock::{HandedOver, Memblock, VecArray};
 use kernmem_pgtable::{Change, Mapping, Sizes};
 
 use super::State;
 use super::boot::KernelTables;
 use super::later::Shared;
-use crate::{Area, BootError, Changed, Image, LateFrames, LogEntry, Mapped, Witness};
+use super::mm_init::Prepared;
+use crate::hand_over::{hand_over, memory_figures};
+use crate::managed::Moment;
+use crate::takers::hash_tables;
+use crate::zones::Nodes;
+use crate::{Area, BootError, Changed, Freed, Image, LateFrames, LogEntry, Mapped, Witness};
 
 /// The steps after the hand-over.
 pub(super) struct Late<'s, 'm, 'c, M, W> {
@@ -25,12 +28,10 @@ pub(super) struct Late<'s, 'm, 'c, M, W> {
     image: Image<'c>,
     tables: &'s mut KernelTables<'m, M>,
     memblock: HandedOver<VecArray, W>,
+    nodes: &'s mut Nodes,
     frames: LateFrames,
     rodata: Rodata,
 }
-
-/// The largest block of the page allocator: 4 MiB.
-const MAX_ORDER: Order = Order(10);
 
 impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
     pub(super) fn new(
@@ -38,21 +39,28 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
         image: Image<'c>,
         tables: &'s mut KernelTables<'m, M>,
         memblock: Memblock<VecArray, W>,
+        nodes: &'s mut Nodes,
         rodata: Rodata,
     ) -> Result<Self, BootError> {
-        let mut memblock = memblock.hand_over(Buddy { max_order: MAX_ORDER, max_low: None })?;
-        let free_pages = Pfn(memblock.nr_free_pages());
-        memblock.observer().log(LogEntry::HandOver { free_pages });
-        let free = free_memory(&memblock);
-        let frames = LateFrames::new(Granule::K4, free);
+        let (mut memblock, frames) = hand_over(memblock, nodes)?;
+        if let Some(figures) = memory_figures(&image, nodes, 0) {
+            memblock.observer().log(LogEntry::Memory(figures));
+        }
         let Shared { config, state, not_global, .. } = *shared;
-        Ok(Self { config, state, not_global, image, tables, memblock, frames, rodata })
+        Ok(Self { config, state, not_global, image, tables, memblock, nodes, frames, rodata })
     }
 
-    pub(super) fn run(&mut self) -> Result<(), BootError> {
+    pub(super) fn run(&mut self, prepared: &Prepared) -> Result<(), BootError> {
         self.guard_kfence_pool()?;
         self.first_stack()?;
+        hash_tables::late(self.config, &prepared.hashes, self.memblock.observer());
         self.map_entry_trampoline()?;
+        for pool in &prepared.gigantic {
+            for page in &pool.pages {
+                self.nodes.release_whole_pages(PhysRange::new(*page, *page + pool.size), Moment::BeforeWatermarks);
+            }
+        }
+        self.free_initrd()?;
         self.mark_linear_text_alias_ro()?;
         self.free_initmem()?;
         self.mark_rodata_ro()
@@ -132,8 +140,36 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
         self.tables.cursor(range).clear()?.forgive("no CPU of this machine has run init code");
         self.memblock.observer().changed(&Changed { range, cause: Cause::InitFreed, unmapped: true });
         let memory = self.image.phys_range("__init_begin", "__init_end")?;
-        self.frames.add(memory);
+        self.release(memory, Freed::Init);
         Ok(())
+    }
+
+    /// The RAM disk is unpacked: the list of taken memory forgets its pages, and the whole ones become free.
+    ///
+    /// Source: Linux 6.1 init/initramfs.c `free_initrd_mem`.
+    fn free_initrd(&mut self) -> Result<(), BootError> {
+        let kept = ["retain_initrd", "keepinitrd"].iter().any(|word| self.config.cmdline.has(word));
+        let Some(initrd) = self.state.initrd.filter(|_| !kept && self.config.kconfig.is_set("BLK_DEV_INITRD")) else {
+            return Ok(());
+        };
+        let page = Granule::K4.bytes();
+        let start = initrd.start.align_down(page);
+        let end = initrd.end.align_up(page).unwrap_or(initrd.end);
+        self.memblock.free_kept(start, end - start)?;
+        self.release(initrd, Freed::Initrd);
+        Ok(())
+    }
+
+    /// Whole pages of `memory` become free, after the watermarks were computed; the log tells if there are some.
+    fn release(&mut self, memory: PhysRange, what: Freed) {
+        let pages = self.nodes.release_whole_pages(memory, Moment::Later);
+        if pages == 0 {
+            return;
+        }
+        let page = Granule::K4.bytes();
+        let start = memory.start.align_up(page).unwrap_or(memory.start);
+        self.frames.add(PhysRange::new(start, start + pages * page));
+        self.memblock.observer().log(LogEntry::Freed { what, bytes: pages * page });
     }
 
     fn mark_rodata_ro(&mut self) -> Result<(), BootError> {
@@ -185,12 +221,4 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
 fn set_rights(attrs: Arm64Attrs) -> Change {
     const RIGHTS: u64 = bit::RDONLY | bit::DBM | bit::PXN | bit::ATTR_INDEX;
     Change { set: attrs.0 & RIGHTS, clear: RIGHTS }
-}
-
-/// The whole free pages as memory, lowest first.
-fn free_memory<W: Witness>(memblock: &HandedOver<VecArray, W>) -> Vec<PhysRange> {
-    let memory = |frames: kernmem_memblock::Frames| {
-        Some(PhysRange { start: frames.start.to_phys(Granule::K4)?, end: frames.end.to_phys(Granule::K4)? })
-    };
-    memblock.free_frames().filter_map(memory).collect()
 }

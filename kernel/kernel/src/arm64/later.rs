@@ -10,13 +10,14 @@ use kernmem_arch::{Born, Reason};
 use kernmem_base::{Granule, Pfn, PhysAddr, PhysMem, PhysRange};
 use kernmem_config::Config;
 use kernmem_firmware::Machine;
-use kernmem_memblock::{Memblock, Nid, RegionArray, UpTo};
+use kernmem_memblock::{Memblock, Nid, RegionArray, Request, UpTo};
 use kernmem_sparse::{Geometry, GeometryFacts, Sections, SparseArch, VecStore};
 
 use super::State;
 use super::boot::KernelTables;
 use crate::numa::{self, NodeBlock};
 use crate::sparse_init::{SparseInit, Vmemmap};
+use crate::takers::{self, Taker};
 use crate::zones::{self, Nodes};
 use crate::{BootError, LogEntry, Witness, movable};
 
@@ -77,8 +78,8 @@ fn unflatten<A: RegionArray, W: Witness>(
     let Some(tree) = &machine.tree else { return Ok(()) };
     let node = config.sizes.get("sizeof_device_node").unwrap_or(208);
     let property = config.sizes.get("sizeof_property").unwrap_or(96);
-    memblock.alloc(tree.unflattened_size(node, property), 8)?;
-    Ok(())
+    let request = Request::new(tree.unflattened_size(node, property), 8);
+    takers::allocate(memblock, Taker::UnflattenedTree, request).map(drop)
 }
 
 /// Nodes by firmware, or one for all; each attempt takes its table of distances.
@@ -92,7 +93,8 @@ fn numa_init<A: RegionArray, W: Witness>(
     }
     let max_nodes = u64::from(memblock.limits().max_nodes);
     let distances = |memblock: &mut Memblock<A, W>| {
-        memblock.alloc(max_nodes * max_nodes, Granule::K4.bytes()).map_err(BootError::from)
+        let request = Request::new(max_nodes * max_nodes, Granule::K4.bytes());
+        takers::allocate(memblock, Taker::DistanceTable, request)
     };
     let table = distances(memblock)?;
     let off = config.cmdline.last_value("numa") == Some("off");
@@ -187,8 +189,10 @@ fn reserve_crash_kernel<A: RegionArray, W: Witness>(
     if let Some(low) = low
         && let Ok(start) = memblock.phys_alloc_range(low, ALIGN, PhysAddr(0), UpTo::from(dma_end))
     {
+        takers::tell(memblock, Taker::CrashKernel, start, low);
         memblock.observer().log(LogEntry::CrashKernel { range: PhysRange::new(start, start + low), low: true, ram });
     }
+    takers::tell(memblock, Taker::CrashKernel, start, size);
     memblock.observer().log(LogEntry::CrashKernel { range: PhysRange::new(start, start + size), low: false, ram });
     Ok(())
 }

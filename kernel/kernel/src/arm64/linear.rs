@@ -13,6 +13,7 @@ use kernmem_pgtable::Sizes;
 
 use super::boot::Booting;
 use super::image::{Run, no_contiguous};
+use crate::takers::{self, Taker};
 use crate::{Area, BootError, Witness};
 
 impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
@@ -61,6 +62,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         // Without memory for it KFENCE stays off.
         if let Ok(start) = self.memblock.phys_alloc(size, Granule::K4.bytes()) {
             self.memblock.mark_nomap(start, size)?;
+            takers::tell(&mut self.memblock, Taker::KfencePool, start, size);
             let pool = PhysRange::new(start, start + size);
             self.edges.push((pool.start, Bound::KfencePool));
             self.edges.push((pool.end, Bound::KfencePool));

@@ -6,6 +6,7 @@
 //! image    kernel segments, fixmap                map_kernel
 //! linear   the linear map                         map_mem
 //! later    nodes, memory map, zones               bootmem_init
+//! mm_init  per-CPU areas, hash tables, buffers     mm_init
 //! late     aliases, read-only data, init memory   mark_rodata_ro, free_initmem
 //! ```
 //! Source: Linux 6.1 arch/arm64/kernel/setup.c `setup_arch`; arch/arm64/mm/mmu.c `paging_init`.
@@ -16,6 +17,7 @@ mod image;
 mod late;
 mod later;
 mod linear;
+mod mm_init;
 mod setup;
 
 pub use boot::boot;
@@ -45,6 +47,8 @@ pub struct State {
     pub early: EarlyRoots,
     /// KFENCE's pool, if it has one from the start.
     pub kfence_pool: Option<PhysRange>,
+    /// The RAM disk, byte by byte, if it can be reached.
+    pub initrd: Option<PhysRange>,
 }
 
 impl State {

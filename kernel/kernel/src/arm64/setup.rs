@@ -12,6 +12,7 @@ use kernmem_firmware::{Arch, Reserved};
 use kernmem_memblock::{ListKind, UpTo};
 
 use super::boot::Booting;
+use crate::takers::{self, Taker};
 use crate::{BootError, LogEntry, Witness};
 
 impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
@@ -25,6 +26,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         self.move_linear_map();
         let kernel = self.image.phys_range("_stext", "_end")?;
         self.memblock.reserve(kernel.start, kernel.size())?;
+        takers::tell(&mut self.memblock, Taker::Image, kernel.start, kernel.size());
         self.reserve_firmware()
     }
 
@@ -32,6 +34,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     fn scan_devicetree(&mut self) -> Result<(), BootError> {
         if let (Some(at), Some(size)) = (self.dtb(), self.machine.devicetree_size) {
             self.memblock.reserve(at, size)?;
+            takers::tell(&mut self.memblock, Taker::Devicetree, at, size);
         }
         for bank in &self.machine.memory {
             let Some(range) = bank.whole_pages(Granule::K4) else { continue };
@@ -111,6 +114,8 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         self.memblock.add(start, end - start)?;
         self.memblock.clear_nomap(start, end - start)?;
         self.memblock.reserve(start, end - start)?;
+        takers::tell(&mut self.memblock, Taker::Initrd, start, end - start);
+        self.state.initrd = Some(initrd);
         self.edges.push((start, Bound::Object));
         self.edges.push((end, Bound::Object));
         Ok(())
@@ -141,6 +146,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         let machine = self.machine;
         for range in &machine.memory_reservations {
             self.memblock.reserve(range.start, range.size())?;
+            takers::tell(&mut self.memblock, Taker::Firmware, range.start, range.size());
         }
         for reserved in &machine.reserved {
             for range in &reserved.ranges {
@@ -159,6 +165,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     fn reserve_region(&mut self, reserved: &Reserved, range: PhysRange) -> Result<(), BootError> {
         if !reserved.no_map {
             self.memblock.reserve(range.start, range.size())?;
+            takers::tell(&mut self.memblock, Taker::Firmware, range.start, range.size());
             return Ok(());
         }
         let taken = self.memblock.overlaps_region(ListKind::Memory, range.start, range.size())

@@ -19,7 +19,8 @@ use kernmem_firmware::{E820Table, Machine};
 use kernmem_memblock::{Limits, Memblock, VecArray};
 use kernmem_pgtable::Tables;
 
-use super::{Percpu, State, late, nodes};
+use super::{Percpu, State, late};
+use crate::takers::page_counts;
 use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
 
 /// The tables of this boot.
@@ -53,6 +54,12 @@ pub(super) struct Booting<'m, 'c, M, W> {
     pub sizes: SizeDecision,
     /// CPUs that may ever come up.
     pub cpus: u32,
+    /// Pages below 16 MiB that were taken before the zones were made.
+    pub dma_reserve: u64,
+    /// The log already has a larger buffer.
+    pub has_new_log: bool,
+    /// The RAM disk in whole pages, where it lies after it was moved.
+    pub initrd: Option<PhysRange>,
 }
 
 /// Boots an x86-64 kernel.
@@ -74,13 +81,11 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
     booting.reserve_mapped()?;
     let nodes = booting.initmem_init()?;
     booting.reserve_crash_kernel()?;
-    let nodes::Brought { sections, nodes } = booting.paging_init(nodes)?;
+    booting.dma_reserve = page_counts::dma_reserve(&booting.memblock);
+    let brought = booting.paging_init(nodes)?;
     booting.map_apics()?;
-    booting.reserve_small()?;
-    booting.setup_percpu()?;
-    let gigantic = booting.allocate_gigantic()?;
-    booting.setup_cpu_entry_areas()?;
-    late::run(booting, sections, nodes, gigantic)
+    let prepared = booting.mm_init(&brought.nodes)?;
+    late::run(booting, brought, &prepared)
 }
 
 /// Puts the kernel together.
@@ -166,6 +171,9 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
             early_tables: PhysRange::new(brk, brk + pages * PAGE),
             sizes,
             cpus: possible_cpus(config),
+            dma_reserve: 0,
+            has_new_log: false,
+            initrd: None,
         })
     }
 

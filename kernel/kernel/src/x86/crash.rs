@@ -6,6 +6,7 @@ use kernmem_base::{PhysAddr, PhysMem, PhysRange};
 use kernmem_memblock::UpTo;
 
 use super::boot::Booting;
+use crate::takers::{self, Taker};
 use crate::{BootError, LogEntry, Witness};
 
 const ALIGN: u64 = 16 << 20;
@@ -48,6 +49,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         }
         let range = PhysRange::new(start, start + size);
         self.state.crash_kernel = Some(range);
+        takers::tell(&mut self.memblock, Taker::CrashKernel, start, size);
         let ram = self.memblock.phys_mem_size();
         self.log(LogEntry::CrashKernel { range, low: false, ram });
         Ok(())
@@ -61,6 +63,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         }
         match self.memblock.phys_alloc_range(size, ALIGN, PhysAddr(0), UpTo(LOW_END)) {
             Ok(start) => {
+                takers::tell(&mut self.memblock, Taker::CrashKernel, start, size);
                 let (range, ram) = (PhysRange::new(start, start + size), self.memblock.phys_mem_size());
                 self.log(LogEntry::CrashKernel { range, low: true, ram });
                 true

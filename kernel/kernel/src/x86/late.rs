@@ -14,20 +14,23 @@ use kernmem_arch::x86::image::{
 use kernmem_arch::x86::prot::{CpuFacts, Prot, table};
 use kernmem_arch::x86::{X86Level4, cpu_entry_area, prealloc};
 use kernmem_arch::{Born, Bound, Change, Reason};
-use kernmem_base::{Granule, Order, Pfn, PhysAddr, PhysMem, PhysRange, VirtRange};
+use kernmem_base::{PhysMem, PhysRange, VirtRange};
 use kernmem_config::{Config, Rodata};
-use kernmem_memblock::{Buddy, HandedOver, VecArray};
+use kernmem_memblock::{HandedOver, VecArray};
 use kernmem_pgtable::{Mapping, Sizes};
 use kernmem_sparse::{Sections, VecStore};
 
 use super::State;
 use super::boot::{Booting, KernelTables, PAGE, finish, lacking};
 use super::entry_area::{set_page, tell};
-use crate::zones::Nodes;
-use crate::{Area, BootError, Image, Kept, Kernel, LateFrames, LogEntry, Mapped, Roots, Witness};
-
-/// The largest block of the page allocator: 4 MiB.
-const MAX_ORDER: Order = Order(10);
+use super::mm_init::Prepared;
+use super::nodes::Brought;
+use crate::hand_over::{hand_over, memory_figures};
+use crate::managed::Moment;
+use crate::takers::gigantic::GiganticPool;
+use crate::takers::hash_tables;
+use crate::zones::{Nodes, Span};
+use crate::{Area, BootError, Freed, Image, Kept, Kernel, LateFrames, LogEntry, Mapped, Roots, Witness};
 
 /// The steps after the hand-over.
 pub(super) struct Late<'c, 'm, M, W> {
@@ -38,6 +41,7 @@ pub(super) struct Late<'c, 'm, M, W> {
     pub tables: KernelTables<'m, M>,
     pub memblock: HandedOver<VecArray, W>,
     pub frames: LateFrames,
+    pub nodes: Nodes,
     pub state: State,
     pub protections: Protections,
     pub aliases: AliasFacts,
@@ -55,18 +59,11 @@ pub(super) struct Parts<W> {
 /// Hands memory over and takes the last steps.
 pub(super) fn run<'m, M: PhysMem, W: Witness>(
     booting: Booting<'m, '_, M, W>,
-    sections: Sections<VecStore>,
-    nodes: Nodes,
-    gigantic: Vec<PhysAddr>,
+    Brought { sections, mut nodes }: Brought,
+    prepared: &Prepared,
 ) -> Result<Kernel<'m, M, W>, BootError> {
-    let Booting { mem, config, cpu, image, symbols, tables, memblock, state, cpus, .. } = booting;
-    let mut memblock = memblock.hand_over(Buddy { max_order: MAX_ORDER, max_low: None })?;
-    let free_pages = Pfn(memblock.nr_free_pages());
-    memblock.observer().log(LogEntry::HandOver { free_pages });
-    let memory = |frames: kernmem_memblock::Frames| {
-        Some(PhysRange { start: frames.start.to_phys(Granule::K4)?, end: frames.end.to_phys(Granule::K4)? })
-    };
-    let frames = LateFrames::new(Granule::K4, memblock.free_frames().filter_map(memory).collect());
+    let Booting { mem, config, cpu, image, symbols, tables, memblock, state, cpus, initrd, .. } = booting;
+    let (memblock, frames) = hand_over(memblock, &mut nodes)?;
     let protections = protections(&image, &symbols);
     let aliases = AliasFacts {
         page_offset: state.layout.page_offset,
@@ -74,19 +71,27 @@ pub(super) fn run<'m, M: PhysMem, W: Witness>(
         image: VirtRange { start: symbols.text, last: symbols.brk_end - 1 },
         image_frames: frames_of(&image, symbols.kept()),
     };
-    let mut late = Late { config, cpu, image, symbols, tables, memblock, frames, state, protections, aliases, cpus };
+    let mut late =
+        Late { config, cpu, image, symbols, tables, memblock, frames, nodes, state, protections, aliases, cpus };
     late.preallocate_vmalloc()?;
+    late.tell_memory();
     late.first_stack()?;
     late.pti_init()?;
     late.protect_idt()?;
     late.finalize_cpu()?;
+    hash_tables::late(config, &prepared.hashes, late.memblock.observer());
+    late.discard_lists();
     late.protect_trampoline()?;
-    late.optimise_gigantic(&gigantic)?;
+    late.gather_gigantic(&prepared.gigantic)?;
+    if let Some(pool) = prepared.bounce {
+        late.memblock.observer().log(LogEntry::SwiotlbMapped(pool));
+    }
+    late.free_initrd(initrd);
     late.free(FreedPart::Init)?;
     late.mark_rodata_ro()?;
     late.pti_finalize()?;
     let roots = Roots { kernel: late.tables.root(), user: late.user_root(), idmap: None };
-    let parts = Parts { memblock: late.memblock, sections, nodes, frames: late.frames };
+    let parts = Parts { memblock: late.memblock, sections, nodes: late.nodes, frames: late.frames };
     Ok(finish(mem, config.era, late.state, roots, parts))
 }
 
@@ -193,9 +198,70 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
             self.change(&step)?;
         }
         if let Some(range) = part.range(&self.symbols) {
-            self.frames.add(frames_of(&self.image, range));
+            let (what, moment) = match part {
+                FreedPart::SmpLocks => (Freed::SmpLocks, Moment::BeforeReserves),
+                FreedPart::Init => (Freed::Init, Moment::Later),
+                FreedPart::TextGap => (Freed::TextGap, Moment::Later),
+                FreedPart::RodataGap => (Freed::RodataGap, Moment::Later),
+            };
+            self.release(range, frames_of(&self.image, range), what, moment);
         }
         Ok(())
+    }
+
+    /// Memory as the log tells it, once vmalloc has its tables.
+    fn tell_memory(&mut self) {
+        let taken = self.frames.taken().len() as u64;
+        if let Some(figures) = memory_figures(&self.image, &self.nodes, taken) {
+            self.memblock.observer().log(LogEntry::Memory(figures));
+        }
+    }
+
+    /// Gigantic pages count as managed once their pool is filled.
+    fn gather_gigantic(&mut self, pools: &[GiganticPool]) -> Result<(), BootError> {
+        for pool in pools {
+            for page in &pool.pages {
+                self.nodes.release_whole_pages(PhysRange::new(*page, *page + pool.size), Moment::BeforeWatermarks);
+            }
+        }
+        self.optimise_gigantic(pools)
+    }
+
+    /// The boot allocator's own lists become free, where they had grown out of the image.
+    ///
+    /// Source: Linux 6.1 mm/memblock.c `memblock_discard`.
+    fn discard_lists(&mut self) {
+        if self.config.kconfig.is_set("ARCH_KEEP_MEMBLOCK") {
+            return;
+        }
+        let homes = [self.memblock.reserved().home(), self.memblock.memory().home()];
+        for home in homes.into_iter().flatten() {
+            if let Some((start, end)) = self.memblock.free_late(home.start, home.size()) {
+                self.nodes.release(Span { start, end }, Moment::BeforeReserves);
+                self.frames.add(PhysRange::new(home.start, home.end));
+            }
+        }
+    }
+
+    /// The RAM disk is unpacked: its pages become free.
+    fn free_initrd(&mut self, initrd: Option<PhysRange>) {
+        let Some(initrd) = initrd.filter(|_| !self.config.cmdline.has("retain_initrd")) else { return };
+        if let Some(range) = VirtRange::of_size(self.state.layout.direct(initrd.start), initrd.size()) {
+            self.release(range, initrd, Freed::Initrd, Moment::Later);
+        }
+    }
+
+    /// Whole pages of `memory` become free. With page-alloc debugging they stay taken, so that a use of them is noticed.
+    fn release(&mut self, range: VirtRange, memory: PhysRange, what: Freed, moment: Moment) {
+        if self.config.debug_pagealloc().value {
+            self.memblock.observer().log(LogEntry::Unmapped(range));
+            return;
+        }
+        let pages = self.nodes.release_whole_pages(memory, moment);
+        self.frames.add(memory);
+        if pages > 0 {
+            self.memblock.observer().log(LogEntry::Freed { what, bytes: pages * PAGE });
+        }
     }
 
     fn mark_rodata_ro(&mut self) -> Result<(), BootError> {

@@ -5,10 +5,11 @@
 //! setup      firmware map, reservations                  setup_arch, e820__memblock_setup
 //! direct     the direct map                              init_mem_mapping
 //! nodes      nodes, crash kernel, memory map, zones      initmem_init, reserve_crashkernel, paging_init
-//! percpu     per-CPU areas, CPU entry areas              setup_per_cpu_areas, setup_cpu_entry_areas
+//! percpu     per-CPU areas                              setup_per_cpu_areas
+//! mm_init    hash tables, CPU entry areas, buffers       start_kernel, mm_init
 //! late       vmalloc, rights, freed parts of the image   mem_init, mark_rodata_ro, free_initmem
 //! pti        the tables of user mode                     pti_init, pti_finalize
-//! huge       gigantic pages and their descriptors        hugetlb_hstate_alloc_pages, gather_bootmem_prealloc
+//! huge       descriptors of gigantic pages               hugetlb_vmemmap_optimize
 //! ```
 //! [`cpa`] changes rights; its decisions are those of `kernmem_arch::x86::cpa`.
 //!
@@ -22,6 +23,7 @@ mod early;
 mod entry_area;
 mod huge;
 mod late;
+mod mm_init;
 mod nodes;
 mod percpu;
 mod pti;

@@ -15,6 +15,7 @@ use kernmem_firmware::Arch;
 use kernmem_memblock::UpTo;
 
 use super::boot::{Booting, PAGE};
+use crate::takers::{self, Taker, log_buffer};
 use crate::{Boot, BootError, LogEntry, Witness};
 
 /// Most frames that four levels reach.
@@ -39,9 +40,11 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         const LOW_BYTES: u64 = 64 << 10;
         let image = self.image.phys_range("_text", "__end_of_kernel_reserve")?;
         self.memblock.reserve(image.start, image.size())?;
+        takers::tell(&mut self.memblock, Taker::Image, image.start, image.size());
         self.memblock.reserve(PhysAddr(0), LOW_BYTES)?;
         if let Some(initrd) = self.initrd() {
             self.memblock.reserve(initrd.start, initrd.size())?;
+            takers::tell(&mut self.memblock, Taker::Initrd, initrd.start, initrd.size());
         }
         let bios = self.bios_start();
         self.memblock.reserve(bios, ISA_END - bios)?;
@@ -163,6 +166,8 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         let start = self.memblock.phys_alloc_range(bytes, PAGE, PhysAddr(0), UpTo::from(ISA_END))?;
         self.state.trampoline = PhysRange::new(start, start + bytes);
         self.memblock.reserve(PhysAddr(0), ISA_END.0)?;
+        takers::tell(&mut self.memblock, Taker::LowMemory, PhysAddr(0), ISA_END.0);
+        takers::tell(&mut self.memblock, Taker::Trampoline, start, bytes);
         Ok(())
     }
 
@@ -185,42 +190,44 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     pub(super) fn reserve_mapped(&mut self) -> Result<(), BootError> {
         let limit = self.state.mapped_end();
         self.memblock.set_current_limit(limit);
-        if let Some(initrd) = self.initrd() {
+        self.has_new_log = log_buffer::setup(self.config, &mut self.memblock, self.cpus, false)?;
+        self.initrd = self.initrd();
+        if let Some(initrd) = self.initrd {
             let is_mapped = self.state.mapped.iter().any(|m| m.start <= initrd.start && initrd.end <= m.end);
             if !is_mapped {
-                self.memblock.phys_alloc_range(initrd.size(), PAGE, PhysAddr(0), UpTo::from(limit))?;
+                let start = self.memblock.phys_alloc_range(initrd.size(), PAGE, PhysAddr(0), UpTo::from(limit))?;
+                takers::tell(&mut self.memblock, Taker::Initrd, start, initrd.size());
+                self.initrd = Some(PhysRange::new(start, start + initrd.size()));
                 self.memblock.phys_free(initrd.start, initrd.size())?;
             }
         }
         for (start, last, name) in &self.config.given.firmware {
             if name.starts_with("ACPI") {
                 self.memblock.reserve(PhysAddr(*start), last - start + 1)?;
+                takers::tell(&mut self.memblock, Taker::Firmware, PhysAddr(*start), last - start + 1);
             }
         }
         Ok(())
     }
 
     /// Small structures of the last steps of set-up: the event timer's and the IO-APIC's resources, firmware's map as
-    /// resources, the command line twice.
+    /// resources.
     ///
     /// Source: Linux 6.1 arch/x86/kernel/acpi/boot.c `acpi_parse_hpet`; arch/x86/kernel/apic/io_apic.c
-    /// `ioapic_setup_resources`; arch/x86/kernel/e820.c `e820__reserve_resources`; init/main.c `setup_command_line`.
+    /// `ioapic_setup_resources`; arch/x86/kernel/e820.c `e820__reserve_resources`.
     pub(super) fn reserve_small(&mut self) -> Result<(), BootError> {
         const HPET_NAME: u64 = 9;
         const IO_APIC_NAME: u64 = 11;
-        let line = self.memblock.limits().smp_cache_bytes;
-        let resource = self.config.sizes.get("sizeof_resource").unwrap_or(64);
-        if self.has_table("HPET") {
-            self.memblock.alloc(resource + HPET_NAME, line)?;
+        let resource = self.config.sizes.get("sizeof_resource").unwrap_or(takers::RESOURCE_BYTES);
+        let (hpet, io_apic) = (self.has_table("HPET"), self.uses_io_apic());
+        let memblock = &mut self.memblock;
+        if hpet {
+            takers::allocate_lines(memblock, Taker::Resources, resource + HPET_NAME)?;
         }
-        if self.uses_io_apic() {
-            self.memblock.alloc(resource + IO_APIC_NAME, line)?;
+        if io_apic {
+            takers::allocate_lines(memblock, Taker::Resources, resource + IO_APIC_NAME)?;
         }
-        self.memblock.alloc(resource * self.e820.entries().len() as u64, line)?;
-        let command_line = self.config.cmdline.text().len() as u64 + 1;
-        self.memblock.alloc(command_line, line)?;
-        self.memblock.alloc(command_line, line)?;
-        Ok(())
+        takers::allocate_lines(memblock, Taker::Resources, resource * self.e820.entries().len() as u64).map(drop)
     }
 
     /// Whether firmware has the ACPI table of that signature.

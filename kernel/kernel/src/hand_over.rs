@@ -1,0 +1,121 @@
+//! The hand-over: what the boot allocator left free becomes the page allocator's.
+//!
+//! Here: the one place where both architectures let go of the boot allocator, and the line of the log that follows.
+//! Not here: which chunks free memory is cut into (`kernmem-memblock`), what boot frees later (`managed`).
+//!
+//! Source: Linux 6.1 mm/memblock.c `memblock_free_all`; mm/page_alloc.c `mem_init_print_info`.
+
+use alloc::vec::Vec;
+
+use kernmem_base::{Granule, Order, Pfn, PhysRange};
+use kernmem_memblock::{Buddy, Frames, HandedOver, Memblock, VecArray};
+
+use crate::managed::Moment;
+use crate::zones::{Nodes, Span};
+use crate::{BootError, Image, LateFrames, LogEntry, Witness};
+
+/// The largest block of the page allocator: 4 MiB.
+const MAX_ORDER: Order = Order(10);
+
+/// Ends the boot allocator: its free frames, lowest first, become managed pages of their zones and the stock of frames
+/// for late tables.
+///
+/// # Errors
+/// The boot allocator's list could not grow for its last change.
+pub fn hand_over<W: Witness>(
+    memblock: Memblock<VecArray, W>,
+    nodes: &mut Nodes,
+) -> Result<(HandedOver<VecArray, W>, LateFrames), BootError> {
+    let mut memblock = memblock.hand_over(Buddy { max_order: MAX_ORDER, max_low: None })?;
+    let free_pages = Pfn(memblock.nr_free_pages());
+    memblock.observer().log(LogEntry::HandOver { free_pages });
+    let free: Vec<Frames> = memblock.free_frames().collect();
+    for frames in &free {
+        nodes.release(Span { start: frames.start, end: frames.end }, Moment::HandOver);
+    }
+    let memory = |frames: Frames| {
+        Some(PhysRange { start: frames.start.to_phys(Granule::K4)?, end: frames.end.to_phys(Granule::K4)? })
+    };
+    let frames = LateFrames::new(Granule::K4, free.into_iter().filter_map(memory).collect());
+    Ok((memblock, frames))
+}
+
+/// Figures of the log's line about memory, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemoryFigures {
+    /// Free.
+    pub available: u64,
+    /// All memory.
+    pub total: u64,
+    /// Kernel text.
+    pub code: u64,
+    /// Data.
+    pub data: u64,
+    /// Read-only data.
+    pub rodata: u64,
+    /// What is freed at the end of boot.
+    pub init: u64,
+    /// Data that starts as zeros.
+    pub bss: u64,
+    /// Memory that the page allocator does not have.
+    pub reserved: u64,
+    /// Memory of CMA areas.
+    pub cma: u64,
+}
+
+/// The figures once `taken` of the pages that were handed over are in use; `None` if the symbols do not name the
+/// image's sections.
+#[must_use]
+pub fn memory_figures(image: &Image<'_>, nodes: &Nodes, taken: u64) -> Option<MemoryFigures> {
+    let page = Granule::K4.bytes();
+    let zones = || nodes.nodes.iter().flat_map(|node| node.zones.iter());
+    let total: u64 = zones().map(|zone| zone.present).sum();
+    let managed: u64 = zones().map(|zone| zone.managed.handed_over).sum();
+    let sections = Sections::of(image)?;
+    Some(MemoryFigures {
+        available: managed.saturating_sub(taken) * page,
+        total: total * page,
+        code: sections.code,
+        data: sections.data,
+        rodata: sections.rodata,
+        init: sections.init,
+        bss: sections.bss,
+        reserved: (total - managed) * page,
+        cma: 0,
+    })
+}
+
+/// Sizes of the image's sections.
+struct Sections {
+    code: u64,
+    data: u64,
+    rodata: u64,
+    init: u64,
+    bss: u64,
+}
+
+impl Sections {
+    /// Sections may lie inside each other: the inner one's size is taken off the outer one's.
+    fn of(image: &Image<'_>) -> Option<Self> {
+        let at = |name| image.virt(name).ok().map(|va| va.0);
+        let between = |start, end| Some((at(start)?, at(end)?));
+        let size = |(start, end): (u64, u64)| end.saturating_sub(start);
+        let (text, data, init) =
+            (between("_stext", "_etext")?, between("_sdata", "_edata")?, between("__init_begin", "__init_end")?);
+        let (init_text, rodata) = (between("_sinittext", "_einittext")?, between("__start_rodata", "__end_rodata")?);
+        let without = |outer: (u64, u64), bytes: u64, inner: u64, inner_bytes: u64| {
+            let inside = outer.0 <= inner && inner < outer.1;
+            if inside && bytes > inner_bytes { bytes - inner_bytes } else { bytes }
+        };
+        let init_data = without(init, size(init), init_text.0, size(init_text));
+        let code = without(text, size(text), init_text.0, size(init_text));
+        let rw = without(data, size(data), init.0, init_data);
+        Some(Self {
+            code: without(text, code, rodata.0, size(rodata)),
+            data: without(data, rw, rodata.0, size(rodata)),
+            rodata: size(rodata),
+            init: init_data + size(init_text),
+            bss: size(between("__bss_start", "__bss_stop")?),
+        })
+    }
+}

@@ -1,0 +1,136 @@
+//! Bounce buffers for devices that do not reach all memory.
+//!
+//! Here: whether there is a pool, its size and what it takes.
+//! Not here: the use of the pool.
+//!
+//! Source: Linux 6.1 kernel/dma/swiotlb.c `swiotlb_init_remap`, `setup_io_tlb_npages`; arch/arm64/mm/init.c `mem_init`;
+//! arch/x86/kernel/pci-dma.c `pci_swiotlb_detect`.
+
+use kernmem_base::{Era, Granule, PhysAddr, PhysRange};
+use kernmem_config::Config;
+use kernmem_memblock::{Memblock, RegionArray, Request, UpTo};
+
+use super::{Taker, allocate, allocate_lines};
+use crate::{BootError, LogEntry, Witness};
+
+/// Bytes of a slot.
+const SLOT: u64 = 2 << 10;
+/// Slots of a segment: pools are whole segments.
+const SEGMENT: u64 = 128;
+/// Bytes of a pool that nobody sized.
+const DEFAULT_BYTES: u64 = 64 << 20;
+/// A pool that is not found is tried smaller down to 1 MiB.
+const LEAST_SLOTS: u64 = (1 << 20) / SLOT;
+/// Bytes of the books about a slot and about an area.
+const SLOT_BOOK: u64 = 24;
+const AREA_BOOK: u64 = 16;
+/// Pools lie below the last byte of 4 GiB.
+const LOW: UpTo = UpTo(0xffff_ffff);
+
+/// What `swiotlb=` asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SwiotlbWish {
+    /// Slots of the pool.
+    pub slots: u64,
+    /// Areas with a lock of their own, if the line tells.
+    pub areas: Option<u64>,
+    /// A pool even if nobody needs it.
+    pub force: bool,
+    /// No pool even if somebody needs it.
+    pub off: bool,
+}
+
+/// `swiotlb=slots[,areas][,force|noforce]`; the last word wins, part by part.
+#[must_use]
+pub fn wish(config: &Config) -> SwiotlbWish {
+    let mut wish = SwiotlbWish { slots: DEFAULT_BYTES / SLOT, areas: None, force: false, off: false };
+    for word in config.cmdline.named("swiotlb") {
+        let mut rest = word.value.as_deref().unwrap_or("");
+        let number = |rest: &mut &str| {
+            if !rest.starts_with(|c: char| c.is_ascii_digit()) {
+                return None;
+            }
+            let end = rest.find(',').unwrap_or(rest.len());
+            let (text, behind) = rest.split_at(end);
+            *rest = behind.strip_prefix(',').unwrap_or(behind);
+            Some(kernmem_config::number::leading_number(text).value)
+        };
+        if let Some(slots) = number(&mut rest) {
+            wish.slots = slots.next_multiple_of(SEGMENT);
+        }
+        if let Some(areas) = number(&mut rest) {
+            wish.areas = Some(areas);
+        }
+        wish.force |= rest == "force";
+        wish.off |= rest == "noforce";
+    }
+    wish
+}
+
+/// Takes the pool if `needed` or forced, then its books; a pool that is not found becomes smaller.
+///
+/// | era | books |
+/// |---|---|
+/// | 4.14, 5.10 | 4 and 8 bytes a slot, no areas |
+/// | 6.1 and later | 24 bytes a slot, 16 an area; areas are a power of two |
+///
+/// The answer is the pool.
+///
+/// # Errors
+/// The boot allocator has no memory for the books.
+pub fn init<A: RegionArray, W: Witness>(
+    config: &Config,
+    memblock: &mut Memblock<A, W>,
+    needed: bool,
+    cpus: u32,
+) -> Result<Option<PhysRange>, BootError> {
+    let wish = wish(config);
+    if !config.kconfig.is_set("SWIOTLB") || !(needed || wish.force) || wish.off {
+        return Ok(None);
+    }
+    let areas = wish.areas.unwrap_or(u64::from(cpus)).max(1).next_power_of_two();
+    let mut slots = wish.slots.max(SEGMENT);
+    match config.era {
+        Era::V4_14 | Era::V5_10 => {}
+        Era::V6_1 | Era::V6_12 | Era::V7_2 => {
+            memblock.observer().log(LogEntry::SwiotlbAreas(areas));
+            if areas > 1 {
+                slots = slots.next_power_of_two();
+            }
+        }
+    }
+    let page = Granule::K4.bytes();
+    let pool = loop {
+        let bytes = (slots * SLOT).next_multiple_of(page);
+        let request = Request::new(bytes, page).up_to(LOW);
+        match allocate(memblock, Taker::BouncePool, request) {
+            Ok(start) => break PhysRange::new(start, start + slots * SLOT),
+            Err(_) if slots <= LEAST_SLOTS => return Ok(None),
+            Err(_) => slots = (slots / 2).next_multiple_of(SEGMENT),
+        }
+    };
+    let books = |per_slot: u64| Request::new((slots * per_slot).next_multiple_of(page), page);
+    match config.era {
+        Era::V4_14 | Era::V5_10 => {
+            allocate(memblock, Taker::BounceBooks, books(4))?;
+            allocate(memblock, Taker::BounceBooks, books(8))?;
+        }
+        Era::V6_1 | Era::V6_12 | Era::V7_2 => {
+            allocate(memblock, Taker::BounceBooks, books(SLOT_BOOK))?;
+            allocate_lines(memblock, Taker::BounceBooks, areas.min(slots / SEGMENT).max(1) * AREA_BOOK)?;
+        }
+    }
+    Ok(Some(pool))
+}
+
+/// Whether arm64 needs a pool: memory reaches beyond what every device reaches.
+#[must_use]
+pub fn arm64_needs(end_of_dram: PhysAddr, dma_end: PhysAddr) -> bool {
+    end_of_dram > dma_end
+}
+
+/// Whether x86 needs a pool: memory reaches beyond 4 GiB, and no `iommu=off` forbids it.
+#[must_use]
+pub fn x86_needs(max_pfn: kernmem_base::Pfn, no_iommu: bool) -> bool {
+    !no_iommu && max_pfn.0 > 1 << 20
+}
