@@ -1,5 +1,7 @@
 //! The recorded boots of the tree, and of one more folder if `KERNMEM_RECORDINGS` names it.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

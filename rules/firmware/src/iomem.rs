@@ -35,6 +35,37 @@ impl fmt::Display for IomemError {
 
 impl core::error::Error for IomemError {}
 
+/// What the file calls each type of the firmware's map.
+const NAMES: [(E820Type, &str); 8] = [
+    (E820Type::RAM, "System RAM"),
+    (E820Type::RESERVED, "Reserved"),
+    (E820Type::ACPI, "ACPI Tables"),
+    (E820Type::NVS, "ACPI Non-volatile Storage"),
+    (E820Type::UNUSABLE, "Unusable memory"),
+    (E820Type::PMEM, "Persistent Memory"),
+    (E820Type::PRAM, "Persistent Memory (legacy)"),
+    (E820Type::SOFT_RESERVED, "Soft Reserved"),
+];
+
+impl E820Type {
+    /// What `/proc/iomem` calls a range of this type.
+    ///
+    /// Source: Linux 5.10–7.2 arch/x86/kernel/e820.c `e820_type_to_string`.
+    #[must_use]
+    pub fn resource_name(self) -> &'static str {
+        let kind = if self == Self::RESERVED_KERN { Self::RAM } else { self };
+        NAMES.iter().find(|(own, _)| *own == kind).map_or("Unknown E820 type", |(_, name)| name)
+    }
+
+    /// Whether nothing else may ask for a range of this type; devices may lie in the others.
+    ///
+    /// Source: Linux 5.10–7.2 arch/x86/kernel/e820.c `do_mark_busy`.
+    #[must_use]
+    pub const fn is_busy(self) -> bool {
+        !matches!(self, Self::RESERVED | Self::SOFT_RESERVED | Self::PRAM | Self::PMEM)
+    }
+}
+
 /// One outermost line.
 struct Resource<'a> {
     start: u64,
@@ -86,17 +117,7 @@ pub fn parse_iomem(text: &str) -> Result<Machine, IomemError> {
 
 fn x86(resources: &[Resource<'_>]) -> Machine {
     let entries = resources.iter().filter_map(|resource| {
-        let kind = match resource.name {
-            "System RAM" => E820Type::RAM,
-            "Reserved" => E820Type::RESERVED,
-            "ACPI Tables" => E820Type::ACPI,
-            "ACPI Non-volatile Storage" => E820Type::NVS,
-            "Unusable memory" => E820Type::UNUSABLE,
-            "Persistent Memory" => E820Type::PMEM,
-            "Persistent Memory (legacy)" => E820Type::PRAM,
-            "Soft Reserved" => E820Type::SOFT_RESERVED,
-            _ => return None,
-        };
+        let (kind, _) = *NAMES.iter().find(|(_, name)| *name == resource.name)?;
         let size = (resource.last - resource.start).saturating_add(1);
         Some(E820Entry { start: resource.start, size, kind })
     });

@@ -12,7 +12,8 @@
 //! | `/proc/slabinfo` | [`SlabInfo`] |
 //! | `/sys/devices/system/memory` | [`MemoryBlocks`] |
 //!
-//! Here too: [`parse`], which reads the texts back.
+//! Here too: [`parse`], which reads the texts back; [`arm64_iomem_of_boot`] and [`x86_iomem_of_boot`], which make the
+//! part of `/proc/iomem` that follows from memory and image.
 //! Not here: how the texts look (`kernmem-report`), where the numbers come from.
 //!
 //! # Invariants
@@ -23,6 +24,7 @@
 mod buddy;
 mod counters;
 mod iomem;
+mod iomem_boot;
 mod meminfo;
 mod memory_blocks;
 pub mod parse;
@@ -33,6 +35,9 @@ mod zoneinfo;
 pub use buddy::{BuddyInfo, BuddyRow, PageTypeBlocks, PageTypeFree, PageTypeInfo, PageTypeNode};
 pub use counters::{CounterKind, Counters, NodeCounter, NumaCounter, TextConfig, ZoneCounter};
 pub use iomem::{IoMem, Resource};
+pub use iomem_boot::{
+    CRASH_KERNEL, FirmwareEntry, Named, Segment, X86_SEGMENTS, arm64_iomem_of_boot, arm64_segments, x86_iomem_of_boot,
+};
 pub use kernmem_page_alloc::figures::ZoneKind;
 pub use kernmem_sparse::MigrateType;
 pub use meminfo::{MemField, MemInfo};
