@@ -16,4 +16,6 @@ mod window;
 mod windows;
 
 pub use memory::{Memory, MemoryError, ReleaseError};
-pub use windows::{AccessError, FaultKind, LinearWindow, Window, WindowCounters, WindowError, WindowFault, Windows};
+pub use windows::{
+    AccessError, LinearWindow, Window, WindowCounters, WindowError, WindowFault, WindowFaultKind, Windows,
+};
