@@ -25,4 +25,6 @@ pub use cpus::{CpuHandle, Cpus, ShootDowns};
 pub use memory::{Memory, MemoryError, ReleaseError};
 pub use mmu::{Conflict, Counters, Interrupted, Mmu, TlbShape, Translated, Vcpu};
 pub use scheduler::{Bound, Progress, Schedule, Scheduler, Stuck, Task, on_threads};
-pub use windows::{AccessError, FaultKind, LinearWindow, Window, WindowCounters, WindowError, WindowFault, Windows};
+pub use windows::{
+    AccessError, LinearWindow, Window, WindowCounters, WindowError, WindowFault, WindowFaultKind, Windows,
+};

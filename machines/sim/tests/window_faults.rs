@@ -161,7 +161,7 @@ fn a_program_that_reads_the_kernel() {
 
 #[test]
 fn a_frame_that_is_no_memory() {
-    let line = "kernmem-window-fault va=0xffff800010000000 access=write kind=bus level=pte";
+    let line = "kernmem-window-fault va=0xffff800010000000 access=write kind=external level=none";
     dies("a_frame_that_is_no_memory", line, || {
         let memory = memory();
         let mut kernel = Kernel::<Arm64>::new(&memory);

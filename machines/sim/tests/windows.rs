@@ -7,9 +7,10 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use kernmem_arch::FaultKind;
 use kernmem_base::{Access, Level, LinearMem, NoTlb, PhysAddr, PhysRange, Tlb, VirtAddr, VirtRange};
 use kernmem_pgtable::Sizes;
-use kernmem_sim::{AccessError, FaultKind, Memory, WindowError, WindowFault, Windows};
+use kernmem_sim::{AccessError, Memory, WindowError, WindowFault, WindowFaultKind, Windows};
 use support::{Arm64, BYTES, DATA, Kernel, Kind, PAGE, RAM, X86, mark, mark_all, memory, memory_of, pages, phys_word};
 
 /// Makes a test of a generic function for each format.
@@ -22,6 +23,10 @@ macro_rules! for_both {
             $(#[test] fn $test() { super::$of::<super::X86>(); })*
         }
     };
+}
+
+fn mmu(kind: FaultKind) -> WindowFaultKind {
+    WindowFaultKind::Mmu(kind)
 }
 
 for_both! {
@@ -94,7 +99,12 @@ fn staleness<K: Kind>() {
     assert_eq!(window.word(K::BASE), Ok(DATA));
 
     kernel.unmap_without_flush(pages(K::BASE, 1));
-    let gone = WindowFault { va: K::BASE, access: Some(Access::Read), kind: FaultKind::Translation, level: Level::Pte };
+    let gone = WindowFault {
+        va: K::BASE,
+        access: Some(Access::Read),
+        kind: mmu(FaultKind::Translation),
+        level: Some(Level::Pte),
+    };
     assert_eq!(window.probe(K::BASE, Access::Read), Err(gone));
     assert_eq!(window.word(K::BASE), Ok(DATA), "as a TLB that was not flushed");
 
@@ -114,7 +124,7 @@ fn rights<K: Kind>() {
     let windows = Windows::new(&memory).unwrap();
     let window = windows.open(pages(K::BASE, 16), kernel.root(), K::FORMAT).unwrap();
     assert_eq!(window.word(K::BASE), Ok(0));
-    assert_eq!(window.probe(K::BASE, Access::Write).unwrap_err().kind, FaultKind::Permission);
+    assert_eq!(window.probe(K::BASE, Access::Write).unwrap_err().kind, mmu(FaultKind::Permission));
 
     kernel.protect_without_flush(pages(K::BASE, 1), K::unseal());
     window.write(K::BASE, &[7]).unwrap();
@@ -124,7 +134,7 @@ fn rights<K: Kind>() {
     kernel.protect_without_flush(pages(K::BASE, 1), K::seal());
     window.write(K::BASE, &[8]).unwrap();
     assert_eq!(phys_word(&memory, DATA), 8, "the right that was taken is still cached");
-    assert_eq!(window.probe(K::BASE, Access::Write).unwrap_err().kind, FaultKind::Permission);
+    assert_eq!(window.probe(K::BASE, Access::Write).unwrap_err().kind, mmu(FaultKind::Permission));
 }
 
 fn tlb<K: Kind>() {
@@ -220,7 +230,7 @@ fn user<K: Kind>() {
     program.write(code, &[1, 2, 3]).unwrap();
     assert_eq!(kernels.word(code), Ok(0x03_0201));
     let fault = program.probe(code + PAGE, Access::Read).unwrap_err();
-    assert_eq!((fault.kind, fault.level), (FaultKind::Permission, Level::Pte));
+    assert_eq!((fault.kind, fault.level), (mmu(FaultKind::Permission), Some(Level::Pte)));
     assert_eq!(kernels.probe(code + PAGE, Access::Write), Ok(()));
 }
 
@@ -252,13 +262,16 @@ fn probes<K: Kind>() {
     let references = memory.references();
     let verdict = |va: VirtAddr, access| window.probe(va, access).map_err(|fault| (fault.kind, fault.level));
     assert_eq!(verdict(K::BASE + 8, Access::Read), Ok(()));
-    assert_eq!(verdict(K::BASE, Access::Write), Err((FaultKind::Permission, Level::Pte)));
-    assert_eq!(verdict(K::BASE, Access::Execute), Err((FaultKind::Permission, Level::Pte)));
-    assert_eq!(verdict(K::BASE + PAGE, Access::Write), Err((FaultKind::Translation, Level::Pte)));
-    assert_eq!(verdict(K::BASE + 2 * PAGE, Access::Read), Err((FaultKind::Bus, Level::Pte)));
-    assert_eq!(verdict(K::BASE + (2 << 20), Access::Read), Err((FaultKind::Translation, Level::Pmd)));
-    assert_eq!(verdict(K::BASE + (1 << 30), Access::Read), Err((FaultKind::Translation, Level::Pud)));
-    assert_eq!(verdict(VirtAddr(K::BASE.0 + (1 << 39)), Access::Read), Err((FaultKind::Translation, Level::Pgd)));
+    assert_eq!(verdict(K::BASE, Access::Write), Err((mmu(FaultKind::Permission), Some(Level::Pte))));
+    assert_eq!(verdict(K::BASE, Access::Execute), Err((mmu(FaultKind::Permission), Some(Level::Pte))));
+    assert_eq!(verdict(K::BASE + PAGE, Access::Write), Err((mmu(FaultKind::Translation), Some(Level::Pte))));
+    assert_eq!(verdict(K::BASE + 2 * PAGE, Access::Read), Err((mmu(FaultKind::External), None)));
+    assert_eq!(verdict(K::BASE + (2 << 20), Access::Read), Err((mmu(FaultKind::Translation), Some(Level::Pmd))));
+    assert_eq!(verdict(K::BASE + (1 << 30), Access::Read), Err((mmu(FaultKind::Translation), Some(Level::Pud))));
+    assert_eq!(
+        verdict(VirtAddr(K::BASE.0 + (1 << 39)), Access::Read),
+        Err((mmu(FaultKind::Translation), Some(Level::Pgd)))
+    );
     assert_eq!(memory.references(), references, "the host's own reads are no references of a walk");
     assert_eq!(window.counters().fills, 0, "a probe maps nothing");
 }
@@ -393,7 +406,7 @@ fn a_linear_map_that_names_other_frames_is_refused() {
     let windows = Windows::new(&memory).unwrap();
     let linear = windows.open_linear(pages(X86::BASE, 16), kernel.root(), X86::FORMAT, PhysAddr(RAM)).unwrap();
     assert_eq!(linear.window().probe(X86::BASE, Access::Write), Ok(()));
-    assert_eq!(linear.window().probe(X86::BASE + PAGE, Access::Read).unwrap_err().kind, FaultKind::NotLinear);
+    assert_eq!(linear.window().probe(X86::BASE + PAGE, Access::Read).unwrap_err().kind, WindowFaultKind::NotLinear);
     assert!(linear.window().word(X86::BASE).is_ok());
     assert_eq!(linear.window().counters().mapped_pages, 1, "the run ends at the first frame out of place");
 }
@@ -409,7 +422,7 @@ fn a_block_over_the_end_of_memory_is_mapped_up_to_it() {
     let end = run.start + BYTES + 3 * PAGE;
     window.write(end - 1, &[5]).unwrap();
     assert_eq!(window.counters().mapped_pages, BYTES / PAGE + 3);
-    assert_eq!(window.probe(end, Access::Read).unwrap_err().kind, FaultKind::Bus);
+    assert_eq!(window.probe(end, Access::Read).unwrap_err().kind, mmu(FaultKind::External));
 }
 
 #[test]
@@ -420,7 +433,7 @@ fn a_page_that_arm64_has_not_marked_as_accessed_faults() {
     kernel.map_frames(Arm64::BASE, &[DATA], old);
     let windows = Windows::new(&memory).unwrap();
     let window = windows.open(pages(Arm64::BASE, 1), kernel.root(), Arm64::FORMAT).unwrap();
-    assert_eq!(window.probe(Arm64::BASE, Access::Read).unwrap_err().kind, FaultKind::AccessFlag);
+    assert_eq!(window.probe(Arm64::BASE, Access::Read).unwrap_err().kind, mmu(FaultKind::AccessFlag));
 }
 
 #[test]

@@ -12,6 +12,8 @@
 
 use core::ffi::c_void;
 
+use kernmem_arch::arm64::esr::Abort;
+use kernmem_arch::x86::error_code::ErrorCode;
 use kernmem_base::Access;
 
 /// x86-64: where the error code and the number of the exception stand.
@@ -38,18 +40,9 @@ pub(crate) unsafe fn access(context: *const c_void) -> Option<Access> {
         unsafe { place.cast::<u64>().read_unaligned() }
     };
     match std::env::consts::ARCH {
-        "x86_64" if word(X86_EXCEPTION) == X86_PAGE_FAULT => Some(of_x86(word(X86_ERROR))),
-        "aarch64" => arm64_syndrome(word).and_then(of_arm64),
+        "x86_64" if word(X86_EXCEPTION) == X86_PAGE_FAULT => Some(ErrorCode(word(X86_ERROR) as u32).access()),
+        "aarch64" => arm64_syndrome(word).and_then(Abort::of_esr).map(|abort| abort.access),
         _ => None,
-    }
-}
-
-/// Error code: bit 1 a write, bit 4 an instruction fetch.
-const fn of_x86(error: u64) -> Access {
-    match (error & 1 << 4 != 0, error & 1 << 1 != 0) {
-        (true, _) => Access::Execute,
-        (_, true) => Access::Write,
-        (false, false) => Access::Read,
     }
 }
 
@@ -70,27 +63,9 @@ fn arm64_syndrome(word: impl Fn(usize) -> u64) -> Option<u64> {
     None
 }
 
-/// Exception class in bits 31:26; for data aborts bit 6 tells a write.
-const fn of_arm64(syndrome: u64) -> Option<Access> {
-    match (syndrome >> 26) & 0x3f {
-        0x20 | 0x21 => Some(Access::Execute),
-        0x24 | 0x25 if syndrome & 1 << 6 != 0 => Some(Access::Write),
-        0x24 | 0x25 => Some(Access::Read),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn error_codes_and_syndromes_name_the_access() {
-        assert_eq!([of_x86(4), of_x86(6), of_x86(0x15)], [Access::Read, Access::Write, Access::Execute]);
-        assert_eq!(of_arm64(0x9200_0007), Some(Access::Read)); // data abort from user mode, translation at level 3
-        assert_eq!(of_arm64(0x9200_0047), Some(Access::Write));
-        assert_eq!(of_arm64(0x5600_0000), None); // a system call
-    }
 
     #[test]
     fn the_syndrome_is_found_behind_other_records() {

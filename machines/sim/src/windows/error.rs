@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use kernmem_arch::Format;
 use kernmem_base::{VirtAddr, VirtRange};
 
 /// Why a machine has no windows, or a region none. Nothing was left behind.
@@ -30,6 +31,11 @@ pub enum WindowError {
         /// How many those are.
         limit: usize,
     },
+    /// Windows know no MMU of this format.
+    UnknownFormat {
+        /// The format.
+        format: Format,
+    },
     /// The host's pages are larger than the smallest frames.
     HostPage {
         /// Bytes of the host's pages.
@@ -56,6 +62,7 @@ impl fmt::Display for WindowError {
                 reason(*errno)
             ),
             Self::TooMany { limit } => write!(f, "the process has {limit} windows already"),
+            Self::UnknownFormat { format } => write!(f, "windows know no MMU of the format {format:?}"),
             Self::HostPage { bytes } => write!(f, "pages of {bytes} bytes on the host are too large for windows"),
             Self::Handler { errno } => write!(f, "the host takes no handler of faults: {}", reason(*errno)),
         }

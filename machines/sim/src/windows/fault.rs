@@ -9,22 +9,15 @@
 
 use core::fmt;
 
+use kernmem_arch::FaultKind;
 use kernmem_base::{Access, Level, VirtAddr};
 
 /// What is wrong with an access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum FaultKind {
-    /// No entry maps the address.
-    Translation,
-    /// The entries do not give this right.
-    Permission,
-    /// The leaf is not marked as accessed, and nothing marks it in hardware (arm64).
-    AccessFlag,
-    /// An entry that the architecture does not define.
-    Malformed,
-    /// A table, or what a leaf names, lies outside memory.
-    Bus,
+pub enum WindowFaultKind {
+    /// What the MMU of the kernel's machine would say.
+    Mmu(FaultKind),
     /// In a linear map: the entries name another frame than the address stands for.
     NotLinear,
     /// The host would not map the frame.
@@ -34,14 +27,18 @@ pub enum FaultKind {
     },
 }
 
-impl fmt::Display for FaultKind {
+impl fmt::Display for WindowFaultKind {
+    /// One word.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Translation => "translation",
-            Self::Permission => "permission",
-            Self::AccessFlag => "access-flag",
-            Self::Malformed => "malformed",
-            Self::Bus => "bus",
+            Self::Mmu(FaultKind::NonCanonical) => "non-canonical",
+            Self::Mmu(FaultKind::Translation) => "translation",
+            Self::Mmu(FaultKind::ReservedBit) => "reserved-bit",
+            Self::Mmu(FaultKind::AddressSize) => "address-size",
+            Self::Mmu(FaultKind::AccessFlag) => "access-flag",
+            Self::Mmu(FaultKind::Permission) => "permission",
+            Self::Mmu(FaultKind::External) => "external",
+            Self::Mmu(FaultKind::TlbConflict) => "tlb-conflict",
             Self::NotLinear => "not-linear",
             Self::Host { errno } => return write!(f, "host-{errno}"),
         })
@@ -56,9 +53,10 @@ pub struct WindowFault {
     /// What was tried; `None` if the host's CPU does not tell and the tables forbid either.
     pub access: Option<Access>,
     /// What is wrong with it.
-    pub kind: FaultKind,
-    /// The level of the entry that says so; for a table that cannot be read, the table's level.
-    pub level: Level,
+    pub kind: WindowFaultKind,
+    /// The level of the entry that says so; for a table that cannot be read, the table's level; `None` where the
+    /// tables are not to blame.
+    pub level: Option<Level>,
 }
 
 impl fmt::Display for WindowFault {
@@ -70,11 +68,12 @@ impl fmt::Display for WindowFault {
             None => "unknown",
         };
         let level = match self.level {
-            Level::Pgd => "pgd",
-            Level::P4d => "p4d",
-            Level::Pud => "pud",
-            Level::Pmd => "pmd",
-            Level::Pte => "pte",
+            Some(Level::Pgd) => "pgd",
+            Some(Level::P4d) => "p4d",
+            Some(Level::Pud) => "pud",
+            Some(Level::Pmd) => "pmd",
+            Some(Level::Pte) => "pte",
+            None => "none",
         };
         let (va, kind) = (self.va.0, self.kind);
         write!(f, "kernmem-window-fault va={va:#018x} access={access} kind={kind} level={level}")
@@ -124,13 +123,14 @@ mod tests {
         let fault = WindowFault {
             va: VirtAddr(0xffff_0000_4000_1000),
             access: Some(Access::Write),
-            kind: FaultKind::Permission,
-            level: Level::Pte,
+            kind: WindowFaultKind::Mmu(FaultKind::Permission),
+            level: Some(Level::Pte),
         };
         let expected = b"kernmem-window-fault va=0xffff000040001000 access=write kind=permission level=pte\n";
         assert_eq!(Line::of(&fault).bytes(), expected);
-        let low = WindowFault { va: VirtAddr(0x40_0000), access: None, kind: FaultKind::Host { errno: 12 }, ..fault };
-        let expected = b"kernmem-window-fault va=0x0000000000400000 access=unknown kind=host-12 level=pte\n";
+        let kind = WindowFaultKind::Host { errno: 12 };
+        let low = WindowFault { va: VirtAddr(0x40_0000), access: None, kind, level: None };
+        let expected = b"kernmem-window-fault va=0x0000000000400000 access=unknown kind=host-12 level=none\n";
         assert_eq!(Line::of(&low).bytes(), expected);
     }
 }

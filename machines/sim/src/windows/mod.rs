@@ -40,6 +40,7 @@
 //! Locks: `Windows::open` (outer), the window's spin lock (inner); see `LOCKS.md`.
 
 mod cause;
+mod control;
 mod error;
 mod fault;
 mod fills;
@@ -48,14 +49,13 @@ mod host;
 mod linear;
 mod region;
 mod registry;
-mod rights;
 mod set;
 mod spin;
 mod walk;
 mod window;
 
 pub use error::{AccessError, WindowError};
-pub use fault::{FaultKind, WindowFault};
+pub use fault::{WindowFault, WindowFaultKind};
 pub use linear::LinearWindow;
 pub use set::Windows;
 pub use window::{Window, WindowCounters};

@@ -9,10 +9,11 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use kernmem_base::{Access, Level, PhysAddr, PhysRange, VirtAddr, VirtRange};
+use kernmem_arch::FaultKind;
+use kernmem_base::{Access, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use rustix::io::Errno;
 
-use super::fault::{FaultKind, WindowFault};
+use super::fault::{WindowFault, WindowFaultKind};
 use super::fills::{Fill, Fills};
 use super::host::Reservation;
 use super::spin::Spin;
@@ -98,13 +99,13 @@ impl<'m> Region<'m> {
     /// shall run again. `noted` is the fill that this thread was told at its last fault, if that was at `host`.
     pub(crate) fn serve(&self, host: usize, noted: Option<u64>, said: Option<Access>) -> Result<u64, WindowFault> {
         let Some(va) = self.va(host) else {
-            let refusal = Refusal { kind: FaultKind::Bus, level: Level::Pgd };
+            let refusal = Refusal { kind: WindowFaultKind::Mmu(FaultKind::Translation), level: None };
             return Err(refused(VirtAddr(0), said, refusal));
         };
         let mut state = self.state.lock();
         if let Some(fill) = state.fills.at(va) {
             let now = leaf_in_memory(self.memory, &state.space, va);
-            let gives_more = !fill.write && now.is_ok_and(|(leaf, _)| leaf.rights.write);
+            let gives_more = !fill.write && now.is_ok_and(|(leaf, _)| leaf.write);
             if !gives_more && noted != Some(fill.id) {
                 return Ok(fill.id);
             }
@@ -188,19 +189,19 @@ impl<'m> Region<'m> {
         let said = Some(access);
         let (leaf, _) = leaf_in_memory(self.memory, &space, va).map_err(|refusal| refused(va, said, refusal))?;
         let is_permitted = match access {
-            Access::Read => leaf.rights.read,
-            Access::Write => leaf.rights.write,
+            Access::Read => true,
+            Access::Write => leaf.write,
             Access::Execute => false,
         };
         if is_permitted {
             return Ok(());
         }
-        Err(refused(va, said, Refusal { kind: FaultKind::Permission, level: leaf.level }))
+        Err(refused(va, said, Refusal { kind: WindowFaultKind::Mmu(FaultKind::Permission), level: Some(leaf.level) }))
     }
 }
 
 const fn host(errno: Errno) -> Refusal {
-    Refusal { kind: FaultKind::Host { errno: errno.raw_os_error() }, level: Level::Pte }
+    Refusal { kind: WindowFaultKind::Host { errno: errno.raw_os_error() }, level: None }
 }
 
 const fn refused(va: VirtAddr, access: Option<Access>, refusal: Refusal) -> WindowFault {
@@ -211,6 +212,6 @@ const fn refused(va: VirtAddr, access: Option<Access>, refusal: Refusal) -> Wind
 /// permits writing refuses execution alone.
 fn forbidden(va: VirtAddr, fill: Fill, now: Result<Leaf, Refusal>, said: Option<Access>) -> WindowFault {
     let access = if fill.write || said == Some(Access::Execute) { Access::Execute } else { Access::Write };
-    let level = now.map_or_else(|refusal| refusal.level, |leaf| leaf.level);
-    WindowFault { va, access: Some(access), kind: FaultKind::Permission, level }
+    let level = now.map_or_else(|refusal| refusal.level, |leaf| Some(leaf.level));
+    WindowFault { va, access: Some(access), kind: WindowFaultKind::Mmu(FaultKind::Permission), level }
 }

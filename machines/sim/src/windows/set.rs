@@ -5,8 +5,9 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use kernmem_arch::Format;
-use kernmem_base::{PhysAddr, Privilege, Tlb, VirtRange};
+use kernmem_base::{PhysAddr, Privilege, Tlb, VirtAddr, VirtRange};
 
+use super::control::Control;
 use super::error::WindowError;
 use super::handler;
 use super::linear::LinearWindow;
@@ -59,7 +60,7 @@ impl<'m> Windows<'m> {
     /// # Errors
     /// See [`WindowError`]; nothing is reserved then.
     pub fn open(&self, region: VirtRange, root: PhysAddr, format: Format) -> Result<Window<'m>, WindowError> {
-        self.open_space(region, Space { root, format, privilege: Privilege::Kernel, linear: None })
+        self.open_as(region, root, format, Privilege::Kernel, None)
     }
 
     /// A window over a range of one program's addresses, with the program's rights under the tables at `root`.
@@ -67,7 +68,7 @@ impl<'m> Windows<'m> {
     /// # Errors
     /// As [`Windows::open`].
     pub fn open_user(&self, region: VirtRange, root: PhysAddr, format: Format) -> Result<Window<'m>, WindowError> {
-        self.open_space(region, Space { root, format, privilege: Privilege::User, linear: None })
+        self.open_as(region, root, format, Privilege::User, None)
     }
 
     /// A window over a linear map: the first byte of `region` stands for `pa`, every other one accordingly. Tables
@@ -86,18 +87,27 @@ impl<'m> Windows<'m> {
             return Err(WindowError::Misaligned { region });
         }
         let linear = Some((region.start, pa));
-        let window = self.open_space(region, Space { root, format, privilege: Privilege::Kernel, linear })?;
+        let window = self.open_as(region, root, format, Privilege::Kernel, linear)?;
         Ok(LinearWindow::new(window, pa))
     }
 
-    fn open_space(&self, region: VirtRange, space: Space) -> Result<Window<'m>, WindowError> {
+    fn open_as(
+        &self,
+        region: VirtRange,
+        root: PhysAddr,
+        format: Format,
+        privilege: Privilege,
+        linear: Option<(VirtAddr, PhysAddr)>,
+    ) -> Result<Window<'m>, WindowError> {
         if !region.start.is_aligned(PAGE) || !region.end().is_aligned(PAGE) {
             return Err(WindowError::Misaligned { region });
         }
-        let bits = space.format.shape().va_bits();
+        let bits = format.shape().va_bits();
         if region.start.0 >> bits != region.last.0 >> bits {
             return Err(WindowError::BeyondRoot { region });
         }
+        let control = Control::of(format).ok_or(WindowError::UnknownFormat { format })?;
+        let space = Space { root, control, privilege, linear };
         let opened = Arc::new(Opened::new(self.memory, region, space, self.cap)?);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|window| window.strong_count() != 0);

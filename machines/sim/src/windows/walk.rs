@@ -5,12 +5,16 @@
 //! 2. The reads are the host's and are not counted as references of a walk.
 //! 3. Every byte of a run lies in one bank of memory.
 
-use kernmem_arch::{Entry, EntryFormat, Format, WithFormat};
-use kernmem_base::{BusError, BusFault, Level, PhysAddr, PhysRange, PhysRead, Privilege, Slot, VirtAddr, VirtRange};
+use kernmem_arch::arm64::Arm64Granule4K;
+use kernmem_arch::x86::X86Level4;
+use kernmem_arch::{Entry, FaultKind, MmuFormat};
+use kernmem_base::{
+    Access, BusError, BusFault, Level, PhysAddr, PhysRange, PhysRead, Privilege, Slot, VirtAddr, VirtRange,
+};
 use kernmem_pgtable::steps;
 
-use super::fault::FaultKind;
-use super::rights::{Rights, Rules};
+use super::control::Control;
+use super::fault::WindowFaultKind;
 use crate::Memory;
 
 /// Leaves that are looked at on each side of an address.
@@ -20,7 +24,7 @@ const LEAVES_A_SIDE: usize = 512;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Space {
     pub root: PhysAddr,
-    pub format: Format,
+    pub control: Control,
     pub privilege: Privilege,
     /// First address and the frame that alone may be mapped there, each further one accordingly.
     pub linear: Option<(VirtAddr, PhysAddr)>,
@@ -29,11 +33,18 @@ pub(crate) struct Space {
 /// Why a walk found nothing that may be mapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Refusal {
-    pub kind: FaultKind,
-    pub level: Level,
+    pub kind: WindowFaultKind,
+    /// `None` where no table was to be read.
+    pub level: Option<Level>,
 }
 
-/// The leaf that maps an address.
+impl From<kernmem_arch::Refusal> for Refusal {
+    fn from(refusal: kernmem_arch::Refusal) -> Self {
+        Self { kind: WindowFaultKind::Mmu(refusal.kind), level: refusal.level }
+    }
+}
+
+/// The leaf that maps an address, readable by who asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Leaf {
     /// All addresses of the leaf.
@@ -41,7 +52,8 @@ pub(crate) struct Leaf {
     /// What the first of them reaches.
     pub base: PhysAddr,
     pub level: Level,
-    pub rights: Rights,
+    /// Who asks may write, too.
+    pub write: bool,
 }
 
 /// Addresses whose frames follow one another, with equal rights.
@@ -72,61 +84,53 @@ impl PhysRead for Uncounted<'_> {
     }
 }
 
-struct Find<'a> {
-    memory: &'a Memory,
-    space: &'a Space,
-    va: VirtAddr,
-}
-
-impl WithFormat for Find<'_> {
-    type Output = Result<Leaf, Refusal>;
-
-    fn run<F: EntryFormat>(self) -> Result<Leaf, Refusal> {
-        let Self { memory, space, va } = self;
-        let rules = Rules::of(space.format);
-        let mut rights = Rules::ALL;
-        let mut level = Level::Pgd;
-        for (shape, step) in F::shape().levels.iter().zip(steps::<F, _>(&Uncounted(memory), space.root, va)) {
-            level = shape.level;
-            let Ok(step) = step else { break };
-            match step.entry {
-                Entry::Table { attrs, .. } => rights = rules.below(rights, F::bits(attrs), space.privilege),
-                Entry::Leaf { attrs, .. } if rules.lacks_access_flag(F::bits(attrs)) => {
-                    return Err(Refusal { kind: FaultKind::AccessFlag, level });
+/// The leaf for `va` under the registers of one architecture.
+fn find<F: MmuFormat>(memory: &Memory, space: &Space, control: &F::Control, va: VirtAddr) -> Result<Leaf, Refusal> {
+    let (half, _) = F::enter(control, va, Access::Read, space.privilege)?;
+    F::open(control, half, space.root)?;
+    let mut above = F::OPEN;
+    for (shape, step) in F::shape().levels.iter().zip(steps::<F, _>(&Uncounted(memory), space.root, va)) {
+        let level = shape.level;
+        let at = |kind| Refusal { kind: WindowFaultKind::Mmu(kind), level: Some(level) };
+        let raw = step.map_err(|_| at(FaultKind::External))?.raw;
+        match F::read(control, raw, level).map_err(at)? {
+            Entry::Table { attrs, .. } => above = F::inherit(above, attrs),
+            Entry::Leaf { base, attrs } => {
+                F::mark(control, raw, true, Access::Read).map_err(at)?;
+                let rights = F::rights(control, F::narrow(attrs, above));
+                if !rights.allow(Access::Read, space.privilege) {
+                    return Err(at(FaultKind::Permission));
                 }
-                Entry::Leaf { base, attrs } => {
-                    rights = rules.in_leaf(rights, F::bits(attrs), space.privilege);
-                    let start = va.align_down(shape.bytes());
-                    let range = VirtRange { start, last: VirtAddr(start.0 | (shape.bytes() - 1)) };
-                    return Ok(Leaf { range, base, level, rights });
-                }
-                Entry::Absent { .. } => return Err(Refusal { kind: FaultKind::Translation, level }),
-                Entry::Reserved { .. } => return Err(Refusal { kind: FaultKind::Malformed, level }),
+                let start = va.align_down(shape.bytes());
+                let range = VirtRange { start, last: VirtAddr(start.0 | (shape.bytes() - 1)) };
+                return Ok(Leaf { range, base, level, write: rights.allow(Access::Write, space.privilege) });
             }
+            Entry::Absent { .. } | Entry::Reserved { .. } => return Err(at(FaultKind::Translation)),
         }
-        Err(Refusal { kind: FaultKind::Bus, level })
     }
+    // A format whose last level holds tables breaks its law; a handler does not panic over it.
+    Err(Refusal { kind: WindowFaultKind::Mmu(FaultKind::Translation), level: None })
 }
 
 /// The leaf for `va`, if who asks may read there; what it reaches need not be memory.
 pub(crate) fn leaf(memory: &Memory, space: &Space, va: VirtAddr) -> Result<Leaf, Refusal> {
-    let leaf = space.format.with(Find { memory, space, va })?;
-    let level = leaf.level;
-    if !leaf.rights.read {
-        return Err(Refusal { kind: FaultKind::Permission, level });
-    }
+    let leaf = match &space.control {
+        Control::Arm64(control) => find::<Arm64Granule4K>(memory, space, control, va)?,
+        Control::X86(control) => find::<X86Level4>(memory, space, control, va)?,
+    };
     if let Some((start, pa)) = space.linear
         && va.0.wrapping_sub(start.0).wrapping_add(pa.0) != reached(&leaf, va).0
     {
-        return Err(Refusal { kind: FaultKind::NotLinear, level });
+        return Err(Refusal { kind: WindowFaultKind::NotLinear, level: Some(leaf.level) });
     }
     Ok(leaf)
 }
 
 /// The leaf for `va` and the bank that it reaches there.
 pub(crate) fn leaf_in_memory(memory: &Memory, space: &Space, va: VirtAddr) -> Result<(Leaf, PhysRange), Refusal> {
+    let no_memory = Refusal { kind: WindowFaultKind::Mmu(FaultKind::External), level: None };
     let leaf = leaf(memory, space, va)?;
-    let bank = memory.bank_at(reached(&leaf, va)).ok_or(Refusal { kind: FaultKind::Bus, level: leaf.level })?;
+    let bank = memory.bank_at(reached(&leaf, va)).ok_or(no_memory)?;
     Ok((leaf, bank))
 }
 
@@ -147,7 +151,7 @@ pub(crate) fn run(memory: &Memory, space: &Space, va: VirtAddr, bounds: VirtRang
     let follows = |at: VirtAddr| {
         let leaf = leaf(memory, space, at).ok()?;
         let expected = pa.0.wrapping_add(at.0.wrapping_sub(va.0));
-        (leaf.rights == first.rights && reached(&leaf, at).0 == expected).then_some(leaf)
+        (leaf.write == first.write && reached(&leaf, at).0 == expected).then_some(leaf)
     };
     let mut range = first.range;
     for _ in 0..LEAVES_A_SIDE {
@@ -165,5 +169,5 @@ pub(crate) fn run(memory: &Memory, space: &Space, va: VirtAddr, bounds: VirtRang
         range.start = next.range.start;
     }
     let range = VirtRange { start: range.start.max(limits.start), last: range.last.min(limits.last) };
-    Ok(Run { range, pa: PhysAddr(pa.0 - (va.0 - range.start.0)), write: first.rights.write })
+    Ok(Run { range, pa: PhysAddr(pa.0 - (va.0 - range.start.0)), write: first.write })
 }

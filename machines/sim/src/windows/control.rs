@@ -1,0 +1,27 @@
+//! The registers under which a window's accesses are judged.
+
+use kernmem_arch::{Format, arm64, x86};
+
+/// Registers of the CPU that a window stands for. Neither the kernel's guard against user pages (PAN, SMAP) nor
+/// accessed and dirty marks by hardware are on: a window writes nothing into tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Control {
+    /// 4K granule.
+    Arm64(arm64::mmu::Control),
+    /// Four levels.
+    X86(x86::mmu::Control),
+}
+
+impl Control {
+    /// The registers for `format`; `None` for a format that windows do not know.
+    pub(crate) fn of(format: Format) -> Option<Self> {
+        match format {
+            Format::Arm64Granule4K => Some(Self::Arm64(arm64::mmu::Control::default())),
+            Format::X86Level4 => {
+                let all = x86::mmu::Control::default();
+                Some(Self::X86(x86::mmu::Control { physical_bits: 52, smap: false, ..all }))
+            }
+            _ => None,
+        }
+    }
+}
