@@ -136,7 +136,7 @@ mod tests {
 
     fn walk(shape: &Shape, slab: &Lent<'_>, head: u32) -> Vec<u32> {
         let step = |&at: &u32| shape.next(slab, at).unwrap().checked_sub(1);
-        std::iter::successors(head.checked_sub(1), step).collect()
+        core::iter::successors(head.checked_sub(1), step).collect()
     }
 
     #[test]
