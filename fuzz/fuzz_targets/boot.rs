@@ -67,7 +67,7 @@ fn input_source(input: &Input<'_>) -> Source {
 
 fuzz_target!(|input: Input<'_>| {
     let source = input_source(&input);
-    let boot = Boot { machine: &source.machine, config: &source.config };
+    let boot = Boot::new(&source.machine, &source.config);
     let Ok(memory) = Memory::new(kernmem::memory_ranges(&boot)) else { return };
     if let Ok(kernel) = kernmem::boot(&memory, &boot, BootRecord::default()) {
         let mut text = String::new();

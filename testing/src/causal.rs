@@ -70,7 +70,7 @@ impl CausalTally {
 
 /// Every leaf of the kernel's tables above the user half, sorted by address.
 fn stories(source: &Source) -> Vec<LeafStory> {
-    let boot = Boot { machine: &source.machine, config: &source.config };
+    let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).expect("memory of the simulated machine");
     let kernel = kernmem::boot(&memory, &boot, BootRecord::default()).expect("a machine that boots");
     let Answer::Known(root) = kernel.root(RootKind::Kernel) else { unreachable!("a kernel has tables") };

@@ -69,11 +69,11 @@ impl RawTally {
 pub fn raw_check(path: &Path) -> RawTally {
     let source = Source::open_with(path.to_str().expect("a path in UTF-8"), &Options::default()).expect("a recording");
     let dump = ElfDump::open(&path.join("vmcore.elf.zst")).expect("a dump");
-    let boot = Boot { machine: &source.machine, config: &source.config };
+    let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).expect("memory of the simulated machine");
     let kernel = kernmem::boot(&memory, &boot, BootRecord::default()).expect("a machine that boots");
     let Answer::Known(root) = kernel.root(RootKind::Kernel) else { unreachable!("a kernel has tables") };
-    let late: Vec<PhysAddr> = kernel.late.taken().iter().map(|frame| frame.pa).collect();
+    let late: Vec<PhysAddr> = kernel.pages.taken().iter().map(|frame| frame.pa).collect();
     let mut check = Check { memory: &memory, dump: &dump, late, tally: RawTally::default() };
     for range in regions(&kernel) {
         match kernel.format() {

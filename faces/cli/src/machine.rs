@@ -57,7 +57,7 @@ impl KernelArgs {
 impl Opened {
     /// Boots the machine and gives kernel, record and memory to `then`.
     pub fn boot<T>(&self, then: impl FnOnce(&Booted<'_>, &BootRecord) -> Result<T, Failure>) -> Result<T, Failure> {
-        let boot = Boot { machine: &self.source.machine, config: &self.source.config };
+        let boot = Boot::new(&self.source.machine, &self.source.config);
         let ranges = kernmem::memory_ranges(&boot);
         let memory = Memory::new(ranges).map_err(|error| Failure::input(format!("{}: {error}", self.name)))?;
         let mut kernel =

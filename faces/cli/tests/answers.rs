@@ -13,7 +13,7 @@ use kernmem_view::RootKind;
 /// The listing by the library.
 fn listing(source: &str) -> String {
     let source = Source::open(source).unwrap();
-    let boot = Boot { machine: &source.machine, config: &source.config };
+    let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).unwrap();
     let kernel = kernmem::boot(&memory, &boot, ()).unwrap();
     let mut text = String::new();

@@ -66,7 +66,7 @@ fn flip_each<V: KernelView<Mem: PhysMem>>(view: &V, seeds: u64) {
 fn check(source: &str, cmdline: &str, seeds: u64) {
     let options = Options { cmdline: Some(cmdline.to_owned()), ..Options::default() };
     let source = Source::open_with(source, &options).unwrap();
-    let boot = Boot { machine: &source.machine, config: &source.config };
+    let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).unwrap();
     let kernel = kernmem::boot(&memory, &boot, ()).unwrap();
     flip_each(&kernel, seeds);

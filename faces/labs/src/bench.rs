@@ -69,11 +69,11 @@ impl Bench {
     }
 
     /// Boots the machine and gives it to `then`.
-    pub(crate) fn boot<T>(&self, then: impl FnOnce(&Booted<'_>) -> Result<T, LabError>) -> Result<T, LabError> {
-        let boot = Boot { machine: &self.source.machine, config: &self.source.config };
+    pub(crate) fn boot<T>(&self, then: impl FnOnce(&mut Booted<'_>) -> Result<T, LabError>) -> Result<T, LabError> {
+        let boot = Boot::new(&self.source.machine, &self.source.config);
         let memory = Memory::new(kernmem::memory_ranges(&boot))?;
         let kernel = kernmem::boot(&memory, &boot, BootRecord::default())?;
-        then(&Booted { memory: &memory, kernel })
+        then(&mut Booted { memory: &memory, kernel })
     }
 }
 

@@ -72,7 +72,7 @@ pub fn verify_without(path: &Path, missing: Option<Exclusion>) -> Result<Verdict
     let failed =
         |reason: Box<dyn Error + Send + Sync>, beyond| VerifyError { recording: recording.clone(), reason, beyond };
     let source = open(path).map_err(|error| failed(error, false))?;
-    let boot = Boot { machine: &source.machine, config: &source.config };
+    let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).map_err(|error| failed(error.into(), false))?;
     let mut record = BootRecord::default();
     let kernel = match kernmem::boot(&memory, &boot, &mut record) {
@@ -118,7 +118,7 @@ pub fn listing_of(path: &Path, root: RootKind) -> Result<String, VerifyError> {
     let failed =
         |reason: Box<dyn Error + Send + Sync>| VerifyError { recording: recording.clone(), reason, beyond: false };
     let source = open(path).map_err(failed)?;
-    let boot = Boot { machine: &source.machine, config: &source.config };
+    let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).map_err(|error| failed(error.into()))?;
     let kernel = kernmem::boot(&memory, &boot, ()).map_err(|error| failed(error.into()))?;
     let mut text = String::new();

@@ -14,6 +14,9 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+#[cfg(feature = "heap")]
+extern crate alloc;
+
 mod addr;
 mod cpu;
 mod era;
@@ -33,7 +36,9 @@ pub use cpu::{Access, Asid, Cpu, CpuId, Half, Privilege};
 pub use era::Era;
 pub use frames::{Frame, FrameOrigin, FrameSource, NoFrame};
 pub use geometry::{Granule, Level, Order};
-pub use lent::LinearMem;
+#[cfg(feature = "heap")]
+pub use lent::HeapArena;
+pub use lent::{LINEAR_ALIGN, Lent, LinearMem, WordArena};
 pub use mem::{BusError, BusFault, PhysMem, PhysRead, Slot};
 pub use notes::TableNote;
 pub use range::{PhysRange, VirtRange};

@@ -1,6 +1,4 @@
-//! Frames for tables: from the boot allocator while there is one, then from the free memory that it handed over.
-
-use alloc::vec::Vec;
+//! Frames for tables from the boot allocator, while there is one.
 
 use kernmem_base::{Frame, FrameOrigin, FrameSource, Granule, Level, NoFrame, PhysAddr, PhysRange};
 use kernmem_memblock::{Memblock, RegionArray, Request, UpTo};
@@ -57,64 +55,5 @@ impl<A: RegionArray, W: Witness> FrameSource for EarlyFrames<'_, A, W> {
     fn give_back(&mut self, frame: PhysAddr) {
         // A table that stayed empty: the list of taken memory is as before.
         let _ = self.memblock.phys_free(frame, self.granule.bytes());
-    }
-}
-
-/// Pages that the boot allocator left free, highest first: a stand-in for the page allocator's placement, which
-/// decides only in which frames late tables lie.
-#[derive(Clone, Debug, Default)]
-pub struct LateFrames {
-    free: Vec<PhysRange>,
-    page: u64,
-    taken: Vec<TableFrame>,
-}
-
-impl LateFrames {
-    /// The whole pages of `free` ranges, which ascend.
-    #[must_use]
-    pub fn new(granule: Granule, free: Vec<PhysRange>) -> Self {
-        Self { free, page: granule.bytes(), taken: Vec::new() }
-    }
-
-    /// Takes one page for something that is no table.
-    pub fn page(&mut self) -> Option<PhysAddr> {
-        let page = self.page;
-        loop {
-            let range = self.free.last_mut()?;
-            match range.end.0.checked_sub(page).filter(|&start| start >= range.start.0) {
-                Some(start) => {
-                    range.end = PhysAddr(start);
-                    return Some(PhysAddr(start));
-                }
-                None => {
-                    self.free.pop();
-                }
-            }
-        }
-    }
-
-    /// Adds pages that became free.
-    pub fn add(&mut self, range: PhysRange) {
-        let at = self.free.partition_point(|free| free.start < range.start);
-        self.free.insert(at, range);
-    }
-
-    /// Frames that became tables, in order.
-    #[must_use]
-    pub fn taken(&self) -> &[TableFrame] {
-        &self.taken
-    }
-}
-
-impl FrameSource for LateFrames {
-    fn take(&mut self, level: Level) -> Result<Frame, NoFrame> {
-        let pa = self.page().ok_or(NoFrame { level })?;
-        self.taken.push(TableFrame { pa, level, origin: FrameOrigin::PageAllocator });
-        Ok(Frame { pa, origin: FrameOrigin::PageAllocator, zeroed: false })
-    }
-
-    fn give_back(&mut self, frame: PhysAddr) {
-        self.taken.retain(|taken| taken.pa != frame);
-        self.add(PhysRange::new(frame, frame + self.page));
     }
 }

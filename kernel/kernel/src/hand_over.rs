@@ -7,12 +7,14 @@
 
 use alloc::vec::Vec;
 
-use kernmem_base::{Granule, Order, Pfn, PhysRange};
+use kernmem_base::{Granule, Order, Pfn};
+use kernmem_config::Config;
 use kernmem_memblock::{Buddy, Frames, HandedOver, Memblock, VecArray};
+use kernmem_page_alloc::Placement;
 
 use crate::managed::Moment;
 use crate::zones::{Nodes, Span};
-use crate::{BootError, Image, LateFrames, LogEntry, Witness};
+use crate::{BootError, BootPages, Image, LogEntry, Witness};
 
 /// The largest block of the page allocator: 4 MiB.
 const MAX_ORDER: Order = Order(10);
@@ -25,7 +27,9 @@ const MAX_ORDER: Order = Order(10);
 pub fn hand_over<W: Witness>(
     memblock: Memblock<VecArray, W>,
     nodes: &mut Nodes,
-) -> Result<(HandedOver<VecArray, W>, LateFrames), BootError> {
+    config: &Config,
+    placement: Placement,
+) -> Result<(HandedOver<VecArray, W>, BootPages), BootError> {
     let mut memblock = memblock.hand_over(Buddy { max_order: MAX_ORDER, max_low: None })?;
     let free_pages = Pfn(memblock.nr_free_pages());
     memblock.observer().log(LogEntry::HandOver { free_pages });
@@ -33,11 +37,8 @@ pub fn hand_over<W: Witness>(
     for frames in &free {
         nodes.release(Span { start: frames.start, end: frames.end }, Moment::HandOver);
     }
-    let memory = |frames: Frames| {
-        Some(PhysRange { start: frames.start.to_phys(Granule::K4)?, end: frames.end.to_phys(Granule::K4)? })
-    };
-    let frames = LateFrames::new(Granule::K4, free.into_iter().filter_map(memory).collect());
-    Ok((memblock, frames))
+    let pages = BootPages::new(config, placement, nodes, &[], &free)?;
+    Ok((memblock, pages))
 }
 
 /// Figures of the log's line about memory, in bytes.

@@ -7,10 +7,11 @@ use kernmem_base::{Era, Granule, PhysAddr, PhysMem, PhysRange};
 use kernmem_config::Config;
 use kernmem_firmware::{Arch, Machine};
 use kernmem_memblock::{HandedOver, VecArray};
+use kernmem_page_alloc::Placement;
 use kernmem_sparse::{Sections, VecStore};
 
 use crate::zones::Nodes;
-use crate::{BootError, LateFrames, Witness, arm64, x86};
+use crate::{BootError, BootPages, Witness, arm64, x86};
 
 /// What a boot needs, as one value.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,23 @@ pub struct Boot<'c> {
     pub machine: &'c Machine,
     /// What was configured, told and drawn.
     pub config: &'c Config,
+    /// Where the page allocator takes free blocks from.
+    pub placement: Placement,
+}
+
+impl<'c> Boot<'c> {
+    /// A boot whose page allocator takes blocks where Linux takes them.
+    #[must_use]
+    pub const fn new(machine: &'c Machine, config: &'c Config) -> Self {
+        Self { machine, config, placement: Placement::Linux }
+    }
+
+    /// The same with free blocks taken elsewhere.
+    #[must_use]
+    pub const fn with_placement(mut self, placement: Placement) -> Self {
+        self.placement = placement;
+        self
+    }
 }
 
 /// What only one architecture has.
@@ -61,8 +79,8 @@ pub struct Kernel<'m, M, W> {
     pub sections: Sections<VecStore>,
     /// Nodes and zones.
     pub nodes: Nodes,
-    /// Free memory that late tables are taken from.
-    pub late: LateFrames,
+    /// The page allocator, with the lists of the CPU that booted.
+    pub pages: BootPages,
 }
 
 impl<M, W: Witness> Kernel<'_, M, W> {

@@ -23,6 +23,7 @@
 extern crate alloc;
 
 pub mod arm64;
+mod boot_pages;
 mod error;
 mod frames;
 pub mod hand_over;
@@ -39,8 +40,9 @@ pub mod x86;
 pub mod zonelists;
 pub mod zones;
 
+pub use boot_pages::{BootPages, CPU_SLOTS, kind_of};
 pub use error::BootError;
-pub use frames::{EarlyFrames, LateFrames};
+pub use frames::EarlyFrames;
 pub use image::Image;
 pub use kernel::{Boot, Isa, Kernel, Roots, boot, memory_ranges};
 pub use witness::{Area, Changed, Freed, Kept, LogEntry, Mapped, Segment, TableFrame, Witness};

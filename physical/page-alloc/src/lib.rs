@@ -17,7 +17,6 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
-pub mod figures;
 mod allocator;
 mod buddy;
 mod census;
@@ -26,6 +25,7 @@ mod deferred;
 mod drain;
 mod facts;
 mod fallback;
+pub mod figures;
 mod free_area;
 mod gfp;
 mod ground;

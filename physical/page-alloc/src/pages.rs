@@ -4,7 +4,7 @@ use kernmem_base::{Frame, FrameOrigin, FrameSource, Granule, Level, NoFrame, Ord
 
 use crate::pcp::CpuPages;
 use crate::store::Store;
-use crate::{AllocError, FreeError, Gfp, PageAllocator, PageSource};
+use crate::{AddError, AllocError, FreeError, Gfp, PageAllocator, PageSource};
 
 /// The allocator and the lists of the CPU that asks.
 #[derive(Debug)]
@@ -38,6 +38,13 @@ impl<S: Store> PageSource for Pages<'_, S> {
 
     fn free_contig(&mut self, pfn: Pfn, frames: u64) -> Result<(), FreeError> {
         self.allocator.free_contig(self.cpu, pfn, frames)
+    }
+
+    fn adopt(&mut self, pfn: Pfn) -> Result<(), FreeError> {
+        self.allocator.free_reserved(self.cpu, pfn, Pfn(pfn.0 + 1)).map_err(|error| match error {
+            AddError::Known { pfn } => FreeError::DoubleFree { pfn },
+            AddError::NoZone { .. } | AddError::NoRecords { .. } => FreeError::Foreign { pfn },
+        })
     }
 
     fn free_frames(&self) -> u64 {

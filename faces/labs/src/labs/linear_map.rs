@@ -34,7 +34,7 @@ fn run(options: &LabOptions, book: &mut Notebook<'_>) -> Result<(), LabError> {
     let word = if options.reverse { "rodata=full" } else { "rodata=off" };
     let main = if options.parts.cmdline.is_some() { bench.clone() } else { bench.with_word("rodata", Some(word)) };
     let plain = bench.with_word("rodata", None);
-    let default = plain.boot(Grain::of)?;
+    let default = plain.boot(|booted| Grain::of(booted))?;
     main.boot(|booted| {
         grain(&main, &Grain::of(booted)?, book)?;
         by_default(&plain, &default, book)?;
@@ -172,7 +172,7 @@ fn by_default(bench: &Bench, grain: &Grain, book: &mut Notebook<'_>) -> Result<(
 fn rodata_0(bench: &Bench, default: &Grain, book: &mut Notebook<'_>) -> Result<(), LabError> {
     book.claim(RODATA_0, Text::Rodata0Claim)?;
     let bench = bench.with_word("rodata", Some("rodata=0"));
-    let booted = bench.boot(Grain::of)?;
+    let booted = bench.boot(|booted| Grain::of(booted))?;
     book.show(
         Text::Rodata0Booted,
         &[("with", Value::Count(booted.tables)), ("without", Value::Count(default.tables))],
@@ -200,10 +200,10 @@ fn rodata_0(bench: &Bench, default: &Grain, book: &mut Notebook<'_>) -> Result<(
     Ok(())
 }
 
-fn no_allocation(bench: &Bench, booted: &Booted<'_>, book: &mut Notebook<'_>) -> Result<(), LabError> {
+fn no_allocation(bench: &Bench, booted: &mut Booted<'_>, book: &mut Notebook<'_>) -> Result<(), LabError> {
     book.claim(NO_ALLOCATION, Text::NoAllocationClaim)?;
     // A single page, taken as the page allocator's user would take it.
-    let page = booted.kernel.late.clone().page().ok_or(LabError::Missing("free page"))?;
+    let page = booted.kernel.pages.page().ok_or(LabError::Missing("free page"))?;
     let va = booted.linear(page)?;
     let steps = booted.steps(booted.kernel_root()?, va)?;
     let (pa, leaf) = reached(&steps, va).ok_or(LabError::Missing("mapping of a free page"))?;

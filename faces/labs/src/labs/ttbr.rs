@@ -54,8 +54,8 @@ fn shared(bench: &Bench, booted: &Booted<'_>, book: &mut Notebook<'_>) -> Result
 }
 
 /// A root of user mode with one page, in frames of the booted machine.
-fn process(booted: &Booted<'_>, frames: &mut kernmem::LateFrames) -> Result<(PhysAddr, PhysAddr), LabError> {
-    let mem = booted.kernel.mem;
+fn process(booted: &mut Booted<'_>) -> Result<(PhysAddr, PhysAddr), LabError> {
+    let (mem, frames) = (booted.kernel.mem, &mut booted.kernel.pages);
     let page = Granule::K4.bytes();
     let mut take = || frames.page().ok_or(LabError::Missing("free page"));
     let (root, data) = (take()?, take()?);
@@ -75,10 +75,11 @@ fn process(booted: &Booted<'_>, frames: &mut kernmem::LateFrames) -> Result<(Phy
     Ok((root, data))
 }
 
-fn own(bench: &Bench, booted: &Booted<'_>, book: &mut Notebook<'_>) -> Result<(), LabError> {
+fn own(bench: &Bench, booted: &mut Booted<'_>, book: &mut Notebook<'_>) -> Result<(), LabError> {
     book.claim(OWN, Text::OwnClaim)?;
-    let mut frames = booted.kernel.late.clone();
-    let (first, second) = (process(booted, &mut frames)?, process(booted, &mut frames)?);
+    let before = booted.kernel.pages.taken().len();
+    let (first, second) = (process(booted)?, process(booted)?);
+    let tables = (booted.kernel.pages.taken().len() - before) as u64;
     let page = |root: PhysAddr| -> Result<u64, LabError> {
         let (pa, _) = reached(&booted.steps(root, USER)?, USER).ok_or(LabError::Missing("page of the process"))?;
         Ok(pa.0)
@@ -95,7 +96,6 @@ fn own(bench: &Bench, booted: &Booted<'_>, book: &mut Notebook<'_>) -> Result<()
         ],
     )?;
     let slots = Arm64Granule4K::shape().level(Level::Pgd).entries() as u64;
-    let tables = frames.taken().len() as u64;
     book.say(Text::ProcessCost, &[("user_tables", Value::Count(tables + 2)), ("root_slots", Value::Count(slots))])?;
     book.conclude(bench.era(), if a == b { Holds::No(Text::SamePage) } else { Holds::Yes })
 }

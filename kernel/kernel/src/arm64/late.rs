@@ -8,6 +8,7 @@ use kernmem_arch::{Born, Bound, Change as Cause, Reason};
 use kernmem_base::{Granule, PhysMem, PhysRange, VirtAddr, VirtRange};
 use kernmem_config::{Config, Rodata};
 use kernmem_memblock::{HandedOver, Memblock, VecArray};
+use kernmem_page_alloc::Placement;
 use kernmem_pgtable::{Change, Mapping, Sizes};
 
 use super::State;
@@ -18,7 +19,7 @@ use crate::hand_over::{hand_over, memory_figures};
 use crate::managed::Moment;
 use crate::takers::hash_tables;
 use crate::zones::Nodes;
-use crate::{Area, BootError, Changed, Freed, Image, LateFrames, LogEntry, Mapped, Witness};
+use crate::{Area, BootError, BootPages, Changed, Freed, Image, LogEntry, Mapped, Witness};
 
 /// The steps after the hand-over.
 pub(super) struct Late<'s, 'm, 'c, M, W> {
@@ -29,7 +30,7 @@ pub(super) struct Late<'s, 'm, 'c, M, W> {
     tables: &'s mut KernelTables<'m, M>,
     memblock: HandedOver<VecArray, W>,
     nodes: &'s mut Nodes,
-    frames: LateFrames,
+    frames: BootPages,
     rodata: Rodata,
 }
 
@@ -41,8 +42,9 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
         memblock: Memblock<VecArray, W>,
         nodes: &'s mut Nodes,
         rodata: Rodata,
+        placement: Placement,
     ) -> Result<Self, BootError> {
-        let (mut memblock, frames) = hand_over(memblock, nodes)?;
+        let (mut memblock, frames) = hand_over(memblock, nodes, shared.config, placement)?;
         if let Some(figures) = memory_figures(&image, nodes, 0) {
             memblock.observer().log(LogEntry::Memory(figures));
         }
@@ -66,7 +68,7 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
         self.mark_rodata_ro()
     }
 
-    pub(super) fn finish(self) -> (HandedOver<VecArray, W>, LateFrames) {
+    pub(super) fn finish(self) -> (HandedOver<VecArray, W>, BootPages) {
         (self.memblock, self.frames)
     }
 
@@ -156,20 +158,20 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
         let start = initrd.start.align_down(page);
         let end = initrd.end.align_up(page).unwrap_or(initrd.end);
         self.memblock.free_kept(start, end - start)?;
-        self.release(initrd, Freed::Initrd);
-        Ok(())
+        self.release(initrd, Freed::Initrd)
     }
 
     /// Whole pages of `memory` become free, after the watermarks were computed; the log tells if there are some.
-    fn release(&mut self, memory: PhysRange, what: Freed) {
+    fn release(&mut self, memory: PhysRange, what: Freed) -> Result<(), BootError> {
         let pages = self.nodes.release_whole_pages(memory, Moment::Later);
         if pages == 0 {
-            return;
+            return Ok(());
         }
         let page = Granule::K4.bytes();
         let start = memory.start.align_up(page).unwrap_or(memory.start);
-        self.frames.add(PhysRange::new(start, start + pages * page));
+        self.frames.add(PhysRange::new(start, start + pages * page))?;
         self.memblock.observer().log(LogEntry::Freed { what, bytes: pages * page });
+        Ok(())
     }
 
     fn mark_rodata_ro(&mut self) -> Result<(), BootError> {

@@ -85,7 +85,7 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
     let brought = booting.paging_init(nodes)?;
     booting.map_apics()?;
     let prepared = booting.mm_init(&brought.nodes)?;
-    late::run(booting, brought, &prepared)
+    late::run(booting, brought, &prepared, boot.placement)
 }
 
 /// Puts the kernel together.
@@ -97,7 +97,7 @@ pub(super) fn finish<'m, M, W>(
     parts: late::Parts<W>,
 ) -> Kernel<'m, M, W> {
     let late::Parts { memblock, sections, nodes, frames } = parts;
-    Kernel { mem, era, granule: Granule::K4, isa: Isa::X86(state), roots, memblock, sections, nodes, late: frames }
+    Kernel { mem, era, granule: Granule::K4, isa: Isa::X86(state), roots, memblock, sections, nodes, pages: frames }
 }
 
 impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {

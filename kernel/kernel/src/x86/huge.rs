@@ -67,7 +67,7 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
             let raw = X86Level4::encode(entry, Level::Pte).map_err(|error| BootError::Map(error.into()))?;
             self.tables.set_entry(pages, depth, shape.index(va), raw)?;
             self.nodes.release_whole_pages(PhysRange::new(pa, pa + PAGE), Moment::BeforeWatermarks);
-            self.frames.add(PhysRange::new(pa, pa + PAGE));
+            self.frames.add(PhysRange::new(pa, pa + PAGE))?;
         }
         let rest = VirtRange { start: range.start + PAGE, last: range.last };
         self.tell(Vec::from([rest]), Change::Hvo, false);

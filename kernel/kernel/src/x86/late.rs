@@ -17,6 +17,7 @@ use kernmem_arch::{Born, Bound, Change, Reason};
 use kernmem_base::{PhysMem, PhysRange, VirtRange};
 use kernmem_config::{Config, Rodata};
 use kernmem_memblock::{HandedOver, VecArray};
+use kernmem_page_alloc::Placement;
 use kernmem_pgtable::{Mapping, Sizes};
 use kernmem_sparse::{Sections, VecStore};
 
@@ -30,7 +31,7 @@ use crate::managed::Moment;
 use crate::takers::gigantic::GiganticPool;
 use crate::takers::hash_tables;
 use crate::zones::{Nodes, Span};
-use crate::{Area, BootError, Freed, Image, Kept, Kernel, LateFrames, LogEntry, Mapped, Roots, Witness};
+use crate::{Area, BootError, BootPages, Freed, Image, Kept, Kernel, LogEntry, Mapped, Roots, Witness};
 
 /// The steps after the hand-over.
 pub(super) struct Late<'c, 'm, M, W> {
@@ -40,7 +41,7 @@ pub(super) struct Late<'c, 'm, M, W> {
     pub symbols: ImageSymbols,
     pub tables: KernelTables<'m, M>,
     pub memblock: HandedOver<VecArray, W>,
-    pub frames: LateFrames,
+    pub frames: BootPages,
     pub nodes: Nodes,
     pub state: State,
     pub protections: Protections,
@@ -53,7 +54,7 @@ pub(super) struct Parts<W> {
     pub memblock: HandedOver<VecArray, W>,
     pub sections: Sections<VecStore>,
     pub nodes: Nodes,
-    pub frames: LateFrames,
+    pub frames: BootPages,
 }
 
 /// Hands memory over and takes the last steps.
@@ -61,9 +62,10 @@ pub(super) fn run<'m, M: PhysMem, W: Witness>(
     booting: Booting<'m, '_, M, W>,
     Brought { sections, mut nodes }: Brought,
     prepared: &Prepared,
+    placement: Placement,
 ) -> Result<Kernel<'m, M, W>, BootError> {
     let Booting { mem, config, cpu, image, symbols, tables, memblock, state, cpus, initrd, .. } = booting;
-    let (memblock, frames) = hand_over(memblock, &mut nodes)?;
+    let (memblock, frames) = hand_over(memblock, &mut nodes, config, placement)?;
     let protections = protections(&image, &symbols);
     let aliases = AliasFacts {
         page_offset: state.layout.page_offset,
@@ -80,13 +82,13 @@ pub(super) fn run<'m, M: PhysMem, W: Witness>(
     late.protect_idt()?;
     late.finalize_cpu()?;
     hash_tables::late(config, &prepared.hashes, late.memblock.observer());
-    late.discard_lists();
+    late.discard_lists()?;
     late.protect_trampoline()?;
     late.gather_gigantic(&prepared.gigantic)?;
     if let Some(pool) = prepared.bounce {
         late.memblock.observer().log(LogEntry::SwiotlbMapped(pool));
     }
-    late.free_initrd(initrd);
+    late.free_initrd(initrd)?;
     late.free(FreedPart::Init)?;
     late.mark_rodata_ro()?;
     late.pti_finalize()?;
@@ -204,7 +206,7 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
                 FreedPart::TextGap => (Freed::TextGap, Moment::Later),
                 FreedPart::RodataGap => (Freed::RodataGap, Moment::Later),
             };
-            self.release(range, frames_of(&self.image, range), what, moment);
+            self.release(range, frames_of(&self.image, range), what, moment)?;
         }
         Ok(())
     }
@@ -230,38 +232,41 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
     /// The boot allocator's own lists become free, where they had grown out of the image.
     ///
     /// Source: Linux 6.1 mm/memblock.c `memblock_discard`.
-    fn discard_lists(&mut self) {
+    fn discard_lists(&mut self) -> Result<(), BootError> {
         if self.config.kconfig.is_set("ARCH_KEEP_MEMBLOCK") {
-            return;
+            return Ok(());
         }
         let homes = [self.memblock.reserved().home(), self.memblock.memory().home()];
         for home in homes.into_iter().flatten() {
             if let Some((start, end)) = self.memblock.free_late(home.start, home.size()) {
                 self.nodes.release(Span { start, end }, Moment::BeforeReserves);
-                self.frames.add(PhysRange::new(home.start, home.end));
+                self.frames.add(PhysRange::new(home.start, home.end))?;
             }
         }
+        Ok(())
     }
 
     /// The RAM disk is unpacked: its pages become free.
-    fn free_initrd(&mut self, initrd: Option<PhysRange>) {
-        let Some(initrd) = initrd.filter(|_| !self.config.cmdline.has("retain_initrd")) else { return };
+    fn free_initrd(&mut self, initrd: Option<PhysRange>) -> Result<(), BootError> {
+        let Some(initrd) = initrd.filter(|_| !self.config.cmdline.has("retain_initrd")) else { return Ok(()) };
         if let Some(range) = VirtRange::of_size(self.state.layout.direct(initrd.start), initrd.size()) {
-            self.release(range, initrd, Freed::Initrd, Moment::Later);
+            self.release(range, initrd, Freed::Initrd, Moment::Later)?;
         }
+        Ok(())
     }
 
     /// Whole pages of `memory` become free. With page-alloc debugging they stay taken, so that a use of them is noticed.
-    fn release(&mut self, range: VirtRange, memory: PhysRange, what: Freed, moment: Moment) {
+    fn release(&mut self, range: VirtRange, memory: PhysRange, what: Freed, moment: Moment) -> Result<(), BootError> {
         if self.config.debug_pagealloc().value {
             self.memblock.observer().log(LogEntry::Unmapped(range));
-            return;
+            return Ok(());
         }
         let pages = self.nodes.release_whole_pages(memory, moment);
-        self.frames.add(memory);
+        self.frames.add(memory)?;
         if pages > 0 {
             self.memblock.observer().log(LogEntry::Freed { what, bytes: pages * PAGE });
         }
+        Ok(())
     }
 
     fn mark_rodata_ro(&mut self) -> Result<(), BootError> {
