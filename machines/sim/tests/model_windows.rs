@@ -9,10 +9,13 @@
 
 mod support;
 
-use kernmem_base::{Access, VirtRange};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use kernmem_base::{Access, PhysAddr, PhysMem, VirtAddr, VirtRange};
+use kernmem_pgtable::{Walk, translate};
 use kernmem_sim::{Memory, Window, Windows};
 use proptest::prelude::*;
-use support::{Arm64, DATA, Kernel, Kind, PAGE, X86, mark_all, memory, pages, phys_word};
+use support::{Arm64, BYTES, DATA, Kernel, Kind, PAGE, RAM, X86, mark_all, memory, pages, phys_word};
 
 const PAGES: u64 = 12;
 const FRAMES: u64 = 6;
@@ -135,6 +138,48 @@ fn check<K: Kind>(steps: &[Step]) {
     }
 }
 
+/// An entry for a page of memory, with the bits of `attrs` that are no address.
+fn made(page: u64, attrs: u64) -> u64 {
+    (RAM + page * PAGE) | (attrs & !0x000f_ffff_ffff_f000)
+}
+
+/// An entry of any kind: another of the four tables, a leaf of any rights in memory or beside it, or noise.
+fn entry() -> impl Strategy<Value = u64> {
+    let attrs = prop_oneof![Just(0x703), Just(0x701), Just(0x67), Just(0xe7), any::<u64>()];
+    prop_oneof![
+        4 => (0..4_u64, attrs.clone()).prop_map(|(table, attrs)| made(table, attrs)),
+        4 => (0..BYTES / PAGE + 4, attrs).prop_map(|(page, attrs)| made(page, attrs)),
+        1 => any::<u64>(),
+        1 => Just(0),
+    ]
+}
+
+/// Whatever stands in the tables: a walk ends without a panic, and what may be read is what a plain walk finds.
+fn check_tables<K: Kind>(entries: &[u64], accesses: &[(usize, u64)]) {
+    let memory = memory();
+    for table in 0..4 {
+        let slots = memory.table_mut::<AtomicU64>(PhysAddr(RAM + table * PAGE), 512).unwrap();
+        for (slot, raw) in slots.iter().zip(entries[table as usize..].iter().cycle()) {
+            slot.store(*raw, Ordering::Relaxed);
+        }
+    }
+    let windows = Windows::new(&memory).unwrap();
+    let region = VirtRange::of_size(VirtAddr(K::BASE.0 & !0 << 30), 1 << 30).unwrap();
+    let window = windows.open(region, PhysAddr(RAM), K::FORMAT).unwrap();
+    for (page, offset) in accesses {
+        let va = region.start + (*page as u64 * PAGE + offset * 8);
+        let walk = translate::<K::F, _>(&memory, PhysAddr(RAM), va);
+        match window.probe(va, Access::Read) {
+            Ok(()) => {
+                let Ok(Walk::Mapped { pa, .. }) = walk else { panic!("{walk:?}") };
+                assert_eq!(window.word(va), Ok(phys_word(&memory, pa.0)));
+            }
+            Err(fault) => assert_eq!(fault.va, va),
+        }
+        assert!(window.probe(va, Access::Write).is_err() || window.probe(va, Access::Read).is_ok());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
@@ -146,5 +191,21 @@ proptest! {
     #[test]
     fn a_window_over_x86_tables_is_a_tlb(steps in prop::collection::vec(step(), 1..120)) {
         check::<X86>(&steps);
+    }
+
+    #[test]
+    fn any_words_are_tables_of_arm64(
+        entries in prop::collection::vec(entry(), 4..40),
+        accesses in prop::collection::vec((0..1_usize << 18, 0..512_u64), 20),
+    ) {
+        check_tables::<Arm64>(&entries, &accesses);
+    }
+
+    #[test]
+    fn any_words_are_tables_of_x86(
+        entries in prop::collection::vec(entry(), 4..40),
+        accesses in prop::collection::vec((0..1_usize << 18, 0..512_u64), 20),
+    ) {
+        check_tables::<X86>(&entries, &accesses);
     }
 }
