@@ -11,6 +11,33 @@
 //! * [`LinearWindow`]: the linear map as [`kernmem_base::LinearMem`].
 //! * [`WindowFault`]: the kernel's view of a refused access, and the line that the handler prints.
 //!
+//! ```
+//! use core::sync::atomic::AtomicU64;
+//!
+//! use kernmem_arch::Format;
+//! use kernmem_base::{Access, PhysAddr, PhysMem, PhysRange, Slot, VirtAddr, VirtRange};
+//! use kernmem_sim::{Memory, Windows};
+//!
+//! let memory = Memory::new([PhysRange::new(PhysAddr(0), PhysAddr(1 << 20))])?;
+//! // x86-64: four tables map the first page of the upper half, writable, to the frame at 0x8000.
+//! for (table, index, entry) in
+//!     [(0x1000, 256, 0x2003), (0x2000, 0, 0x3003), (0x3000, 0, 0x4003), (0x4000, 0, 0x8003)]
+//! {
+//!     memory.table_mut::<AtomicU64>(PhysAddr(table), 512)?[index].publish(entry);
+//! }
+//! let windows = Windows::new(&memory)?;
+//! let start = VirtAddr(0xffff_8000_0000_0000);
+//! let region = VirtRange::of_size(start, 1 << 30).ok_or("empty")?;
+//! let window = windows.open(region, PhysAddr(0x1000), Format::X86Level4)?;
+//!
+//! window.write(start + 16, &42_u64.to_le_bytes())?; // a store of this CPU, through the kernel's tables
+//! assert_eq!(Slot::load(&memory.table_mut::<AtomicU64>(PhysAddr(0x8010), 1)?[0]), 42);
+//! let fault = window.probe(start + 4096, Access::Write).unwrap_err(); // a real access would end the process
+//! let text = "kernmem-window-fault va=0xffff800000001000 access=write kind=translation level=pte";
+//! assert_eq!(fault.to_string(), text);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Not here: what the tables should say, the software MMU, who flushes when. Access and dirty marks are not written.
 //!
 //! # How a fault is judged without asking the CPU
@@ -27,6 +54,12 @@
 //!
 //! Only the word `read` or `write` of a fault under 1 comes from the host CPU's own report, where it makes one;
 //! otherwise the line says `unknown`.
+//!
+//! # Limits
+//! A region is reserved whole, as one mapping that gives no access: that costs nothing, keeps the distance of any two
+//! addresses, and makes a pointer one addition. The host gives programs less address space than kernels have (128 TiB
+//! on most x86-64 hosts): what does not fit is refused, and the machine runs without that window or with one over
+//! the part that it uses. The host also gives a process 65,530 mappings: windows share what is left of them.
 //!
 //! # Invariants
 //! 1. A window's host addresses hold either nothing or frames of its machine's memory file, never executable, and

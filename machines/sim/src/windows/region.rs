@@ -7,7 +7,7 @@
 //! Locks: the spin lock of `state` is innermost; nothing is taken under it.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use kernmem_arch::FaultKind;
 use kernmem_base::{Access, PhysAddr, PhysRange, VirtAddr, VirtRange};
@@ -23,6 +23,20 @@ use crate::Memory;
 /// Numbers of fills, never used twice in the process.
 static NEXT_FILL: AtomicU64 = AtomicU64::new(1);
 
+/// Fills of all windows of the process: they share the host's limit of mappings.
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+/// How many fills there may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Limits {
+    /// In this window, whatever the others have.
+    pub least: usize,
+    /// In this window at most.
+    pub window: usize,
+    /// In all windows of the process, besides the least of each.
+    pub process: usize,
+}
+
 /// A window's state.
 #[derive(Debug)]
 pub(crate) struct Region<'m> {
@@ -30,6 +44,7 @@ pub(crate) struct Region<'m> {
     range: VirtRange,
     place: Reservation,
     state: Spin<State>,
+    limits: Limits,
     fills_made: AtomicU64,
     evictions: AtomicU64,
 }
@@ -50,14 +65,15 @@ pub(crate) struct Counts {
 }
 
 impl<'m> Region<'m> {
-    /// Reserves the place of `range`, whole pages that one root translates, for at most `cap` fills.
-    pub(crate) fn new(memory: &'m Memory, range: VirtRange, space: Space, cap: usize) -> Result<Self, Errno> {
+    /// Reserves the place of `range`, whole pages that one root translates.
+    pub(crate) fn new(memory: &'m Memory, range: VirtRange, space: Space, limits: Limits) -> Result<Self, Errno> {
         let bytes = usize::try_from(range.size()).map_err(|_| Errno::NOMEM)?;
         Ok(Self {
             memory,
             range,
             place: Reservation::new(bytes)?,
-            state: Spin::new(State { space, fills: Fills::new(cap) }),
+            state: Spin::new(State { space, fills: Fills::new(limits.window) }),
+            limits,
             fills_made: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
         })
@@ -119,51 +135,42 @@ impl<'m> Region<'m> {
 
     /// Maps the run around `va`, which no fill holds.
     fn fill(&self, state: &mut State, va: VirtAddr) -> Result<u64, Refusal> {
-        if state.fills.is_full()
-            && let Some(oldest) = state.fills.oldest()
-        {
-            self.evict(state, oldest.range)?;
+        // Relaxed: a bound with room to spare; other windows may fill at the same time.
+        let is_spent = || LIVE.load(Ordering::Relaxed) >= self.limits.process;
+        let must_evict = state.fills.is_full() || state.fills.len() >= self.limits.least && is_spent();
+        if must_evict && let Some(oldest) = state.fills.oldest() {
+            let gone = self.drop_fills(state, oldest.range)?;
+            // Relaxed: a statistic.
+            self.evictions.fetch_add(gone as u64, Ordering::Relaxed);
         }
         let run = run(self.memory, &state.space, va, state.fills.gap(va, self.range))?;
         let (offset, bytes) = (run.range.start - self.range.start, run.range.size());
-        let map = || self.place.fill(offset as usize, bytes as usize, self.memory.file(), run.pa.0, run.write);
-        if map().is_err() {
-            // The host has no mapping left for the process: this window gives all of its own back.
-            self.evict(state, VirtRange::ALL)?;
-            map().map_err(host)?;
-        }
+        self.place.fill(offset as usize, bytes as usize, self.memory.file(), run.pa.0, run.write).map_err(host)?;
         // Relaxed: the numbers must differ, nothing is published by them.
         let id = NEXT_FILL.fetch_add(1, Ordering::Relaxed);
         let is_listed = state.fills.insert(Fill { range: run.range, write: run.write, id });
         debug_assert!(is_listed, "a place was made above");
-        // Relaxed: a statistic.
+        // Relaxed: a bound and a statistic.
+        LIVE.fetch_add(1, Ordering::Relaxed);
         self.fills_made.fetch_add(1, Ordering::Relaxed);
         Ok(id)
-    }
-
-    fn evict(&self, state: &mut State, range: VirtRange) -> Result<(), Refusal> {
-        let gone = self.drop_fills(state, range)?;
-        // Relaxed: a statistic.
-        self.evictions.fetch_add(gone as u64, Ordering::Relaxed);
-        Ok(())
     }
 
     /// Empties every fill that shares a byte with `range`; returns how many.
     fn drop_fills(&self, state: &mut State, range: VirtRange) -> Result<usize, Refusal> {
         let Some(hull) = state.fills.hull(range) else { return Ok(0) };
         let offset = hull.start - self.range.start;
-        if self.place.empty(offset as usize, hull.size() as usize).is_ok() {
-            return Ok(state.fills.remove(range));
-        }
-        // The host may have no mapping left for the pieces; one mapping over everything needs none.
-        self.place.empty(0, self.place.bytes()).map_err(host)?;
-        Ok(state.fills.remove(VirtRange::ALL))
+        self.place.empty(offset as usize, hull.size() as usize).map_err(host)?;
+        let gone = state.fills.remove(range);
+        // Relaxed: as in `fill`.
+        LIVE.fetch_sub(gone, Ordering::Relaxed);
+        Ok(gone)
     }
 
     /// Forgets every fill that shares a byte with `range`.
     ///
     /// # Panics
-    /// The host refuses to replace mappings by fewer.
+    /// The host refuses to replace mappings by one: the process has more of others than windows leave it.
     pub(crate) fn flush(&self, range: VirtRange) {
         let mut state = self.state.lock();
         let dropped = self.drop_fills(&mut state, range);
@@ -197,6 +204,13 @@ impl<'m> Region<'m> {
             return Ok(());
         }
         Err(refused(va, said, Refusal { kind: WindowFaultKind::Mmu(FaultKind::Permission), level: Some(leaf.level) }))
+    }
+}
+
+impl Drop for Region<'_> {
+    fn drop(&mut self) {
+        // Relaxed: as in `fill`.
+        LIVE.fetch_sub(self.state.lock().fills.len(), Ordering::Relaxed);
     }
 }
 

@@ -11,6 +11,8 @@ use super::control::Control;
 use super::error::WindowError;
 use super::handler;
 use super::linear::LinearWindow;
+use super::region::Limits;
+use super::registry::SLOTS;
 use super::walk::Space;
 use super::window::{Opened, Window};
 use crate::Memory;
@@ -18,21 +20,35 @@ use crate::Memory;
 /// Pages of the host that a window is made of: the smallest frames of any architecture.
 const PAGE: u64 = 4096;
 
+/// Mappings that windows leave to the rest of the process.
+const OTHERS: usize = 8192;
+
+/// What the host gives a process unless it says otherwise.
+const MAPPINGS: usize = 65_530;
+
+/// Fills that the host's limit of mappings bears: each takes two at most, itself and the empty piece behind it. What
+/// every window can always have comes on top.
+fn process_limit() -> usize {
+    let told = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();
+    let mappings = told.and_then(|text| text.trim().parse().ok()).unwrap_or(MAPPINGS);
+    (mappings.saturating_sub(OTHERS) / 2).saturating_sub(SLOTS * Windows::MIN_CAP)
+}
+
 /// The windows over one memory: opens them and flushes them together.
 #[derive(Debug)]
 pub struct Windows<'m> {
     memory: &'m Memory,
-    cap: usize,
+    limits: Limits,
     open: Mutex<Vec<Weak<Opened<'m>>>>,
 }
 
 impl<'m> Windows<'m> {
-    /// Fills of a window unless told otherwise. The host gives a process 65,530 mappings and a fill takes two at
-    /// most: room for seven windows that are full, on several machines together.
+    /// Fills of a window unless told otherwise.
     pub const DEFAULT_CAP: usize = 4096;
 
-    /// The fewest fills of a window: one instruction may touch that many pages and must get all of them at once.
-    pub const MIN_CAP: usize = 64;
+    /// The fewest fills that a window can always have: one instruction may touch that many pages (a gather of sixteen
+    /// words, each across two pages) and must get all of them at once.
+    pub const MIN_CAP: usize = 32;
 
     /// No windows yet, over `memory`. The first call in a process installs its handler of memory faults.
     ///
@@ -52,7 +68,15 @@ impl<'m> Windows<'m> {
             return Err(WindowError::HostPage { bytes });
         }
         handler::install().map_err(|errno| WindowError::Handler { errno })?;
-        Ok(Self { memory, cap: cap.max(Self::MIN_CAP), open: Mutex::new(Vec::new()) })
+        let limits = Limits { least: Self::MIN_CAP, window: cap.max(Self::MIN_CAP), process: process_limit() };
+        Ok(Self { memory, limits, open: Mutex::new(Vec::new()) })
+    }
+
+    /// Fills of all windows of the process together, on all machines. Where there are so many, a window that has
+    /// [`Windows::MIN_CAP`] evicts its oldest for a new one.
+    #[must_use]
+    pub const fn process_cap(&self) -> usize {
+        self.limits.process
     }
 
     /// A window over `region`, whole pages of 4 KiB, with the kernel's rights under the tables at `root`.
@@ -108,7 +132,7 @@ impl<'m> Windows<'m> {
         }
         let control = Control::of(format).ok_or(WindowError::UnknownFormat { format })?;
         let space = Space { root, control, privilege, linear };
-        let opened = Arc::new(Opened::new(self.memory, region, space, self.cap)?);
+        let opened = Arc::new(Opened::new(self.memory, region, space, self.limits)?);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|window| window.strong_count() != 0);
         open.push(Arc::downgrade(&opened));

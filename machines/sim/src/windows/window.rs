@@ -14,7 +14,7 @@ use kernmem_base::{Access, PhysAddr, PhysRange, Tlb, VirtAddr, VirtRange};
 
 use super::error::{AccessError, WindowError};
 use super::fault::WindowFault;
-use super::region::Region;
+use super::region::{Limits, Region};
 use super::registry::{self, SLOTS, Ticket};
 use super::walk::Space;
 use crate::Memory;
@@ -28,8 +28,8 @@ pub(crate) struct Opened<'m> {
 
 impl<'m> Opened<'m> {
     /// Reserves and registers a region.
-    pub(crate) fn new(memory: &'m Memory, range: VirtRange, space: Space, cap: usize) -> Result<Self, WindowError> {
-        let region = Region::new(memory, range, space, cap)
+    pub(crate) fn new(memory: &'m Memory, range: VirtRange, space: Space, limits: Limits) -> Result<Self, WindowError> {
+        let region = Region::new(memory, range, space, limits)
             .map_err(|errno| WindowError::NoAddressSpace { region: range, errno: errno.raw_os_error() })?;
         let region = Box::new(region);
         // SAFETY:
