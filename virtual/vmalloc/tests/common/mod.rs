@@ -108,6 +108,10 @@ impl PageSource for Source {
         self.pool.free(pfn, order)
     }
 
+    fn adopt(&mut self, pfn: Pfn) -> Result<(), FreeError> {
+        self.pool.adopt(pfn)
+    }
+
     fn free_frames(&self) -> u64 {
         self.pool.free_frames()
     }
