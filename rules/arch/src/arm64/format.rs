@@ -104,6 +104,7 @@ impl EntryFormat for Arm64Granule4K {
         &SHAPE
     }
 
+    #[inline]
     fn decode(raw: u64, level: Level) -> Entry<Arm64Attrs> {
         let (mask, is_leaf) = match (raw & 0b11, level) {
             (0b11, Level::Pte) => (PAGE, true),
