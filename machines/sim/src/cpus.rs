@@ -151,7 +151,7 @@ impl<'c> CpuHandle<'c> {
     /// As [`Vcpu::access`].
     ///
     /// # Errors
-    /// The access is refused; no entry was marked.
+    /// The access is refused; the TLB has no new translation.
     pub fn access<M: PhysMem>(
         &self,
         mem: &M,

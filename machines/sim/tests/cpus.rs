@@ -3,8 +3,8 @@
 
 mod common;
 
+use core::cell::RefCell;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::cell::RefCell;
 
 use common::*;
 use kernmem_arch::Format;
@@ -91,7 +91,7 @@ fn remap_under_load(mem: &Memory, how: How) -> (u64, u64) {
         current.fetch_add(1, Ordering::SeqCst); // in between
         put::<X86Level4>(mem, VA, Level::Pte, frames[rounds as usize % 2] | X86_DATA);
         if !matches!(how, How::DrawnWithoutFlushes) {
-            cpu.flush(VirtRange::of_size(VirtAddr(VA.0 & !0xfff), 4096).unwrap(), false);
+            cpu.flush(VirtRange::of_size(page(0), 4096).unwrap(), false);
         }
         current.fetch_add(1, Ordering::SeqCst);
         is_over.store(rounds == 200, Ordering::SeqCst);
@@ -201,6 +201,11 @@ fn two_tasks_of_one_cpu_run_one_after_the_other() {
     assert_eq!((schedule.0.len(), order.borrow().clone()), (6, vec![7, 7, 7, 8, 8, 8]));
 }
 
+/// The byte `offset` of the chain's page.
+fn page(offset: u64) -> VirtAddr {
+    VirtAddr((VA.0 & !0xfff) + offset)
+}
+
 /// Four CPUs add to one word each and to one shared word; every count is known beforehand.
 fn add_up(threads: bool) -> (Vec<u64>, Vec<u64>, u64) {
     let mem = memory();
@@ -213,10 +218,10 @@ fn add_up(threads: bool) -> (Vec<u64>, Vec<u64>, u64) {
                 if left == 500 {
                     cpu.load_root(Half::Both, PhysAddr(ROOT), Asid(number as u16));
                 }
-                let own = VirtAddr(VA.0 & !0xfff | number * 8);
+                let own = page(number * 8);
                 let sum = cpu.read_u64(mem, own, Kernel).unwrap();
                 cpu.write_u64(mem, own, sum + 1, Kernel).unwrap();
-                cpu.write(mem, VirtAddr(VA.0 & !0xfff | 64 + number), &[left as u8], Kernel).unwrap();
+                cpu.write(mem, page(64 + number), &[left as u8], Kernel).unwrap();
                 left -= 1;
                 if left % 100 == 0 {
                     cpu.flush(VirtRange::ALL, false);
@@ -231,8 +236,8 @@ fn add_up(threads: bool) -> (Vec<u64>, Vec<u64>, u64) {
         false => drop(Scheduler::new(Seed(1)).run(&cpus, &mut tasks).unwrap()),
     }
     let cpu = cpus.cpu(CpuId(0)).unwrap();
-    let words = (0..4).map(|at| cpu.read_u64(&mem, VirtAddr(VA.0 & !0xfff | at * 8), Kernel).unwrap()).collect();
-    let bytes = cpu.read_u64(&mem, VirtAddr(VA.0 & !0xfff | 64), Kernel).unwrap();
+    let words = (0..4).map(|at| cpu.read_u64(&mem, page(at * 8), Kernel).unwrap()).collect();
+    let bytes = cpu.read_u64(&mem, page(64), Kernel).unwrap();
     assert_eq!(bytes, 0x0101_0101, "neighbours in a word keep what others write");
     let data = cpus.handles().map(|cpu| cpu.counters().data_references()).collect();
     let counted: u64 = cpus.handles().map(|cpu| cpu.counters().references + cpu.counters().data_reads).sum();
@@ -264,4 +269,36 @@ fn cpus_that_flush_each_other_come_to_an_end() {
     on_threads(&cpus, &mut tasks).unwrap();
     let counted = cpus.shoot_downs();
     assert_eq!((counted.messages, counted.acknowledgements), (3600, 3600));
+}
+
+/// The hardware marks an entry while software counts in its spare bits: neither loses what the other wrote.
+#[test]
+fn marks_and_changes_of_software_lose_nothing() {
+    const COUNT: u64 = 1 << 52; // the spare bits 58:52
+    let mem = memory();
+    chain::<X86Level4>(&mem, X86_LINK, Level::Pte, X86_DATA);
+    let slot = &mem.table_mut::<AtomicU64>(table::<X86Level4>(Level::Pte), 512).unwrap()[(VA.0 >> 12 & 511) as usize];
+    let cpus = x86_cpus(2);
+    let mut left = [2000_u32; 2];
+    let [writes, counts] = &mut left;
+    let writer = |cpu: &mut CpuHandle<'_>| {
+        cpu.flush_here(None, None, false);
+        cpu.access(&mem, VA, Access::Write, Kernel).unwrap();
+        *writes -= 1;
+        if *writes == 0 { Progress::Done } else { Progress::More }
+    };
+    let counter = |_: &mut CpuHandle<'_>| {
+        let old = Slot::load(slot);
+        let new = (old & !(0x7f << 52) | (old + COUNT) & 0x7f << 52) & !0x60; // not accessed, not dirty
+        *counts -= u32::from(slot.exchange(old, new).is_ok());
+        if *counts == 0 { Progress::Done } else { Progress::More }
+    };
+    let mut tasks =
+        vec![Bound::new(CpuId(0), Box::new(writer) as Boxed<'_>), Bound::new(CpuId(1), Box::new(counter) as Boxed<'_>)];
+    on_threads(&cpus, &mut tasks).unwrap();
+    drop(tasks);
+    assert_eq!(Slot::load(slot) >> 52 & 0x7f, 2000 % 128);
+    let counters = cpus.cpu(CpuId(0)).unwrap().counters();
+    assert_eq!(counters.misses, 2000);
+    assert_eq!(counters.references, mem.references(), "walks that began anew are counted too");
 }

@@ -1,7 +1,7 @@
 //! Every kind of fault at every level, with the registers as the manuals' tables have them.
 //!
-//! arm64: EC in bits 31:26 (0x20 and 0x21 fetch, 0x24 and 0x25 data; the even one from user mode), IL bit 25, WnR bit 6,
-//! then the status code, whose last two bits are the level. x86: P 1, W 2, U 4, RSVD 8, I 16.
+//! arm64: EC in bits 31:26 (0x20 and 0x21 fetch, 0x24 and 0x25 data; the even one from user mode), IL bit 25, WnR
+//! bit 6, then the status code, whose last two bits are the level. x86: P 1, W 2, U 4, RSVD 8, I 16.
 #![allow(clippy::unwrap_used, reason = "a test stops where an answer is missing")]
 
 mod common;

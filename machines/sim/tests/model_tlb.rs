@@ -47,7 +47,7 @@ const X86: Bits = Bits {
 };
 
 fn va(page: u64) -> VirtAddr {
-    VirtAddr(0xffff_8000_0000_0000 + (page / 8 << 21) + (page % 8 << 12))
+    VirtAddr(0xffff_8000_0000_0000 + ((page / 8) << 21) + ((page % 8) << 12))
 }
 
 /// Even pages are global: the same in every space.

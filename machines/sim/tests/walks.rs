@@ -3,12 +3,17 @@
 
 mod common;
 
+use core::cell::Cell;
+
 use common::*;
 use kernmem_arch::arm64::{Arm64Granule4K, bit, mmu as arm64};
 use kernmem_arch::x86::{X86Level4, X86Level5, bit as x86_bit};
 use kernmem_arch::{Format, MmuFormat};
-use kernmem_base::{Access, Asid, Cpu, CpuId, Half, Level, PhysAddr, Privilege, Tlb, VirtAddr, VirtRange};
-use kernmem_sim::{TlbShape, Vcpu};
+use kernmem_base::{
+    Access, Asid, BusError, BusFault, Cpu, CpuId, Half, Level, PhysAddr, PhysMem, PhysRange, PhysRead, Privilege, Slot,
+    TableNote, Tlb, VirtAddr, VirtRange,
+};
+use kernmem_sim::{Memory, TlbShape, Vcpu};
 
 use Access::{Read, Write};
 use Privilege::{Kernel, User};
@@ -237,4 +242,75 @@ fn a_cpu_of_a_format_that_is_a_value_does_the_same() {
         assert_eq!(mem.references(), 5, "a write of data is no read");
         assert_eq!((cpu.id(), cpu.format(), cpu.root(half)), (CpuId(3), format, PhysAddr(ROOT)));
     }
+}
+
+/// Memory in which somebody acts between the reading of an entry and its marking.
+struct Meddled<'m, T> {
+    mem: &'m Memory,
+    before_marking: T,
+}
+
+impl<T: Fn() -> Result<(), BusFault>> PhysRead for Meddled<'_, T> {
+    type Lent<'l, S: Slot>
+        = &'l [S]
+    where
+        Self: 'l;
+
+    fn table<S: Slot>(&self, pa: PhysAddr, entries: usize) -> Result<&[S], BusError> {
+        self.mem.table(pa, entries)
+    }
+
+    fn entry<S: Slot>(&self, pa: PhysAddr, index: usize) -> Result<u64, BusError> {
+        self.mem.entry::<S>(pa, index)
+    }
+}
+
+impl<T: Fn() -> Result<(), BusFault>> PhysMem for Meddled<'_, T> {
+    fn table_mut<S: Slot>(&self, pa: PhysAddr, entries: usize) -> Result<&[S], BusError> {
+        (self.before_marking)().map_err(|fault| BusError { pa, fault })?;
+        self.mem.table_mut(pa, entries)
+    }
+
+    fn note(&self, pa: PhysAddr) -> Result<&TableNote, BusError> {
+        self.mem.note(pa)
+    }
+
+    fn zero(&self, range: PhysRange) -> Result<(), BusError> {
+        self.mem.zero(range)
+    }
+}
+
+#[test]
+fn a_walk_begins_anew_where_an_entry_changed_before_its_mark() {
+    let (mem, mut mmu) = (memory(), mmu::<X86>());
+    chain::<X86>(&mem, X86_LINK, Level::Pte, 0x8000_0000_0000_0103);
+    let is_first = Cell::new(true);
+    let remap = || {
+        if is_first.replace(false) {
+            put::<X86>(&mem, VA, Level::Pte, 0x8000_0000_0000_9103);
+        }
+        Ok(())
+    };
+    let to = mmu.access(&Meddled { mem: &mem, before_marking: remap }, VA, Read, Kernel).unwrap();
+    assert_eq!((to.pa, to.references), (PhysAddr(0x9238), 8), "two walks, and the new frame");
+    assert_eq!(get::<X86>(&mem, VA, Level::Pte), 0x8000_0000_0000_9123);
+
+    // The entry is gone: the second walk faults, and nothing is marked in its place.
+    mmu.flush(VirtRange::ALL, false);
+    put::<X86>(&mem, VA, Level::Pte, 0x8000_0000_0000_9103);
+    let unmap = || {
+        put::<X86>(&mem, VA, Level::Pte, 0);
+        Ok(())
+    };
+    let fault = mmu.access(&Meddled { mem: &mem, before_marking: unmap }, VA, Write, Kernel).unwrap_err();
+    assert_eq!((fault.error_code(), get::<X86>(&mem, VA, Level::Pte), mmu.held()), (Some(2), 0, 0));
+}
+
+#[test]
+fn a_table_that_cannot_be_marked_ends_the_walk() {
+    let (mem, mut mmu) = (memory(), mmu::<X86>());
+    chain::<X86>(&mem, X86_LINK, Level::Pte, 0x8000_0000_0000_0103);
+    let refuse = || Err(BusFault::Lost);
+    let fault = mmu.access(&Meddled { mem: &mem, before_marking: refuse }, VA, Read, Kernel).unwrap_err();
+    assert_eq!((fault.kind, fault.level), (kernmem_arch::FaultKind::External, Some(Level::Pte)));
 }

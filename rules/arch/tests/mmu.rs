@@ -158,3 +158,49 @@ fn x86_canonical_addresses_have_equal_upper_bits() {
         assert!(!enter(!(1 << bit)), "bit {bit}");
     }
 }
+
+/// Laws of every format: what is read is a table or a leaf, at every level; a mark changes neither kind nor address and
+/// is set once; rights only shrink through tables.
+fn laws<F: MmuFormat>(control: F::Control) -> usize {
+    let mut seed = kernmem_base::Seed(5);
+    let mut read = 0;
+    for _ in 0..200_000 {
+        let (raw, above) = (seed.draw() & !(seed.draw() & seed.draw()), F::inherit(F::OPEN, F::attrs(seed.draw())));
+        for level in Level::ALL {
+            let Ok(entry) = F::read(&control, raw, level) else { continue };
+            read += 1;
+            assert_eq!(entry, F::decode(raw, level));
+            let is_leaf = matches!(entry, Entry::Leaf { .. });
+            let Ok(marked) = F::mark(&control, raw, is_leaf, Access::Write) else { continue };
+            assert_eq!(F::mark(&control, marked, is_leaf, Access::Write), Ok(marked));
+            match (entry, F::decode(marked, level)) {
+                (Entry::Table { next, .. }, Entry::Table { next: same, .. }) => assert_eq!(next, same),
+                (Entry::Leaf { base, attrs }, Entry::Leaf { base: same, .. }) => {
+                    assert_eq!(base, same);
+                    shrinks::<F>(&control, attrs, above);
+                }
+                (before, after) => panic!("{before:?} became {after:?}"),
+            }
+        }
+    }
+    read
+}
+
+fn shrinks<F: MmuFormat>(control: &F::Control, attrs: F::Attrs, above: u64) {
+    assert_eq!(F::narrow(attrs, F::OPEN), attrs, "nothing is taken before a table was read");
+    let (full, narrow) = (F::rights(control, attrs), F::rights(control, F::narrow(attrs, above)));
+    let user = [Access::Read, Access::Write, Access::Execute].map(|access| (access, Privilege::User));
+    for (access, privilege) in user.into_iter().chain([(Access::Write, Privilege::Kernel)]) {
+        assert!(full.allow(access, privilege) || !narrow.allow(access, privilege), "{attrs:?} {above:#x}");
+    }
+}
+
+#[test]
+fn every_format_keeps_the_laws_of_walks() {
+    let dirty = arm64::Control { sets_access_flag: true, sets_dirty: true, ..arm64::Control::default() };
+    assert!(laws::<Arm64Granule4K>(dirty) > 10_000);
+    assert!(laws::<Arm64Granule4K>(arm64::Control::default()) > 10_000);
+    let plain = x86::Control { smap: false, physical_bits: 52, ..x86::Control::default() };
+    assert!(laws::<X86Level4>(plain) > 10_000);
+    assert!(laws::<kernmem_arch::x86::X86Level5>(plain) > 10_000);
+}

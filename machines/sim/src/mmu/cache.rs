@@ -39,64 +39,75 @@ impl Default for TlbShape {
     }
 }
 
-/// One translation.
+/// What an entry is compared by.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cached<A> {
+struct Tag {
     start: u64,
     /// Bytes less one; all ones in an entry that is free.
     mask: u64,
-    base: PhysAddr,
-    pub(super) attrs: A,
-    /// What the leaf allows.
-    pub(super) rights: Rights,
-    /// What it allows without a mark in the tables.
-    pub(super) ready: Rights,
-    pub(super) leaf: LeafSize,
-    pub(super) asid: Asid,
-    pub(super) is_global: bool,
-    last_use: u64,
+    /// The space in the lower half; all ones above it in a global entry, where the space is not compared.
+    space: u32,
 }
 
-impl<A: Copy> Cached<A> {
-    /// The translation of the leaf around `va`.
-    pub(super) const fn new(va: VirtAddr, base: PhysAddr, leaf: LeafSize, attrs: A, rights: Rights) -> Self {
-        let mask = leaf.bytes - 1;
-        Self {
-            start: va.0 & !mask,
-            mask,
-            base,
-            attrs,
-            rights,
-            ready: rights,
-            leaf,
-            asid: Asid(0),
-            is_global: false,
-            last_use: 0,
-        }
-    }
+impl Tag {
+    const FREE: Self = Self { start: 1, mask: u64::MAX, space: 0 };
+    const GLOBAL: u32 = 0xffff_0000;
 
     #[inline]
     const fn translates(&self, va: VirtAddr, asid: Asid) -> bool {
-        va.0 & !self.mask == self.start && (self.is_global || self.asid.0 == asid.0)
+        va.0 & !self.mask == self.start && (self.space ^ asid.0 as u32) & !(self.space >> 16) & 0xffff == 0
     }
 
     const fn is_live(&self) -> bool {
         self.mask != u64::MAX
     }
+}
 
-    const fn retire(&mut self) {
-        (self.mask, self.start, self.last_use) = (u64::MAX, 1, 0);
+/// What a translation gives.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cached<A> {
+    base: PhysAddr,
+    pub(super) attrs: A,
+    pub(super) leaf: LeafSize,
+    /// What the leaf allows.
+    pub(super) rights: Rights,
+    /// What it allows without a mark in the tables.
+    pub(super) ready: Rights,
+}
+
+impl<A> Cached<A> {
+    /// The translation of a leaf; its rights are judged later.
+    pub(super) const fn new(base: PhysAddr, leaf: LeafSize, attrs: A) -> Self {
+        Self { base, attrs, leaf, rights: Rights::NONE, ready: Rights::NONE }
     }
 
     /// Where `va`, one of its addresses, lies.
     #[inline]
     pub(super) const fn pa(&self, va: VirtAddr) -> PhysAddr {
-        PhysAddr(self.base.0 + (va.0 & self.mask))
+        PhysAddr(self.base.0 + (va.0 & (self.leaf.bytes - 1)))
     }
+}
 
-    /// The addresses that it translates.
-    pub(super) const fn range(&self) -> VirtRange {
-        VirtRange { start: VirtAddr(self.start), last: VirtAddr(self.start | self.mask) }
+/// Which entries a flush means.
+#[derive(Clone, Copy)]
+pub(super) struct Meant {
+    /// Entries that translate a part of it.
+    pub(super) range: VirtRange,
+    /// Entries of this space; of every space if there is none.
+    pub(super) asid: Option<Asid>,
+    /// Global entries, too.
+    pub(super) globals: bool,
+}
+
+impl Meant {
+    const fn is(&self, tag: &Tag) -> bool {
+        let range = VirtRange { start: VirtAddr(tag.start), last: VirtAddr(tag.start | tag.mask) };
+        let is_space = match self.asid {
+            _ if tag.space & Tag::GLOBAL != 0 => self.globals,
+            Some(asid) => tag.space == asid.0 as u32,
+            None => true,
+        };
+        is_space && range.overlaps(&self.range)
     }
 }
 
@@ -105,11 +116,13 @@ pub(super) struct Clash;
 
 const HINTS: usize = 256;
 
+/// The entries, each in three arrays under one index: what is compared, what is given, when it was used.
 #[derive(Debug)]
 pub(super) struct Cache<A> {
-    entries: Vec<Cached<A>>,
+    tags: Vec<Tag>,
+    cached: Vec<Option<Cached<A>>>,
+    last_use: Vec<u64>,
     ways: usize,
-    most: usize,
     is_strict: bool,
     sizes: &'static [LeafSize],
     hints: Box<[u16; HINTS]>,
@@ -120,10 +133,12 @@ impl<A: Copy> Cache<A> {
     pub(super) fn new(of: &TlbShape, format: &'static Shape) -> Self {
         let most = of.entries.clamp(1, usize::from(u16::MAX));
         let ways = of.ways.clamp(1, most);
+        let entries = most - most % ways;
         Self {
-            entries: Vec::new(),
+            tags: vec![Tag::FREE; entries],
+            cached: vec![None; entries],
+            last_use: vec![0; entries],
             ways,
-            most: most - most % ways,
             is_strict: of.conflict == Conflict::Abort,
             sizes: format.leaves,
             hints: Box::new([0; HINTS]),
@@ -137,88 +152,95 @@ impl<A: Copy> Cache<A> {
 
     /// The first entry of the set for leaves of `bytes` around `va`.
     fn set(&self, va: VirtAddr, bytes: u64) -> usize {
-        let sets = self.most / self.ways;
-        (va.0 >> bytes.trailing_zeros()) as usize % sets * self.ways
+        match self.tags.len() / self.ways {
+            1 => 0,
+            sets => (va.0 >> bytes.trailing_zeros()) as usize % sets * self.ways,
+        }
+    }
+
+    fn touch(&mut self, at: usize) {
+        self.clock += 1;
+        self.last_use[at] = self.clock;
     }
 
     /// The entry that translates `va` in space `asid`, now the one used last.
     #[inline]
     pub(super) fn find(&mut self, va: VirtAddr, asid: Asid) -> Result<Option<usize>, Clash> {
         let guess = usize::from(self.hints[Self::hint(va)]);
-        let is_right = !self.is_strict && self.entries.get(guess).is_some_and(|entry| entry.translates(va, asid));
-        let found = if is_right { Some(guess) } else { self.search(va, asid)? };
-        if let Some(at) = found {
-            self.clock += 1;
-            self.entries[at].last_use = self.clock;
+        if !self.is_strict && self.tags[guess].translates(va, asid) {
+            self.touch(guess);
+            return Ok(Some(guess));
         }
-        Ok(found)
+        self.search(va, asid)
     }
 
     fn search(&mut self, va: VirtAddr, asid: Asid) -> Result<Option<usize>, Clash> {
-        if self.is_strict && self.entries.iter().filter(|entry| entry.translates(va, asid)).count() > 1 {
+        if self.is_strict && self.tags.iter().filter(|tag| tag.translates(va, asid)).count() > 1 {
             return Err(Clash);
         }
-        let found = if self.ways == self.most {
-            self.entries.iter().position(|entry| entry.translates(va, asid))
+        let found = if self.ways == self.tags.len() {
+            self.tags.iter().position(|tag| tag.translates(va, asid))
         } else {
             self.sizes.iter().find_map(|size| self.search_set(self.set(va, size.bytes), va, asid))
         };
         if let Some(at) = found {
             self.hints[Self::hint(va)] = at as u16;
+            self.touch(at);
         }
         Ok(found)
     }
 
     fn search_set(&self, first: usize, va: VirtAddr, asid: Asid) -> Option<usize> {
-        let set = self.entries.get(first..first + self.ways)?;
-        set.iter().position(|entry| entry.translates(va, asid)).map(|at| first + at)
+        let set = &self.tags[first..first + self.ways];
+        set.iter().position(|tag| tag.translates(va, asid)).map(|at| first + at)
     }
 
+    /// What the entry `at`, which was just found, gives.
     #[inline]
-    pub(super) fn get(&self, at: usize) -> &Cached<A> {
-        &self.entries[at]
+    pub(super) fn get(&self, at: usize) -> Option<&Cached<A>> {
+        self.cached[at].as_ref()
     }
 
     /// Forgets the entry `at`.
     pub(super) fn retire(&mut self, at: usize) {
-        self.entries[at].retire();
+        (self.tags[at], self.cached[at], self.last_use[at]) = (Tag::FREE, None, 0);
     }
 
-    /// Takes a translation in; whether a live one made room.
-    pub(super) fn insert(&mut self, va: VirtAddr, new: Cached<A>) -> bool {
-        if self.entries.is_empty() {
-            let mut free = new;
-            free.retire();
-            self.entries = vec![free; self.most];
-        }
+    /// Takes a translation of `va` in, of space `asid` or global; whether a live one made room.
+    pub(super) fn insert(&mut self, va: VirtAddr, asid: Asid, is_global: bool, new: Cached<A>) -> bool {
         let first = self.set(va, new.leaf.bytes);
-        let set = &self.entries[first..first + self.ways];
-        let oldest = set.iter().enumerate().min_by_key(|(_, entry)| entry.last_use).map_or(0, |(at, _)| at);
+        let set = &self.last_use[first..first + self.ways];
+        let oldest = set.iter().enumerate().min_by_key(|&(_, used)| used).map_or(0, |(at, _)| at);
         let at = first + oldest;
-        self.clock += 1;
-        let evicts = self.entries[at].is_live();
-        self.entries[at] = Cached { last_use: self.clock, ..new };
+        let evicts = self.tags[at].is_live();
+        let mask = new.leaf.bytes - 1;
+        let space = if is_global { Tag::GLOBAL } else { u32::from(asid.0) };
+        self.tags[at] = Tag { start: va.0 & !mask, mask, space };
+        self.cached[at] = Some(new);
         self.hints[Self::hint(va)] = at as u16;
+        self.touch(at);
         evicts
     }
 
-    /// Forgets every entry for which `is_stale` holds; how many.
-    pub(super) fn forget(&mut self, is_stale: impl Fn(&Cached<A>) -> bool) -> u64 {
+    /// Forgets the entries that are meant; how many.
+    pub(super) fn forget(&mut self, meant: &Meant) -> u64 {
         let mut dropped = 0;
-        for entry in self.entries.iter_mut().filter(|entry| entry.is_live() && is_stale(entry)) {
-            entry.retire();
-            dropped += 1;
+        for at in 0..self.tags.len() {
+            if self.tags[at].is_live() && meant.is(&self.tags[at]) {
+                self.retire(at);
+                dropped += 1;
+            }
         }
         dropped
     }
 
     /// The live entries.
     pub(super) fn live(&self) -> impl Iterator<Item = &Cached<A>> {
-        self.entries.iter().filter(|entry| entry.is_live())
+        self.cached.iter().flatten()
     }
 
     /// The live entries, to judge their rights anew.
     pub(super) fn live_mut(&mut self) -> impl Iterator<Item = &mut Cached<A>> {
-        self.entries.iter_mut().filter(|entry| entry.is_live())
+        self.cached.iter_mut().flatten()
     }
 }

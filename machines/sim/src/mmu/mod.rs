@@ -10,7 +10,8 @@
 //! 2. The TLB holds only translations that a walk found allowed to be cached: present, accessed, without reserved
 //!    bits; they stay usable until a flush covers them, a new root drops them, or room is needed.
 //! 3. Rights are checked on every access, a hit or not, under the registers of that moment.
-//! 4. A refused access leaves every entry as it was, and no new translation in the TLB.
+//! 4. A refused access brings no translation into the TLB, and marks no entry: unless somebody changed the tables under
+//!    the walk, when the entries above the change may be marked as accessed.
 //!
 //! Source: Arm ARM D8; Intel SDM volume 3 chapter 4.
 

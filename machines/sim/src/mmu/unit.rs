@@ -1,13 +1,11 @@
 //! One CPU's MMU for a known format: registers, roots, TLB, counters.
 
-use core::marker::PhantomData;
-
 use kernmem_arch::{Fault, FaultKind, LeafSize, MmuFormat, Refusal};
 use kernmem_base::{Access, Asid, Half, PhysAddr, PhysMem, Privilege, Tlb, VirtAddr, VirtRange};
 
-use super::cache::{Cache, Cached, Clash};
+use super::cache::{Cache, Cached, Clash, Meant};
 use super::links::Links;
-use super::walk::{Start, Walk};
+use super::walk::{Start, Trail, Walk};
 use super::{Counters, TlbShape};
 
 /// An address that reached memory.
@@ -33,6 +31,7 @@ pub struct Mmu<F: MmuFormat> {
     takes_groups: bool,
     cache: Cache<F::Attrs>,
     links: Links,
+    trail: Trail,
     pub(super) counters: Counters,
 }
 
@@ -48,6 +47,7 @@ impl<F: MmuFormat> Mmu<F> {
             takes_groups: shape.groups,
             cache: Cache::new(shape, F::shape()),
             links: Links::new(shape.walks),
+            trail: Trail::default(),
             counters: Counters::default(),
         }
     }
@@ -121,7 +121,7 @@ impl<F: MmuFormat> Mmu<F> {
         }
         if !has_spaces {
             self.counters.flushes += 1;
-            self.counters.dropped += self.cache.forget(|entry| !entry.is_global);
+            self.counters.dropped += self.cache.forget(&Meant { range: VirtRange::ALL, asid: None, globals: false });
             self.links.forget(VirtRange::ALL, None);
         }
     }
@@ -134,8 +134,7 @@ impl<F: MmuFormat> Mmu<F> {
 
     fn forget_address(&mut self, va: VirtAddr) {
         let (asid, range) = (self.asid, VirtRange { start: va, last: va });
-        let is_meant = |entry: &Cached<F::Attrs>| entry.is_global || entry.asid == asid;
-        self.counters.dropped += self.cache.forget(|entry| entry.range().contains(va) && is_meant(entry));
+        self.counters.dropped += self.cache.forget(&Meant { range, asid: Some(asid), globals: true });
         let links = if F::FLUSH_DROPS_WALKS { VirtRange::ALL } else { range };
         self.links.forget(links, Some(asid));
     }
@@ -143,7 +142,7 @@ impl<F: MmuFormat> Mmu<F> {
     /// Translates `va` for an access, from the TLB or by a walk in `mem`.
     ///
     /// # Errors
-    /// The access is refused; no entry was marked.
+    /// The access is refused; the TLB has no new translation.
     #[inline]
     pub fn access<M: PhysMem>(
         &mut self,
@@ -155,7 +154,7 @@ impl<F: MmuFormat> Mmu<F> {
         self.translate(mem, va, access, privilege).map_err(|refusal| self.fault(va, access, privilege, refusal))
     }
 
-    #[inline]
+    #[inline(always)]
     fn translate<M: PhysMem>(
         &mut self,
         mem: &M,
@@ -169,14 +168,15 @@ impl<F: MmuFormat> Mmu<F> {
         let (half, va) = F::enter(&self.control, va, access, privilege)?;
         let found = self.cache.find(va, self.asid);
         if let Some(at) = found.map_err(|Clash| Refusal { kind: FaultKind::TlbConflict, level: None })? {
-            let entry = self.cache.get(at);
-            if entry.ready.allow(access, privilege) {
-                self.counters.hits += 1;
-                return Ok(Translated { pa: entry.pa(va), leaf: entry.leaf, hit: true, references: 0 });
-            }
-            if !entry.rights.allow(access, privilege) {
-                self.counters.hits += 1;
-                return Err(Refusal { kind: FaultKind::Permission, level: Some(entry.leaf.level) });
+            if let Some(entry) = self.cache.get(at) {
+                if entry.ready.allow(access, privilege) {
+                    self.counters.hits += 1;
+                    return Ok(Translated { pa: entry.pa(va), leaf: entry.leaf, hit: true, references: 0 });
+                }
+                if !entry.rights.allow(access, privilege) {
+                    self.counters.hits += 1;
+                    return Err(Refusal { kind: FaultKind::Permission, level: Some(entry.leaf.level) });
+                }
             }
             self.cache.retire(at); // clean: the tables must be marked, and may say something else by now
         }
@@ -197,17 +197,16 @@ impl<F: MmuFormat> Mmu<F> {
         let known = self.links.find(va, self.asid);
         self.counters.short_walks += u64::from(known.is_some());
         let start = known.unwrap_or(Start { table: root, depth: 0, above: F::OPEN });
-        let (control, takes_groups) = (&self.control, self.takes_groups);
         let mut walk = Walk::<F, M> {
             mem,
-            control,
+            control: &self.control,
             va,
             access,
             privilege,
-            takes_groups,
+            takes_groups: self.takes_groups,
+            trail: &mut self.trail,
             references: 0,
             marks: 0,
-            format: PhantomData,
         };
         let found = walk.run(start);
         let (references, marks) = (walk.references, walk.marks);
@@ -215,14 +214,13 @@ impl<F: MmuFormat> Mmu<F> {
         self.counters.marks += marks;
         let found = found?;
         if !self.links.is_off() {
-            found.links().for_each(|link| self.links.learn(F::shape(), va, self.asid, link));
+            self.trail.links().for_each(|link| self.links.learn(F::shape(), va, self.asid, link));
         }
-        let mut entry = Cached::new(va, found.base, found.leaf, found.attrs, found.rights);
-        entry.asid = self.asid;
-        entry.is_global = F::is_global(&self.control, found.attrs);
+        let mut entry = Cached::new(found.base, found.leaf, found.attrs);
         judge::<F>(&self.control, &mut entry);
+        let is_global = F::is_global(&self.control, found.attrs);
         self.counters.fills += 1;
-        self.counters.evictions += u64::from(self.cache.insert(va, entry));
+        self.counters.evictions += u64::from(self.cache.insert(va, self.asid, is_global, entry));
         Ok(Translated { pa: entry.pa(va), leaf: found.leaf, hit: false, references })
     }
 
@@ -249,20 +247,16 @@ impl<F: MmuFormat> Mmu<F> {
 impl<F: MmuFormat> Tlb for Mmu<F> {
     fn flush(&mut self, range: VirtRange, tables: bool) {
         self.counters.flushes += 1;
-        self.counters.dropped += self.cache.forget(|entry| entry.range().overlaps(&range));
+        self.counters.dropped += self.cache.forget(&Meant { range, asid: None, globals: true });
         self.forget_links(range, None, tables);
     }
 
     fn flush_space(&mut self, asid: Asid, range: Option<VirtRange>, tables: bool) {
         let asid = if F::has_spaces(&self.control) { asid } else { Asid(0) };
-        let takes_globals = range.is_some() && F::SPACE_FLUSH_TAKES_GLOBALS;
+        let globals = range.is_some() && F::SPACE_FLUSH_TAKES_GLOBALS;
         let range = range.unwrap_or(VirtRange::ALL);
-        let is_meant = |entry: &Cached<F::Attrs>| match entry.is_global {
-            true => takes_globals,
-            false => entry.asid == asid,
-        };
         self.counters.flushes += 1;
-        self.counters.dropped += self.cache.forget(|entry| is_meant(entry) && entry.range().overlaps(&range));
+        self.counters.dropped += self.cache.forget(&Meant { range, asid: Some(asid), globals });
         self.forget_links(range, Some(asid), tables);
     }
 }

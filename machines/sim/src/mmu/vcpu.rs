@@ -73,7 +73,7 @@ impl Vcpu {
     /// As [`Mmu::access`].
     ///
     /// # Errors
-    /// The access is refused; no entry was marked.
+    /// The access is refused; the TLB has no new translation.
     #[inline]
     pub fn access<M: PhysMem>(
         &mut self,

@@ -3,13 +3,8 @@
 //! Nothing is written before every check has passed; marks are then set root first, each only over the entry that was
 //! read. Where somebody changed an entry meanwhile, the walk begins anew.
 
-use core::marker::PhantomData;
-
-use kernmem_arch::{Entry, FaultKind, LeafSize, LevelShape, MmuFormat, Refusal, Rights};
-use kernmem_base::{Access, PhysAddr, PhysMem, Privilege, Slot, VirtAddr};
-
-/// The most levels of any format.
-pub(super) const MAX_LEVELS: usize = 5;
+use kernmem_arch::{Entry, FaultKind, LeafSize, LevelShape, MmuFormat, Refusal};
+use kernmem_base::{Access, Level, PhysAddr, PhysMem, Privilege, Slot, VirtAddr};
 
 /// Where a walk begins: the root, or a table that the walk cache remembers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,17 +16,36 @@ pub(super) struct Start {
     pub(super) above: u64,
 }
 
-/// A table entry on the way, and where it leads.
-#[derive(Clone, Copy)]
-struct Step {
+/// An entry that is to be marked.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    level: Level,
     table: PhysAddr,
     index: usize,
     raw: u64,
     marked: u64,
-    leads_to: Option<Start>,
 }
 
-/// A leaf that may be used, and the way to it.
+/// The way of the last walk: room that is used again by the next.
+#[derive(Debug, Default)]
+pub(super) struct Trail {
+    marks: Vec<Mark>,
+    links: Vec<Start>,
+}
+
+impl Trail {
+    fn clear(&mut self) {
+        self.marks.clear();
+        self.links.clear();
+    }
+
+    /// The tables that were passed below the start, upper ones first.
+    pub(super) fn links(&self) -> impl Iterator<Item = Start> {
+        self.links.iter().copied()
+    }
+}
+
+/// A leaf that may be used.
 pub(super) struct Found<F: MmuFormat> {
     /// What one TLB entry holds of it: the leaf, or its contiguous group.
     pub(super) leaf: LeafSize,
@@ -39,15 +53,6 @@ pub(super) struct Found<F: MmuFormat> {
     pub(super) base: PhysAddr,
     /// The leaf's attributes, less what the tables above take.
     pub(super) attrs: F::Attrs,
-    pub(super) rights: Rights,
-    steps: [Option<Step>; MAX_LEVELS],
-}
-
-impl<F: MmuFormat> Found<F> {
-    /// The tables that were passed below the start, upper ones first.
-    pub(super) fn links(&self) -> impl Iterator<Item = Start> {
-        self.steps.iter().flatten().filter_map(|step| step.leads_to)
-    }
 }
 
 /// One walk in `mem` for one access.
@@ -60,11 +65,11 @@ pub(super) struct Walk<'w, F: MmuFormat, M> {
     pub(super) privilege: Privilege,
     /// Whether one TLB entry may hold a contiguous group.
     pub(super) takes_groups: bool,
+    pub(super) trail: &'w mut Trail,
     /// Entries read so far.
     pub(super) references: u64,
     /// Entries marked so far.
     pub(super) marks: u64,
-    pub(super) format: PhantomData<F>,
 }
 
 impl<F: MmuFormat, M: PhysMem> Walk<'_, F, M> {
@@ -72,7 +77,7 @@ impl<F: MmuFormat, M: PhysMem> Walk<'_, F, M> {
     pub(super) fn run(&mut self, start: Start) -> Result<Found<F>, Refusal> {
         loop {
             let found = self.descend(start)?;
-            if self.mark(&found.steps) {
+            if self.mark()? {
                 return Ok(found);
             }
         }
@@ -80,7 +85,7 @@ impl<F: MmuFormat, M: PhysMem> Walk<'_, F, M> {
 
     /// Reads and checks; writes nothing.
     fn descend(&mut self, start: Start) -> Result<Found<F>, Refusal> {
-        let mut steps = [None; MAX_LEVELS];
+        self.trail.clear();
         let mut here = start;
         for shape in &F::shape().levels[start.depth..] {
             let at = |kind| Refusal { kind, level: Some(shape.level) };
@@ -90,43 +95,32 @@ impl<F: MmuFormat, M: PhysMem> Walk<'_, F, M> {
             let entry = F::read(self.control, raw, shape.level).map_err(at)?;
             let is_leaf = matches!(entry, Entry::Leaf { .. });
             let marked = F::mark(self.control, raw, is_leaf, self.access).map_err(at)?;
-            let step = Step { table: here.table, index, raw, marked, leads_to: None };
+            if marked != raw {
+                self.trail.marks.push(Mark { level: shape.level, table: here.table, index, raw, marked });
+            }
             match entry {
                 Entry::Table { next, attrs } => {
-                    let next = Start { table: next, depth: here.depth + 1, above: F::inherit(here.above, attrs) };
-                    steps[here.depth] = Some(Step { leads_to: Some(next), ..step });
-                    here = next;
+                    here = Start { table: next, depth: here.depth + 1, above: F::inherit(here.above, attrs) };
+                    self.trail.links.push(here);
                 }
-                Entry::Leaf { base, .. } => {
-                    steps[here.depth] = Some(step);
-                    return self.leaf(shape, base, marked, here.above, steps);
-                }
+                Entry::Leaf { base, .. } => return self.leaf(shape, base, marked, here.above),
                 Entry::Absent { .. } | Entry::Reserved { .. } => return Err(at(FaultKind::Translation)),
             }
         }
         unreachable!("the last level of a format holds no tables")
     }
 
-    /// The leaf with its rights, if they suffice.
-    fn leaf(
-        &self,
-        shape: &LevelShape,
-        base: PhysAddr,
-        marked: u64,
-        above: u64,
-        steps: [Option<Step>; MAX_LEVELS],
-    ) -> Result<Found<F>, Refusal> {
-        let refuse = |kind| Refusal { kind, level: Some(shape.level) };
+    /// The leaf, if its rights suffice.
+    fn leaf(&self, shape: &LevelShape, base: PhysAddr, marked: u64, above: u64) -> Result<Found<F>, Refusal> {
         let Entry::Leaf { attrs, .. } = F::decode(marked, shape.level) else {
             unreachable!("a mark leaves a leaf a leaf");
         };
         let leaf = self.extent(shape, base, attrs);
         let attrs = F::narrow(attrs, above);
-        let rights = F::rights(self.control, attrs);
-        if !rights.allow(self.access, self.privilege) {
-            return Err(refuse(FaultKind::Permission));
+        if !F::rights(self.control, attrs).allow(self.access, self.privilege) {
+            return Err(Refusal { kind: FaultKind::Permission, level: Some(shape.level) });
         }
-        Ok(Found { leaf, base: base.align_down(leaf.bytes), attrs, rights, steps })
+        Ok(Found { leaf, base: base.align_down(leaf.bytes), attrs })
     }
 
     /// What one TLB entry holds: the contiguous group of a leaf that is marked so and lies where a group can.
@@ -139,15 +133,15 @@ impl<F: MmuFormat, M: PhysMem> Walk<'_, F, M> {
     }
 
     /// Sets what is to be set; `false` if an entry is no longer what was read.
-    fn mark(&mut self, steps: &[Option<Step>; MAX_LEVELS]) -> bool {
-        for step in steps.iter().flatten().filter(|step| step.marked != step.raw) {
-            // The table was read a moment ago; if it is gone now, the walk begins anew and says so.
-            let Ok(table) = self.mem.table_mut::<F::Slot>(step.table, step.index + 1) else { return false };
-            if table[step.index].exchange(step.raw, step.marked).is_err() {
-                return false;
+    fn mark(&mut self) -> Result<bool, Refusal> {
+        for mark in &self.trail.marks {
+            let gone = |_| Refusal { kind: FaultKind::External, level: Some(mark.level) };
+            let table = self.mem.table_mut::<F::Slot>(mark.table, mark.index + 1).map_err(gone)?;
+            if table[mark.index].exchange(mark.raw, mark.marked).is_err() {
+                return Ok(false);
             }
             self.marks += 1;
         }
-        true
+        Ok(true)
     }
 }

@@ -45,9 +45,9 @@ pub mod bit {
     pub const PXN_TABLE: u64 = 1 << 59;
     /// In a table descriptor: nothing below is executable by user mode.
     pub const UXN_TABLE: u64 = 1 << 60;
-    /// In a table descriptor, APTable[0]: nothing below is reachable from user mode.
+    /// In a table descriptor, the lower bit of APTable: nothing below is reachable from user mode.
     pub const USER_TABLE: u64 = 1 << 61;
-    /// In a table descriptor, APTable[1]: nothing below is writable.
+    /// In a table descriptor, the upper bit of APTable: nothing below is writable.
     pub const RDONLY_TABLE: u64 = 1 << 62;
 }
 
@@ -104,6 +104,7 @@ impl EntryFormat for Arm64Granule4K {
         &SHAPE
     }
 
+    #[inline]
     fn decode(raw: u64, level: Level) -> Entry<Arm64Attrs> {
         let (mask, is_leaf) = match (raw & 0b11, level) {
             (0b11, Level::Pte) => (PAGE, true),

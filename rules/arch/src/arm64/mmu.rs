@@ -103,6 +103,7 @@ impl MmuFormat for Arm64Granule4K {
     const SPACE_FLUSH_TAKES_GLOBALS: bool = true;
     const FLUSH_DROPS_WALKS: bool = false;
 
+    #[inline]
     fn flat(control: &Control, va: VirtAddr) -> Result<Option<PhysAddr>, Refusal> {
         match (control.is_on, control.is_too_large(va.0)) {
             (true, _) => Ok(None),
@@ -111,6 +112,7 @@ impl MmuFormat for Arm64Granule4K {
         }
     }
 
+    #[inline]
     fn enter(
         control: &Control,
         va: VirtAddr,
@@ -130,6 +132,7 @@ impl MmuFormat for Arm64Granule4K {
         Ok((half, VirtAddr(plain)))
     }
 
+    #[inline]
     fn open(control: &Control, half: Half, root: PhysAddr) -> Result<(), Refusal> {
         if control.of(half).is_off {
             return Err(at(FaultKind::Translation, Level::Pgd));
@@ -140,6 +143,7 @@ impl MmuFormat for Arm64Granule4K {
         Ok(())
     }
 
+    #[inline]
     fn read(control: &Control, raw: u64, level: Level) -> Result<Entry<Arm64Attrs>, FaultKind> {
         let entry = Self::decode(raw, level);
         match entry {
@@ -151,10 +155,12 @@ impl MmuFormat for Arm64Granule4K {
         }
     }
 
+    #[inline]
     fn inherit(above: u64, table: Arm64Attrs) -> u64 {
         above | table.0 & (RDONLY_TABLE | USER_TABLE | PXN_TABLE | UXN_TABLE)
     }
 
+    #[inline]
     fn narrow(leaf: Arm64Attrs, above: u64) -> Arm64Attrs {
         let mut bits = leaf.0;
         if above & RDONLY_TABLE != 0 {
@@ -172,6 +178,7 @@ impl MmuFormat for Arm64Granule4K {
         Arm64Attrs(bits)
     }
 
+    #[inline]
     fn mark(control: &Control, raw: u64, is_leaf: bool, access: Access) -> Result<u64, FaultKind> {
         if !is_leaf {
             return Ok(raw);
@@ -184,6 +191,7 @@ impl MmuFormat for Arm64Granule4K {
     }
 
     /// Writable-clean counts as writable where the hardware makes it dirty.
+    #[inline]
     fn rights(control: &Control, attrs: Arm64Attrs) -> Rights {
         use Access::{Execute, Read, Write};
         use Privilege::{Kernel, User};
@@ -203,14 +211,17 @@ impl MmuFormat for Arm64Granule4K {
             .with_if(kernel_executes, Execute, Kernel)
     }
 
+    #[inline]
     fn is_clean(control: &Control, attrs: Arm64Attrs) -> bool {
         control.sets_dirty && attrs.0 & (DBM | RDONLY) == DBM | RDONLY
     }
 
+    #[inline]
     fn is_global(_control: &Control, attrs: Arm64Attrs) -> bool {
         attrs.0 & NG == 0
     }
 
+    #[inline]
     fn has_spaces(_control: &Control) -> bool {
         true
     }

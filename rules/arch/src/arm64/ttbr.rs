@@ -75,6 +75,7 @@ impl TranslationControl {
 /// | 0 | 1 | fault | TTBR1 |
 ///
 /// Source: Arm ARM, D8 "Selecting the translation table base address register", "Address tagging".
+#[inline]
 #[must_use]
 pub const fn root_of(va: VirtAddr, control: &TranslationControl) -> Option<Ttbr> {
     let is_upper = va.0 >> 55 & 1 == 1;

@@ -219,6 +219,7 @@ pub enum X86Level4 {}
 pub enum X86Level5 {}
 
 /// An entry at `level`; the formats of both depths agree.
+#[inline]
 fn decode(raw: u64, level: Level) -> Entry<X86Attrs> {
     if raw & bit::PRESENT == 0 {
         return Entry::Absent { sw: raw }; // bit 7 means nothing to the MMU here, though a listing looks at it
@@ -249,6 +250,7 @@ macro_rules! format {
                 &$shape
             }
 
+            #[inline]
             fn decode(raw: u64, level: Level) -> Entry<X86Attrs> {
                 decode(raw, level)
             }

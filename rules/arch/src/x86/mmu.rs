@@ -69,6 +69,7 @@ macro_rules! mmu {
             const SPACE_FLUSH_TAKES_GLOBALS: bool = false;
             const FLUSH_DROPS_WALKS: bool = true;
 
+            #[inline]
             fn enter(
                 _control: &Control,
                 va: VirtAddr,
@@ -84,10 +85,12 @@ macro_rules! mmu {
                 }
             }
 
+            #[inline]
             fn open(_control: &Control, _half: Half, _root: PhysAddr) -> Result<(), Refusal> {
                 Ok(())
             }
 
+            #[inline]
             fn read(control: &Control, raw: u64, level: Level) -> Result<Entry<X86Attrs>, FaultKind> {
                 let entry = Self::decode(raw, level);
                 match entry {
@@ -99,19 +102,23 @@ macro_rules! mmu {
             }
 
             // The walk keeps RW and US as long as every entry has them, and NX once one has it.
+            #[inline]
             fn inherit(above: u64, table: X86Attrs) -> u64 {
                 above & table.0 & (RW | USER) | (above | table.0) & NX
             }
 
+            #[inline]
             fn narrow(leaf: X86Attrs, above: u64) -> X86Attrs {
                 X86Attrs(leaf.0 & (above | !(RW | USER)) | above & NX)
             }
 
+            #[inline]
             fn mark(_control: &Control, raw: u64, is_leaf: bool, access: Access) -> Result<u64, FaultKind> {
                 let dirty = if is_leaf && access == Access::Write { DIRTY } else { 0 };
                 Ok(raw | ACCESSED | dirty)
             }
 
+            #[inline]
             fn rights(control: &Control, attrs: X86Attrs) -> Rights {
                 use Access::{Execute, Read, Write};
                 use Privilege::{Kernel, User};
@@ -126,14 +133,17 @@ macro_rules! mmu {
                     .with_if(is_executable && !(is_user && control.smep), Execute, Kernel)
             }
 
+            #[inline]
             fn is_clean(_control: &Control, attrs: X86Attrs) -> bool {
                 !attrs.has(DIRTY)
             }
 
+            #[inline]
             fn is_global(control: &Control, attrs: X86Attrs) -> bool {
                 control.pge && attrs.has(GLOBAL)
             }
 
+            #[inline]
             fn has_spaces(control: &Control) -> bool {
                 control.pcid
             }
