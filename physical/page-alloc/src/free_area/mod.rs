@@ -92,6 +92,8 @@ pub(crate) trait FreeArea<T: States> {
 }
 
 /// The two implementations.
+// One value a zone, and nowhere to box it: the difference of sizes costs nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(crate) enum Areas<W> {
     Dense(DenseBits<W>),
