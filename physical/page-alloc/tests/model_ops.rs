@@ -7,6 +7,7 @@
 //! 4. nothing given out is refused when it comes back, and what was never given out is refused.
 //!
 //! At the end: when everything came back and the CPUs are drained, the free blocks by order are those of the beginning.
+#![allow(clippy::unwrap_used, reason = "a helper of tests may panic")]
 
 mod common;
 
@@ -127,7 +128,7 @@ impl Run {
     }
 
     fn all_back(&mut self) {
-        for (pfn, order) in std::mem::take(&mut self.model.blocks) {
+        for (pfn, order) in core::mem::take(&mut self.model.blocks) {
             self.allocator.free(&mut self.cpus[1], Pfn(pfn), Order(order)).unwrap();
         }
         self.model.taken.clear();
