@@ -4,7 +4,7 @@ mod common;
 
 use common::{PLACEMENTS, by_order, cpu, lists, one_zone};
 use kernmem_base::{Era, FrameOrigin, FrameSource, Level, Order, Pfn, PhysAddr};
-use kernmem_page_alloc::{AllocError, Facts, FreeError, Gfp, PageSource, Pages};
+use kernmem_page_alloc::{AllocError, Facts, FreeError, Gfp, PageSource};
 
 #[test]
 fn a_range_in_use_names_the_first_frame_in_the_way() {
@@ -88,7 +88,7 @@ fn a_bulk_call_fills_the_slice_or_says_how_far_it_came() {
 fn the_view_of_a_cpu_is_a_source_of_pages_and_of_frames_for_tables() {
     let allocator = one_zone(Facts::of(Era::V6_1, kernmem_page_alloc::Placement::Dense), 0x100, 0x400);
     let mut cpu = cpu(&allocator);
-    let mut pages = Pages { allocator: &allocator, cpu: &mut cpu };
+    let mut pages = allocator.pages(&mut cpu);
     let frame = pages.take(Level::Pte).unwrap();
     // Unmovable among movable: the largest block is taken over, 0x200.
     assert_eq!((frame.pa, frame.origin), (PhysAddr(0x20_0000), FrameOrigin::PageAllocator));
