@@ -317,6 +317,30 @@ fn urgent_requests_keep_pageblocks_up_to_a_hundredth() {
     }
 }
 
+/// Kept pageblocks that are all in use: up to 6.1 their whole size is taken off what a plain request may count on, from 6.12
+/// on only what is free in them, which is nothing.
+#[test]
+fn kept_pageblocks_in_use_hold_plain_requests_back_up_to_6_1() {
+    for era in ERAS {
+        let allocator = one_zone(linux(era), 0, 0x1_0000);
+        min(&allocator, ZoneKind::Normal, 0x8000);
+        let mut cpu = cpu(&allocator);
+        while allocator.free_frames() > 0x8000 {
+            allocator.alloc(&mut cpu, None, Gfp::HIGHUSER_MOVABLE, Order(10)).unwrap();
+        }
+        // 200 blocks of 16 frames: more than three pageblocks.
+        for _ in 0..200 {
+            allocator.alloc(&mut cpu, None, Gfp::atomic(era), Order(4)).unwrap();
+        }
+        let zone = allocator.zone(0, ZoneKind::Normal).unwrap();
+        assert_eq!(zone.free_highatomic(), 0, "{era}");
+        zone.set_watermarks(Watermarks::default());
+        while allocator.alloc(&mut cpu, None, Gfp::KERNEL, Order(0)).is_ok() {}
+        let left = if era <= Era::V6_1 { 3 * 512 } else { 0 };
+        assert_eq!(allocator.free_frames(), left, "{era}");
+    }
+}
+
 /// CMA pageblocks serve movable requests: first while they are more than half of what is free, else last; others never.
 #[test]
 fn cma_serves_movable_requests_alone() {
@@ -427,5 +451,24 @@ fn only_the_oldest_era_keeps_single_frames_alone() {
         allocator.alloc(&mut cpu, None, Gfp::KERNEL, Order(1)).unwrap();
         // Four blocks of order 1 come for a batch of 8 frames, and one is taken.
         assert_eq!(cpu.total(), if era == Era::V5_10 { 0 } else { 6 }, "{era}");
+    }
+}
+
+/// batch 8, high between 8 and 32. The first refill lets high grow to 16 and brings 8; the second lets it grow to 24, and
+/// brings twice as many: 24 less a batch is room for 16.
+#[test]
+fn from_6_12_on_lists_grow_with_what_is_asked() {
+    for era in [Era::V6_12, Era::V7_2] {
+        let allocator = one_zone(linux(era), 0, 0x400);
+        let zone = allocator.zones().next().unwrap();
+        zone.set_pcp(kernmem_page_alloc::PcpLimits { batch: 8, high: 8, high_max: 32 });
+        let mut cpu = cpu(&allocator);
+        let mut take = || {
+            allocator.alloc(&mut cpu, None, Gfp::KERNEL, Order(0)).unwrap();
+            (cpu.count(zone), cpu.high(zone))
+        };
+        assert_eq!(take(), (7, 16), "{era}");
+        let last = (0..8).map(|_| take()).last();
+        assert_eq!(last, Some((15, 24)), "{era}");
     }
 }

@@ -127,6 +127,12 @@ impl Run {
         assert_eq!(weighed, free);
     }
 
+    /// Every frame is free, or in a block of the model or of a list: the allocator knows which, frame by frame.
+    fn check_frames(&mut self) {
+        self.cpus.iter_mut().for_each(|cpu| self.allocator.drain(cpu));
+        (0..0x6000).for_each(|pfn| self.refused(0, Pfn(pfn), 10));
+    }
+
     fn all_back(&mut self) {
         for (pfn, order) in core::mem::take(&mut self.model.blocks) {
             self.allocator.free(&mut self.cpus[1], Pfn(pfn), Order(order)).unwrap();
@@ -143,6 +149,7 @@ fn run(facts: Facts, ops: &[Op]) {
         run.step(op);
         run.check();
     }
+    run.check_frames();
     run.all_back();
     run.check();
     assert_eq!(by_order(&run.allocator), before, "{:?} {:?}", facts.era, facts.placement);
