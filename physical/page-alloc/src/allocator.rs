@@ -22,7 +22,7 @@ use crate::store::{Needs, Store};
 use crate::watermark::{self, Pass};
 use crate::zone::Zone;
 use crate::zonelist::{self, END};
-use crate::{AllocError, Facts, FreeError, Gfp, Topology, ZoneKind, ZoneSpan};
+use crate::{AllocError, Facts, FreeError, Gfp, Pages, Topology, ZoneKind, ZoneSpan};
 
 /// The page allocator of one kernel.
 pub struct PageAllocator<S: Store> {
@@ -109,6 +109,11 @@ impl<S: Store> PageAllocator<S> {
         self.nodes
     }
 
+    /// The allocator as a CPU passes it to the layers above.
+    pub fn pages<'a>(&'a self, cpu: &'a mut CpuPages<S>) -> Pages<'a, S> {
+        Pages { allocator: self, cpu }
+    }
+
     /// Sets that the lists of a CPU need: one for each node and kind of zone.
     #[must_use]
     pub fn sets(&self) -> usize {
@@ -181,11 +186,13 @@ impl<S: Store> PageAllocator<S> {
         Ok(Wish { gfp, order, kind, highest, nid })
     }
 
-    /// Takes a block of `2^order` frames, near node `nid` or else near the CPU.
+    /// Takes a block of `2^order` frames, near node `nid` or else near the CPU. Nothing is cleared, whatever `gfp` says:
+    /// the allocator does not reach the frames.
     ///
     /// # Errors
     /// [`AllocError`]: nothing was taken. Before it says that there is no memory, the CPU's own lists were given back,
-    /// the other CPUs were asked for theirs, and one pageblock that was kept for urgent requests was released.
+    /// the other CPUs were asked for theirs, and for a request that may reclaim one pageblock that was kept for urgent
+    /// requests was released.
     pub fn alloc(&self, cpu: &mut CpuPages<S>, nid: Option<u32>, gfp: Gfp, order: Order) -> Result<Pfn, AllocError> {
         let wish = self.wish(cpu, nid, gfp, order.0)?;
         let fast = Pass::fast(self.facts.cma && wish.kind == MigrateType::Movable, self.keeps_types_apart(wish));
@@ -199,8 +206,10 @@ impl<S: Store> PageAllocator<S> {
     /// can help.
     fn keeps_types_apart(&self, wish: Wish) -> bool {
         let Some(preferred) = self.zonelist(wish).next().map(Zone::span) else { return false };
+        let is_populated = |nid| self.zone(nid, ZoneKind::Dma32).is_some_and(Zone::is_populated);
         preferred.kind == ZoneKind::Normal
-            && self.zone(preferred.nid, ZoneKind::Dma32).is_some_and(|zone| self.nodes == 1 || zone.is_populated())
+            && self.facts.kinds.contains(ZoneKind::Dma32)
+            && (self.nodes == 1 || is_populated(preferred.nid))
     }
 
     fn alloc_slowly(&self, cpu: &mut CpuPages<S>, wish: Wish) -> Result<Pfn, AllocError> {
@@ -211,7 +220,9 @@ impl<S: Store> PageAllocator<S> {
         }
         self.drain(cpu);
         self.ask_others(cpu);
-        self.release_highatomic(cpu, wish);
+        if wish.gfp.contains(Gfp::DIRECT_RECLAIM) {
+            self.release_highatomic(cpu, wish);
+        }
         let last = self.walk(cpu, wish, pass);
         last.ok_or(AllocError::NoMemory { gfp: wish.gfp, order: Order(wish.order) })
     }
@@ -458,6 +469,19 @@ impl<S: Store> PageAllocator<S> {
             at = stop;
         }
         Ok(())
+    }
+
+    /// As [`PageAllocator::add_free`] for a range that lies in one zone, where zones of a node overlap.
+    ///
+    /// # Errors
+    /// As [`PageAllocator::add_free`].
+    pub fn add_free_to(&self, nid: u32, kind: ZoneKind, start: Pfn, end: Pfn) -> Result<(), AddError> {
+        let zone = self.zone(nid, kind).ok_or(AddError::NoZone { pfn: start })?;
+        let span = zone.span();
+        if start < span.start || end > span.end {
+            return Err(AddError::NoZone { pfn: if start < span.start { start } else { span.end } });
+        }
+        zone.lock_alone().add_free(start, end)
     }
 
     /// Takes over frames that boot had in use and needs no more, `[start, end)`: counted as managed and freed one by one

@@ -39,7 +39,7 @@ impl Deferred {
 
     /// Blocks that wait.
     pub fn blocks(&self) -> u64 {
-        self.used().iter().map(|span| span.end - span.start >> self.order).sum()
+        self.used().iter().map(|span| (span.end - span.start) >> self.order).sum()
     }
 
     /// Appends `[start, end)`; false if there is no room.

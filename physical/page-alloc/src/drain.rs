@@ -12,8 +12,9 @@ pub struct DrainRequest(AtomicBool);
 impl DrainRequest {
     /// Asks.
     pub fn ask(&self) {
-        // Release pairs with the Acquire of `take`: what the asker did before is seen by the owner who drains.
-        self.0.store(true, Ordering::Release);
+        // Release pairs with the Acquire of `take`: what the asker did before is seen by the owner who drains. A swap and no
+        // store, so that all changes of the flag are in one order that the model checker follows too.
+        self.0.swap(true, Ordering::Release);
     }
 
     /// Whether somebody asked since the last time; by the owner alone.

@@ -39,18 +39,15 @@ struct Census {
 impl<S: Store> Locked<'_, S> {
     /// Takes a block for a request: its own type, CMA where that may serve, then the other types.
     pub fn rmqueue(&mut self, order: u8, kind: MigrateType, pass: Pass) -> Option<Pfn> {
-        if pass.cma && kind == MigrateType::Movable && self.cma_is_more_than_half() {
-            if let Some(pfn) = self.take(order, MigrateType::Cma) {
-                return Some(pfn);
-            }
-        }
-        if let Some(pfn) = self.take(order, kind) {
+        let may_use_cma = pass.cma && kind == MigrateType::Movable;
+        let cma_first = may_use_cma && self.cma_is_more_than_half();
+        let first = if cma_first { self.take(order, MigrateType::Cma) } else { None };
+        if let Some(pfn) = first.or_else(|| self.take(order, kind)) {
             return Some(pfn);
         }
-        if pass.cma && kind == MigrateType::Movable {
-            if let Some(pfn) = self.take(order, MigrateType::Cma) {
-                return Some(pfn);
-            }
+        let last = if may_use_cma { self.take(order, MigrateType::Cma) } else { None };
+        if last.is_some() {
+            return last;
         }
         self.fallback(order, kind, pass.nofragment)
     }

@@ -141,6 +141,11 @@ impl<T: States> Ground<T> {
         self.states.open(self.chunk(pfn), self.bytes() as usize)
     }
 
+    /// Whether there are records around a frame.
+    pub fn is_open(&self, pfn: Pfn) -> bool {
+        self.frame_index(pfn).is_some_and(|index| self.states.byte(index).is_some())
+    }
+
     pub fn state(&self, pfn: Pfn) -> State {
         let byte = self.frame_index(pfn).and_then(|index| self.states.byte(index));
         // Acquire pairs with the Release of `set` and `change`: who sees a state sees what was done before it.

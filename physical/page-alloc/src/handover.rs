@@ -10,7 +10,7 @@ use kernmem_base::{Order, Pfn};
 use crate::AddError;
 use crate::free_area::End;
 use crate::ground::State;
-use crate::store::Store;
+use crate::store::{CHUNK_SHIFT, Store};
 use crate::zone::Locked;
 
 impl<S: Store> Locked<'_, S> {
@@ -42,12 +42,28 @@ impl<S: Store> Locked<'_, S> {
         if let Some(pfn) = self.inner.deferred.meets(start, stop) {
             return Err(AddError::Known { pfn });
         }
-        let mut blocks = (start.0..stop.0).step_by(1 << self.max_order()).map(Pfn);
-        if let Some(pfn) = blocks.find(|&pfn| self.is_known(pfn)) {
+        if let Some(pfn) = self.first_known(start, stop) {
             return Err(AddError::Known { pfn });
         }
         self.changed = true;
         Ok(self.inner.deferred.push(start, stop))
+    }
+
+    /// The first block of the largest order in `[start, stop)` whose first frame has a record; chunks without records are
+    /// passed over whole.
+    fn first_known(&self, start: Pfn, stop: Pfn) -> Option<Pfn> {
+        let mut at = start.0;
+        while at < stop.0 {
+            if !self.ground().is_open(Pfn(at)) {
+                at = (at + 1).next_multiple_of(1 << CHUNK_SHIFT);
+                continue;
+            }
+            if self.is_known(Pfn(at)) {
+                return Some(Pfn(at));
+            }
+            at += 1 << self.max_order();
+        }
+        None
     }
 
     /// Whether a frame has a record: it is free or taken.

@@ -8,7 +8,7 @@
 //! * [`PageSource`]: how the layers above ask for frames.
 //! * [`store`]: memory for the allocator's own records, lent by the caller; `HeapStore` (feature `alloc`) lends from the
 //!   heap.
-//! * [`pool`] (feature `alloc`): a plain source for examples, tests and fault sweeps.
+//! * `pool` (feature `alloc`): a plain source for examples, tests and fault sweeps.
 //!
 //! Source: Linux 6.1 mm/page_alloc.c.
 #![no_std]

@@ -105,7 +105,11 @@ mod tests {
     const RING: [u8; 16] = [10, 20, 30, 20, 20, 10, 20, 30, 30, 20, 10, 20, 20, 30, 20, 10];
 
     fn lists(era: Era, has_memory: impl Fn(u32) -> bool) -> [[u32; 4]; 4] {
-        let topology = Topology { nodes: 4, distances: &RING, has_cpus: &[], max_numnodes: 64, cpus: 4 };
+        weighed(era, 64, has_memory)
+    }
+
+    fn weighed(era: Era, max_numnodes: u64, has_memory: impl Fn(u32) -> bool) -> [[u32; 4]; 4] {
+        let topology = Topology { nodes: 4, distances: &RING, has_cpus: &[], max_numnodes, cpus: 4 };
         let mut out = [0; numbers(4)];
         build(era, &topology, has_memory, &mut out);
         core::array::from_fn(|nid| core::array::from_fn(|at| out[nid * 4 + at]))
@@ -120,6 +124,14 @@ mod tests {
         assert_eq!(lists[1], [1, 2, 0, 3]);
         assert_eq!(lists[2], [2, 3, 1, 0]);
         assert_eq!(lists[3], [3, 0, 2, 1]);
+    }
+
+    /// By hand, with a weight of 1 in 6.1: from node 1, node 0 weighs 22, and node 2 weighs 21 and the load 1 that node 0's
+    /// list left on it: a tie, and the lower number wins. In 5.10 the weight is 4: 88 against 84 + 1.
+    #[test]
+    fn loads_count_for_more_where_distances_weigh_less() {
+        assert_eq!(weighed(Era::V6_1, 1, |_| true)[1], [1, 0, 2, 3]);
+        assert_eq!(weighed(Era::V5_10, 1, |_| true)[1], [1, 2, 0, 3]);
     }
 
     #[test]

@@ -176,3 +176,41 @@ fn sixty_four_terabytes_are_ready_at_once() {
         assert_eq!(allocator.free_frames(), frames - 512 - 32);
     }
 }
+
+/// A CMA pageblock beside a movable one: two blocks of order 9. When the movable one was taken and comes back, 5.10 makes
+/// one block of both on Linux's lists; later eras, and dense placement in every era, keep them apart.
+#[test]
+fn pageblocks_of_two_uses_merge_in_the_oldest_era_alone() {
+    for (era, placement) in ERAS.into_iter().flat_map(|era| PLACEMENTS.map(|placement| (era, placement))) {
+        let facts = Facts { cma: true, thp: false, ..Facts::of(era, placement) };
+        let allocator = one_zone(facts, 0, 0x400);
+        allocator.set_migrate_type(Pfn(0), Pfn(0x200), MigrateType::Cma).unwrap();
+        let mut cpu = cpu(&allocator);
+        let pfn = allocator.alloc(&mut cpu, None, Gfp::KERNEL, Order(9)).unwrap();
+        assert_eq!(pfn, Pfn(0x200), "an unmovable request stays out of CMA");
+        allocator.free(&mut cpu, pfn, Order(9)).unwrap();
+        let merges = era == Era::V5_10 && placement == Placement::Linux;
+        let expected = if merges { [0, 1] } else { [2, 0] };
+        assert_eq!(by_order(&allocator)[9..], expected, "{era} {placement:?}");
+    }
+}
+
+/// Two zones of a node over one range, as mirrored memory makes them: each frame is handed to the zone that is named, and
+/// comes back to it.
+#[test]
+fn overlapping_zones_keep_their_own_frames() {
+    use kernmem_page_alloc::{HeapStore, PageAllocator, Topology, ZoneKind};
+    let facts = Facts::of(Era::V6_1, Placement::Linux);
+    let spans = [ZoneKind::Normal, ZoneKind::Movable].map(|kind| common::span(0, kind, 0, 0x1000));
+    let allocator = PageAllocator::new(&mut HeapStore, facts, &Topology::flat(1), &spans).unwrap();
+    allocator.add_free_to(0, ZoneKind::Normal, Pfn(0), Pfn(0x400)).unwrap();
+    allocator.add_free_to(0, ZoneKind::Movable, Pfn(0x400), Pfn(0x1000)).unwrap();
+    let outside = allocator.add_free_to(0, ZoneKind::Movable, Pfn(0x400), Pfn(0x1001));
+    assert_eq!(outside, Err(AddError::NoZone { pfn: Pfn(0x1000) }));
+    let mut cpu = cpu(&allocator);
+    let pfn = allocator.alloc(&mut cpu, None, Gfp::HIGHUSER_MOVABLE, Order(5)).unwrap();
+    assert_eq!(pfn, Pfn(0x400));
+    allocator.free(&mut cpu, pfn, Order(5)).unwrap();
+    let free = [ZoneKind::Normal, ZoneKind::Movable].map(|kind| allocator.zone(0, kind).unwrap().free());
+    assert_eq!(free, [0x400, 0xc00]);
+}

@@ -84,7 +84,7 @@ fn packed_table(kinds: ZoneKinds, shift: u32) -> (u64, u32) {
     let (mut table, mut bad) = (0, 0);
     for word in 0..16_u32 {
         match Gfp(word).zone(kinds) {
-            Ok(kind) => table |= (kinds.index(kind).unwrap() as u64) << (word * shift),
+            Ok(kind) => table |= (kinds.index(kind).expect("a configured zone") as u64) << (word * shift),
             Err(_) => bad |= 1 << word,
         }
     }

@@ -13,12 +13,15 @@
 //! 2. No free frame lies in a chunk below `low`.
 //! 3. A free block's type is that of its first pageblock, and all its pageblocks are of that type after a merge.
 
-use kernmem_base::Pfn;
+use kernmem_base::{Era, Pfn};
 use kernmem_sparse::MigrateType;
 
 use super::{Block, Counts, End, FreeArea, KINDS, ORDERS, may_merge};
 use crate::ground::Ground;
 use crate::store::{CHUNK_SHIFT, States, Words};
+
+/// A block has one type here, its pageblocks'; the merges of 5.10 across CMA and urgent pageblocks would lose it.
+const MERGES_AS: Era = Era::V6_1;
 
 const FRAMES: u64 = 1 << CHUNK_SHIFT;
 const BIT_WORDS: u64 = FRAMES / 64;
@@ -78,7 +81,7 @@ impl<W: Words> DenseBits<W> {
     fn is_of_one_kind<T: States>(ground: &Ground<T>, pfn: Pfn, order: u8) -> bool {
         let mut blocks = (pfn.0..pfn.0 + (1 << order)).step_by(1 << ground.pageblock_order);
         let Some(first) = blocks.next() else { return true };
-        blocks.all(|block| may_merge(ground.era, ground.kind(Pfn(first)), ground.kind(Pfn(block))))
+        blocks.all(|block| may_merge(MERGES_AS, ground.kind(Pfn(first)), ground.kind(Pfn(block))))
     }
 
     /// The free blocks inside the aligned range of `2^order` frames at `pfn`, lowest first, until `found` says stop.

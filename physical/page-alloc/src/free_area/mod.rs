@@ -33,6 +33,13 @@ pub(crate) const KINDS: usize = MigrateType::ALL.len();
 pub(crate) type Counts = [[u64; KINDS]; ORDERS];
 
 /// Where the free blocks of a zone are kept, and in which order they are taken.
+///
+/// What both have in common: every free set is kept in maximal aligned blocks, so equal free sets with equal types of
+/// pageblocks have equal numbers of blocks of each order, summed over types (in 5.10 as long as no pageblock is kept for
+/// CMA or urgent requests: [`Placement::Dense`] never merges those with others); requests of order 0 succeed or fail alike and leave equal numbers of free
+/// frames in each zone, as long as no frames wait for urgent requests alone.
+/// Where they differ: addresses, hence which larger requests find a block later; and up to 6.1 the types that blocks are
+/// listed under, since [`Placement::Dense`] lists each under the type of its pageblock, as Linux does from 6.12 on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Placement {
     /// Lowest address first, in pageblocks that are partly used before whole ones: keeps large blocks whole.
@@ -92,6 +99,8 @@ pub(crate) trait FreeArea<T: States> {
 }
 
 /// The two implementations.
+// One value a zone, and nowhere to box it: the difference of sizes costs nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(crate) enum Areas<W> {
     Dense(DenseBits<W>),
@@ -132,11 +141,11 @@ impl<W: Words> Areas<W> {
 /// Source: Linux 5.10–7.2 mm/page_alloc.c `__free_one_page`, `migratetype_is_mergeable`.
 pub(crate) fn may_merge(era: Era, a: MigrateType, b: MigrateType) -> bool {
     let plain = |kind| kind < MigrateType::HighAtomic;
-    match era {
-        _ if a == b => true,
+    let differ = match era {
         Era::V4_14 | Era::V5_10 => a != MigrateType::Isolate && b != MigrateType::Isolate,
         Era::V6_1 | Era::V6_12 | Era::V7_2 => plain(a) && plain(b),
-    }
+    };
+    a == b || differ
 }
 
 /// Whether the list that a free block is on follows the type of its pageblock.

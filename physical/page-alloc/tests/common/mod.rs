@@ -1,5 +1,5 @@
 //! Machines that tests of the page allocator are about, and what must hold of them at any time.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its part, and a helper of tests may panic")]
 
 use std::collections::BTreeMap;
 

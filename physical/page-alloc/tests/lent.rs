@@ -1,0 +1,159 @@
+//! Memory that the caller lends: what is asked for is enough, and a store that runs dry loses no frame.
+#![allow(clippy::unwrap_used, reason = "a test stops where an answer is missing")]
+
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::Arc;
+
+use kernmem_base::{CpuId, Era, Order, Pfn};
+use kernmem_page_alloc::store::{LentStore, States, Store, Words, ZoneNeeds};
+use kernmem_page_alloc::{
+    AddError, AllocError, BuildError, CpuPages, DrainRequest, Facts, Gfp, HeapStates, HeapStore, HeapWords,
+    PageAllocator, PcpSet, PcpSlot, Placement, Topology, Zone, ZoneKind, ZoneSpan, needs,
+};
+
+const FRAMES: u64 = 3 << 15;
+const SPAN: ZoneSpan = ZoneSpan { nid: 0, kind: ZoneKind::Normal, start: Pfn(0), end: Pfn(FRAMES), present: FRAMES };
+
+#[test]
+fn what_is_asked_for_is_enough_and_one_less_is_not() {
+    for placement in [Placement::Linux, Placement::Dense] {
+        let (facts, topology) = (Facts::of(Era::V6_1, placement), Topology::flat(1));
+        let asked = needs::<LentStore<'_>>(&facts, &topology, &[SPAN]);
+        for short in [0, 1] {
+            let states: Vec<AtomicU8> = (0..asked.state_bytes).map(|_| AtomicU8::new(0)).collect();
+            let mut words = vec![0; asked.words as usize - short];
+            let mut zones: Vec<Option<Zone<LentStore<'_>>>> = (0..asked.zones).map(|_| None).collect();
+            let mut numbers = vec![0; asked.numbers];
+            let requests: Vec<DrainRequest> = (0..asked.requests).map(|_| DrainRequest::default()).collect();
+            let mut store = LentStore::new(&states, &mut words, &mut zones, &mut numbers, &requests);
+            let built = PageAllocator::new(&mut store, facts, &topology, &[SPAN]);
+            if short == 1 {
+                assert_eq!(built.err(), Some(BuildError::Store));
+                continue;
+            }
+            let allocator = built.unwrap();
+            allocator.add_free(0, Pfn(0), Pfn(FRAMES)).unwrap();
+            let (mut slots, mut sets) = ([PcpSlot::default(); 64], vec![PcpSet::default(); allocator.sets()]);
+            let mut cpu = CpuPages::new(CpuId(0), 0, &mut slots[..], &mut sets[..]);
+            let mut taken = Vec::new();
+            while let Ok(pfn) = allocator.alloc(&mut cpu, None, Gfp::KERNEL, Order(3)) {
+                taken.push(pfn);
+            }
+            assert_eq!(taken.len() as u64, FRAMES / 8, "{placement:?}");
+            taken.into_iter().for_each(|pfn| allocator.free(&mut cpu, pfn, Order(3)).unwrap());
+            allocator.drain(&mut cpu);
+            assert_eq!(allocator.free_frames(), FRAMES);
+            assert_eq!(allocator.zones().next().unwrap().nr_free(Order(10)), FRAMES >> 10);
+        }
+    }
+}
+
+/// A heap whose chunks can be opened only so often.
+#[derive(Clone)]
+struct Dry(Arc<AtomicU64>);
+
+impl Dry {
+    fn spend(&self) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
+struct DryStates(HeapStates, Dry);
+
+impl States for DryStates {
+    fn byte(&self, index: u64) -> Option<&AtomicU8> {
+        self.0.byte(index)
+    }
+
+    fn open(&self, chunk: u64, bytes: usize) -> bool {
+        let is_open = self.0.byte(chunk * bytes as u64).is_some();
+        is_open || self.1.spend() && self.0.open(chunk, bytes)
+    }
+}
+
+struct DryWords(HeapWords, Vec<u64>, Dry);
+
+impl Words for DryWords {
+    fn word(&self, index: u64) -> u64 {
+        self.0.word(index)
+    }
+
+    fn set_word(&mut self, index: u64, value: u64) {
+        self.0.set_word(index, value);
+    }
+
+    fn open(&mut self, chunk: u64, words: usize) -> bool {
+        if self.1.contains(&chunk) {
+            return true;
+        }
+        let is_open = self.2.spend() && self.0.open(chunk, words);
+        if is_open {
+            self.1.push(chunk);
+        }
+        is_open
+    }
+}
+
+impl Store for Dry {
+    type States = DryStates;
+    type Words = DryWords;
+    type Zones = Vec<Option<Zone<Self>>>;
+    type Numbers = Vec<u32>;
+    type Requests = Vec<DrainRequest>;
+    type Slots = Vec<PcpSlot>;
+    type Sets = Vec<PcpSet>;
+
+    fn states(&mut self, needs: ZoneNeeds) -> Option<DryStates> {
+        Some(DryStates(HeapStore.states(needs)?, self.clone()))
+    }
+
+    fn words(&mut self, needs: ZoneNeeds) -> Option<DryWords> {
+        Some(DryWords(HeapStore.words(needs)?, Vec::new(), self.clone()))
+    }
+
+    fn zones(&mut self, count: usize) -> Option<Self::Zones> {
+        Some((0..count).map(|_| None).collect())
+    }
+
+    fn numbers(&mut self, count: usize) -> Option<Vec<u32>> {
+        HeapStore.numbers(count)
+    }
+
+    fn requests(&mut self, count: usize) -> Option<Vec<DrainRequest>> {
+        HeapStore.requests(count)
+    }
+}
+
+/// The nth chunk cannot be opened, for every n: what was handed over and what was given out is still all there is.
+#[test]
+fn a_store_that_runs_dry_loses_no_frame() {
+    for placement in [Placement::Linux, Placement::Dense] {
+        let mut opens = 0;
+        loop {
+            let store = Dry(Arc::new(AtomicU64::new(opens)));
+            let facts = Facts::of(Era::V6_12, placement);
+            let allocator = PageAllocator::new(&mut store.clone(), facts, &Topology::flat(1), &[SPAN]).unwrap();
+            // The odd frames at the ends need records at once.
+            let added = allocator.add_free(0, Pfn(3), Pfn(FRAMES - 3));
+            assert!(matches!(added, Ok(()) | Err(AddError::NoRecords { .. })), "{added:?}");
+            let managed = allocator.managed();
+            assert_eq!(allocator.free_frames(), managed);
+            let sets = vec![PcpSet::default(); allocator.sets()];
+            let mut cpu = CpuPages::new(CpuId(0), 0, vec![PcpSlot::default(); 64], sets);
+            let mut taken = 0;
+            let end = loop {
+                match allocator.alloc(&mut cpu, None, Gfp::HIGHUSER_MOVABLE, Order(0)) {
+                    Ok(_) => taken += 1,
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(end, AllocError::NoMemory { gfp: Gfp::HIGHUSER_MOVABLE, order: Order(0) });
+            assert_eq!(taken + allocator.free_frames() + cpu.total(), managed, "{placement:?} {opens}");
+            if taken == FRAMES - 6 {
+                break;
+            }
+            opens += 1;
+        }
+        assert_eq!(opens, 6, "two openings for each of three chunks");
+    }
+}
