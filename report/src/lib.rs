@@ -10,6 +10,7 @@
 //! * [`layout`]: regions as the kernel's documentation prints them; [`diff`]: two kernels side by side.
 //! * [`explain`]: what an address is, and why it is mapped as it is.
 //! * [`proc`]: the files of `/proc` and sysfs about memory.
+//! * [`hugepages`]: what descriptors of huge pages give back.
 //! * [`json`]: answers for programs, streamed.
 //!
 //! Not here: any rule of Linux but the format of its texts.
@@ -25,6 +26,7 @@ pub mod boot_log;
 pub mod boot_report;
 pub mod diff;
 pub mod explain;
+pub mod hugepages;
 pub mod json;
 pub mod layout;
 pub mod lines_of_range;

@@ -4,7 +4,10 @@
 
 use core::fmt;
 
+use kernmem_view::proc::{Counters, MemField, MemInfo};
 use kernmem_view::{Answer, KernelView};
+
+use crate::proc;
 
 /// The DirectMap lines: event counters of the direct map's leaves, not a census; nothing on arm64.
 ///
@@ -12,13 +15,7 @@ use kernmem_view::{Answer, KernelView};
 /// The writer failed.
 pub fn direct_map<V: KernelView>(view: &V, out: &mut impl fmt::Write) -> fmt::Result {
     let Answer::Known(counters) = view.direct_map() else { return Ok(()) };
-    for (size, kib) in counters {
-        let name = match size {
-            0x1000 => "DirectMap4k:",
-            0x20_0000 => "DirectMap2M:",
-            _ => "DirectMap1G:",
-        };
-        writeln!(out, "{name}    {kib:8} kB")?;
-    }
-    Ok(())
+    let field = |(bytes, kib)| (MemField::of_direct_map(bytes), kib);
+    let fields = Counters { values: counters.into_iter().map(field).collect() };
+    proc::meminfo(&MemInfo { fields }, out)
 }

@@ -7,7 +7,7 @@ use kernmem_base::{Era, Granule};
 use kernmem_config::Arch;
 
 use crate::numbers::{parse_number, parse_size};
-use crate::{diff, explain, lab, layout, ptdump, verify, walk};
+use crate::{diff, explain, info, lab, layout, ptdump, verify, walk};
 
 /// Boots the memory subsystem of a Linux kernel and tells what it made of the machine.
 #[derive(Debug, Parser)]
@@ -34,6 +34,8 @@ pub enum Verb {
     Ptdump(ptdump::PtdumpArgs),
     /// Print the regions of an address space as the kernel's documentation does
     Layout(layout::LayoutArgs),
+    /// Print the files of /proc and sysfs about memory in Linux's own format, as the page allocator takes over
+    Info(info::InfoArgs),
     /// Follow one address through the tables, level by level
     Walk(walk::WalkArgs),
     /// Tell what an address is, every alias, and why it is mapped at this size with these rights

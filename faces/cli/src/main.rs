@@ -13,6 +13,7 @@ mod diff;
 mod explain;
 mod failure;
 mod guard;
+mod info;
 mod lab;
 mod layout;
 mod machine;
@@ -51,6 +52,7 @@ fn run(cli: &Cli) -> Outcome {
         Some(Verb::Boot { source, options }) => boot::run(options, source.as_deref()),
         Some(Verb::Ptdump(options)) => ptdump::run(options),
         Some(Verb::Layout(options)) => layout::run(options),
+        Some(Verb::Info(options)) => info::run(options),
         Some(Verb::Walk(options)) => walk::run(options),
         Some(Verb::Explain(options)) => explain::run(options),
         Some(Verb::Diff(options)) => diff::run(options),

@@ -44,31 +44,11 @@ impl Recorded {
     /// What its texts show of the configuration and of the CPU.
     pub fn text_config(&self) -> TextConfig {
         let kconfig = self.kconfig();
-        let set = |name| kconfig.is_set(name);
         let cpu = self.file("cpuinfo").unwrap_or_default();
         let flag = |name: &str| cpu.split_whitespace().any(|word| word == name);
-        let is_64 = set("X86_64");
         let told = |option: &str| self.cmdline.split_whitespace().any(|word| word == option);
-        let has_huge = !self.is_x86 || is_64 || flag("pse");
-        TextConfig {
-            numa: set("NUMA"),
-            swap: set("SWAP"),
-            numa_balancing: set("NUMA_BALANCING"),
-            zsmalloc: set("ZSMALLOC"),
-            zswap: set("ZSWAP"),
-            unaccepted_memory: set("UNACCEPTED_MEMORY"),
-            shadow_call_stack: set("SHADOW_CALL_STACK"),
-            iommu: set("IOMMU_SUPPORT"),
-            hugetlb: set("HUGETLB_PAGE") && has_huge,
-            thp: set("TRANSPARENT_HUGEPAGE"),
-            cma: set("CMA"),
-            memory_failure: set("MEMORY_FAILURE"),
-            highmem: set("HIGHMEM"),
-            memtest_ran: false,
-            direct_map: self.is_x86,
-            direct_map_2m: is_64 || set("X86_PAE"),
-            direct_map_1g: is_64 && flag("pdpe1gb") && !told("nogbpages"),
-        }
+        let has_huge = !self.is_x86 || kconfig.is_set("X86_64") || flag("pse");
+        TextConfig::of(&kconfig, has_huge, flag("pdpe1gb") && !told("nogbpages"))
     }
 }
 

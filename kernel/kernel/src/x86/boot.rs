@@ -145,6 +145,7 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
             trampoline: PhysRange::new(PhysAddr(0), PhysAddr(0)),
             crash_kernel: None,
             percpu: Percpu::default(),
+            e820: E820Table::new(),
         };
         let limits = Limits {
             max_nodes: config.sizes.get("MAX_NUMNODES").unwrap_or(64) as u32,

@@ -42,6 +42,7 @@ use kernmem_arch::x86::layout::Layout;
 use kernmem_arch::x86::markers::Markers;
 use kernmem_arch::x86::prot::Masks;
 use kernmem_base::{Pfn, PhysAddr, PhysRange, VirtRange};
+use kernmem_firmware::e820::E820Table;
 
 /// What only an x86-64 kernel has.
 #[derive(Clone, Debug)]
@@ -74,6 +75,8 @@ pub struct State {
     pub crash_kernel: Option<PhysRange>,
     /// Where each CPU's variables lie.
     pub percpu: Percpu,
+    /// The firmware's map, as the command line left it.
+    pub e820: E820Table,
 }
 
 impl State {

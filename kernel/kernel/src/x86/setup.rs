@@ -77,6 +77,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         let image = self.image.phys_range("_text", "_end")?;
         self.e820.add_kernel(image.start.0, image.end.0);
         self.e820.trim_bios();
+        self.state.e820 = self.e820.clone();
         self.state.max_pfn = Pfn(self.e820.end_pfn(self.config.era, MAX_ARCH_PFN, MAX_ARCH_PFN));
         if self.state.max_pfn.0 << 12 <= ISA_END.0 {
             return Err(BootError::Input("no memory above 1 MiB".into()));

@@ -96,6 +96,19 @@ counter_names! {
     }
 }
 
+impl MemField {
+    /// The line that counts leaves of `bytes` bytes in the direct map.
+    #[must_use]
+    pub const fn of_direct_map(bytes: u64) -> Self {
+        match bytes {
+            0x1000 => Self::DirectMap4k,
+            0x20_0000 => Self::DirectMap2M,
+            0x40_0000 => Self::DirectMap4M,
+            _ => Self::DirectMap1G,
+        }
+    }
+}
+
 impl CounterKind for MemField {
     const ALL: &'static [Self] = Self::ALL;
 

@@ -14,6 +14,7 @@
 //!
 //! Here too: [`parse`], which reads the texts back; [`arm64_iomem_of_boot`] and [`x86_iomem_of_boot`], which make the
 //! part of `/proc/iomem` that follows from memory and image.
+//! [`OfBoot`] fills what a boot settles.
 //! Not here: how the texts look (`kernmem-report`), where the numbers come from.
 //!
 //! # Invariants
@@ -27,6 +28,7 @@ mod iomem;
 mod iomem_boot;
 mod meminfo;
 mod memory_blocks;
+mod of_boot;
 pub mod parse;
 mod slab;
 mod vmalloc;
@@ -42,6 +44,7 @@ pub use kernmem_page_alloc::figures::ZoneKind;
 pub use kernmem_sparse::MigrateType;
 pub use meminfo::{MemField, MemInfo};
 pub use memory_blocks::{BlockState, MemoryBlock, MemoryBlocks};
+pub use of_boot::OfBoot;
 pub use slab::{SlabInfo, SlabRow};
 pub use vmalloc::{Shown, VmWords, VmallocInfo, VmallocLine, VmallocUse};
 pub use zoneinfo::{Pageset, PopulatedZone, ZoneInfo, ZoneText};

@@ -35,9 +35,10 @@ pub struct BootFigures {
 
 /// Fills `out` with each zone's watermarks as they stand after boot, and returns `min_free_kbytes`.
 ///
-/// `early` is each zone's managed pages when the value is computed first (`zones` has them when huge pages come up,
-/// which differs only by huge pages that were taken before there was a page allocator).
-/// Entries of `out` behind the last zone stay; zones without an entry in `early` have the same pages as later.
+/// `early` has each zone when the value is computed first, `zones` when huge pages come up.
+/// They differ by gigantic pages that were taken before there was a page allocator and what their optimization gave
+/// back, and in 7.2 on x86 by the memory of alternatives for one CPU, which is freed between the two moments.
+/// An `early` of another length is taken as `zones`; entries of `out` behind the last zone stay.
 ///
 /// | step | 4.14 (UNVERIFIED), 5.10 | 6.1, 6.12, 7.2 |
 /// |---|---|---|

@@ -1,0 +1,156 @@
+//! What a boot tells of these files at the moment when the page allocator takes over.
+//!
+//! Here: resources, memory blocks, zones with their figures, free blocks as they are handed over, and the lines of
+//! meminfo that are settled by then.
+//! Not here: what runs later: slab caches, vmalloc areas, lists of CPUs.
+//!
+//! # Invariants
+//! 1. A number that is not settled yet is 0; nothing is guessed.
+//!
+//! Source: Linux 6.1 mm/memblock.c `memblock_free_all`; mm/page_alloc.c `init_per_zone_wmark_min`.
+
+use alloc::vec::Vec;
+
+use kernmem::zones::Zone;
+use kernmem::{Boot, Isa, Kernel, LogEntry, Witness};
+use kernmem_base::{PhysAddr, PhysRange};
+use kernmem_config::KernelConfig;
+use kernmem_firmware::e820::E820Entry;
+use kernmem_sparse::SectionNr;
+
+use super::{
+    BlockState, CRASH_KERNEL, FirmwareEntry, IoMem, MemField, MemInfo, MemoryBlock, MemoryBlocks, Named, Segment,
+    TextConfig, X86_SEGMENTS, ZoneKind, arm64_iomem_of_boot, arm64_segments, x86_iomem_of_boot,
+};
+use crate::Answer;
+
+mod zones;
+
+impl TextConfig {
+    /// What a configuration shows of itself; of the CPU, whether it has huge pages (`pse` on i386), and whether the
+    /// direct map uses 1G pages.
+    #[must_use]
+    pub fn of(kconfig: &KernelConfig, has_huge_pages: bool, has_1g_pages: bool) -> Self {
+        let set = |name| kconfig.is_set(name);
+        let is_x86 = set("X86");
+        Self {
+            numa: set("NUMA"),
+            swap: set("SWAP"),
+            numa_balancing: set("NUMA_BALANCING"),
+            zsmalloc: set("ZSMALLOC"),
+            zswap: set("ZSWAP"),
+            unaccepted_memory: set("UNACCEPTED_MEMORY"),
+            shadow_call_stack: set("SHADOW_CALL_STACK"),
+            iommu: set("IOMMU_SUPPORT"),
+            hugetlb: set("HUGETLB_PAGE") && has_huge_pages,
+            thp: set("TRANSPARENT_HUGEPAGE"),
+            cma: set("CMA"),
+            memory_failure: set("MEMORY_FAILURE"),
+            highmem: set("HIGHMEM"),
+            memtest_ran: false,
+            direct_map: is_x86,
+            direct_map_2m: set("X86_64") || set("X86_PAE"),
+            direct_map_1g: set("X86_64") && has_1g_pages,
+        }
+    }
+}
+
+/// A booted kernel and what it was booted from.
+#[derive(Debug)]
+pub struct OfBoot<'b, 'm, M, W> {
+    /// What it was booted from.
+    pub boot: Boot<'b>,
+    /// The kernel.
+    pub kernel: &'b Kernel<'m, M, W>,
+}
+
+impl<M, W: Witness> OfBoot<'_, '_, M, W> {
+    /// `/proc/iomem` without devices; `log` is what the boot told, crash kernels among it.
+    pub fn iomem<'l>(&self, log: impl Iterator<Item = &'l LogEntry>) -> Answer<IoMem> {
+        let crash = log.filter_map(|entry| match entry {
+            LogEntry::CrashKernel { range, .. } => Some((CRASH_KERNEL, *range)),
+            _ => None,
+        });
+        let config = self.boot.config;
+        let (memory, reserved) = (self.kernel.memblock.memory().regions(), self.kernel.memblock.reserved().regions());
+        match &self.kernel.isa {
+            Isa::Arm64(state) => {
+                let Some(mut named) = self.image(state.text_phys, &arm64_segments(config.era)) else {
+                    return Answer::Absent("the symbols do not name the parts of the image");
+                };
+                named.extend(crash);
+                Answer::Known(arm64_iomem_of_boot(config.era, self.kernel.granule, memory, reserved, &named))
+            }
+            Isa::X86(state) => {
+                let Some(mut named) = self.image(state.text_phys, &X86_SEGMENTS) else {
+                    return Answer::Absent("the symbols do not name the parts of the image");
+                };
+                named.extend(crash);
+                let entry = |own: &E820Entry| FirmwareEntry {
+                    name: own.kind.resource_name(),
+                    range: own.range(),
+                    is_busy: own.kind.is_busy(),
+                };
+                let entries: Vec<FirmwareEntry> = state.e820.entries().iter().map(entry).collect();
+                Answer::Known(x86_iomem_of_boot(config.kconfig.is_set("PCI"), &entries, &named))
+            }
+            _ => Answer::Absent("this architecture tells no resources"),
+        }
+    }
+
+    /// Parts of the image where they were loaded; `None` if a symbol is missing.
+    fn image(&self, text_phys: PhysAddr, segments: &[Segment]) -> Option<Vec<Named>> {
+        let symbols = &self.boot.config.symbols;
+        let text = symbols.address("_text")?;
+        let phys = |name| Some(PhysAddr(text_phys.0.wrapping_add(symbols.address(name)?.0.wrapping_sub(text.0))));
+        segments.iter().map(|own| Some((own.name, PhysRange::new(phys(own.start)?, phys(own.end)?)))).collect()
+    }
+
+    /// `/sys/devices/system/memory`: after boot every block is online.
+    #[must_use]
+    pub fn memory_blocks(&self, block_bytes: u64) -> MemoryBlocks {
+        let geometry = self.kernel.sections.geometry();
+        let each = (block_bytes / geometry.section_bytes()).max(1);
+        let kconfig = &self.boot.config.kconfig;
+        let mut numbers: Vec<u64> = self.kernel.sections.present().map(|section| section.0 / each).collect();
+        numbers.dedup();
+        let block = |number: u64| {
+            let first = geometry.first_pfn(SectionNr(number * each));
+            let end = geometry.first_pfn(SectionNr((number + 1) * each));
+            let touches = |zone: &&Zone| !zone.span.is_empty() && zone.span.start < end && first < zone.span.end;
+            let zones: Vec<ZoneKind> =
+                self.zones().filter(touches).filter_map(|zone| ZoneKind::of_name(zone.name)).collect();
+            let valid_zones = if zones.len() == 1 { zones } else { Vec::new() };
+            let removable = kconfig.is_set("MEMORY_HOTREMOVE");
+            MemoryBlock { number, state: BlockState::Online, removable, phys_device: 0, valid_zones }
+        };
+        MemoryBlocks {
+            block_bytes,
+            auto_online: if kconfig.is_set("MEMORY_HOTPLUG_DEFAULT_ONLINE") { "online" } else { "offline" },
+            crash_hotplug: kconfig.is_set("CRASH_HOTPLUG"),
+            blocks: numbers.into_iter().map(block).collect(),
+        }
+    }
+
+    fn zones(&self) -> impl Iterator<Item = &Zone> {
+        self.kernel.nodes.nodes.iter().flat_map(|node| node.zones.iter())
+    }
+
+    /// `/proc/meminfo`: what is handed over, the size of huge pages, the leaves of the direct map; the rest is 0.
+    ///
+    /// `direct_map` has the leaves' sizes in bytes and what they map in KiB.
+    #[must_use]
+    pub fn meminfo(&self, texts: &TextConfig, direct_map: &[(u64, u64)]) -> MemInfo {
+        let mut info = MemInfo::zero(self.kernel.era, texts);
+        let kib = |pages: u64| pages << (self.kernel.granule.shift() - 10);
+        let free = kib(self.kernel.memblock.nr_free_pages());
+        info.fields.set(MemField::MemTotal, free);
+        info.fields.set(MemField::MemFree, free);
+        info.fields.set(MemField::CommitLimit, free / 2);
+        info.fields.set(MemField::Hugepagesize, 1 << (self.kernel.sections.geometry().pmd_shift() - 10));
+        for (bytes, kib) in direct_map {
+            info.fields.set(MemField::of_direct_map(*bytes), *kib);
+        }
+        info
+    }
+}
