@@ -27,7 +27,6 @@ pub mod explain;
 pub mod json;
 pub mod layout;
 pub mod lines_of_range;
-pub mod memblock_files;
 pub mod memblock_log;
 pub mod meminfo;
 mod mm_init_log;

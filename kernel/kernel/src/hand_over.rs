@@ -11,6 +11,7 @@ use kernmem_base::{Granule, Order, Pfn, PhysRange};
 use kernmem_memblock::{Buddy, Frames, HandedOver, Memblock, VecArray};
 
 use crate::managed::Moment;
+use crate::takers::{self, Taker};
 use crate::zones::{Nodes, Span};
 use crate::{BootError, Image, LateFrames, LogEntry, Witness};
 
@@ -23,9 +24,12 @@ const MAX_ORDER: Order = Order(10);
 /// # Errors
 /// The boot allocator's list could not grow for its last change.
 pub fn hand_over<W: Witness>(
-    memblock: Memblock<VecArray, W>,
+    mut memblock: Memblock<VecArray, W>,
     nodes: &mut Nodes,
 ) -> Result<(HandedOver<VecArray, W>, LateFrames), BootError> {
+    for home in [memblock.memory().home(), memblock.reserved().home()].into_iter().flatten() {
+        takers::tell(&mut memblock, Taker::MemblockLists, home.start, home.size());
+    }
     let mut memblock = memblock.hand_over(Buddy { max_order: MAX_ORDER, max_low: None })?;
     let free_pages = Pfn(memblock.nr_free_pages());
     memblock.observer().log(LogEntry::HandOver { free_pages });

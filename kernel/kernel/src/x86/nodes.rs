@@ -16,6 +16,7 @@ use kernmem_sparse::{Geometry, GeometryFacts, Sections, SparseArch, VecStore};
 use super::boot::{Booting, PAGE};
 use crate::numa::{self, NodeBlock, NodeData};
 use crate::sparse_init::{SparseInit, Vmemmap};
+use crate::takers::{self, Taker};
 use crate::zones::{self, Nodes};
 use crate::{BootError, LogEntry, Witness};
 
@@ -70,7 +71,9 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         }
         if self.has_table("SLIT") {
             let nodes = told.iter().map(|block| u64::from(block.node) + 1).max().unwrap_or(1);
-            self.memblock.phys_alloc_range(nodes * nodes, PAGE, PhysAddr(0), UpTo::from(self.state.mapped_end()))?;
+            let (bytes, end) = (nodes * nodes, UpTo::from(self.state.mapped_end()));
+            let start = self.memblock.phys_alloc_range(bytes, PAGE, PhysAddr(0), end)?;
+            takers::tell(&mut self.memblock, Taker::DistanceTable, start, bytes);
         }
         self.memblock.set_bottom_up(false);
         self.state.percpu.nodes.clone_from(&self.machine.cpu_nodes);

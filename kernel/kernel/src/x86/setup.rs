@@ -153,7 +153,9 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             self.memblock.reserve(PhysAddr(start), MP_POINTER)?;
             self.memblock.reserve(PhysAddr(start) + MP_POINTER, MP_TABLE)?;
         }
-        self.memblock.reserve(self.early_tables.start, self.early_tables.size())?;
+        let heap = self.early_tables;
+        self.memblock.reserve(heap.start, heap.size())?;
+        takers::tell(&mut self.memblock, Taker::EarlyTables, heap.start, heap.size());
         self.cleanup_highmap()?;
         self.memblock.set_current_limit(ISA_END);
         self.memblock_setup()?;
@@ -177,6 +179,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         let special: Vec<PhysRange> = self.e820.soft_reserved().collect();
         for range in special {
             self.memblock.reserve(range.start, range.size())?;
+            takers::tell(&mut self.memblock, Taker::Firmware, range.start, range.size());
         }
         for range in memory {
             self.memblock.add(range.start, range.size())?;
