@@ -97,3 +97,40 @@ fn reserves_of_lower_zones_follow_from_what_was_managed_then() {
     }
     assert!(checked > 200, "{checked} zones");
 }
+
+/// The smallest watermark of each zone is its share of one sum, by the managed pages of that moment, rounded down: a sum
+/// must exist from which all recorded ones follow.
+#[test]
+fn shares_of_the_watermarks_follow_from_what_was_managed_then() {
+    let (mut checked, mut only_then) = (0, 0);
+    for path in recordings() {
+        let Ok(text) = std::fs::read_to_string(path.join("zoneinfo")) else { continue };
+        let figures = |name: &str| -> Vec<u64> {
+            let lines = text.lines().filter_map(|line| line.trim().strip_prefix(name));
+            lines.filter_map(|rest| rest.trim().parse().ok()).collect()
+        };
+        let present: Vec<u64> = figures("present ");
+        let is_populated = |index: usize| present.get(index).is_some_and(|pages| *pages > 0);
+        let recorded: Vec<u64> = figures("min ")
+            .into_iter()
+            .enumerate()
+            .filter(|(index, _)| is_populated(*index))
+            .map(|(_, min)| min)
+            .collect();
+        with_kernel(&path, |kernel| {
+            let zones = || kernel.nodes.nodes.iter().flat_map(|node| &node.zones).filter(|zone| zone.present > 0);
+            let follows = |managed: Vec<u64>| {
+                let all: u64 = managed.iter().sum();
+                let least: u64 = recorded.iter().sum();
+                (least..=least + recorded.len() as u64)
+                    .any(|sum| managed.iter().map(|pages| sum * pages / all).eq(recorded.iter().copied()))
+            };
+            let then = zones().map(|zone| zone.managed.at_watermarks).collect();
+            assert!(follows(then), "{}: {recorded:?}", path.display());
+            only_then += usize::from(!follows(zones().map(|zone| zone.managed.at_end).collect()));
+            checked += 1;
+        });
+    }
+    assert!(checked > 60, "{checked} recordings");
+    assert!(only_then > 0, "the moment makes no difference");
+}

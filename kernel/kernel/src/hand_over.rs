@@ -84,7 +84,7 @@ pub fn memory_figures(image: &Image<'_>, nodes: &Nodes, taken: u64) -> Option<Me
         rodata: sections.rodata,
         init: sections.init,
         bss: sections.bss,
-        reserved: (total - managed) * page,
+        reserved: total.saturating_sub(managed) * page,
         cma: 0,
     })
 }

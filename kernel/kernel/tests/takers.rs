@@ -26,7 +26,7 @@ fn config(line: &str, options: &str) -> Config {
 fn memblock(bytes: u64) -> Memblock<VecArray, ()> {
     let lists = || VecArray::with_capacity(128);
     let mut memblock = Memblock::new(Era::V6_1, Limits::new_64bit(Granule::K4), lists(), lists(), ());
-    memblock.add(PhysAddr(1 << 20), bytes).unwrap();
+    memblock.add(PhysAddr(1 << 20), bytes).expect("room in the list");
     memblock
 }
 
@@ -68,6 +68,34 @@ fn words_of_the_bounce_pool_are_read_part_by_part() {
     assert_eq!((parts.slots, parts.areas, parts.force), (1024, Some(4), true));
     assert!(wish("swiotlb=noforce").off);
     assert_eq!(wish("swiotlb=force").slots, 32_768);
+}
+
+#[test]
+fn numbers_beyond_all_memory_are_no_accident() {
+    let config = config(
+        "swiotlb=18446744073709551615,18446744073709551615 dhash_entries=18446744073709551615",
+        "CONFIG_SWIOTLB=y\n",
+    );
+    let mut memblock = memblock(40 << 20);
+    // Halved until it fits: 2^44 slots of 2 KiB become 2^14.
+    let pool = swiotlb::init(&config, &mut memblock, true, 2).unwrap().unwrap();
+    assert_eq!(pool.size(), 32 << 20);
+}
+
+#[test]
+fn symbols_with_too_many_variables_are_refused() {
+    let nodes = [kernmem_memblock::Nid(0)];
+    let facts = kernmem::takers::percpu::PercpuFacts {
+        static_bytes: u64::MAX,
+        modules: true,
+        modules_within: true,
+        atom: 2 << 20,
+        from: PhysAddr(0),
+        nodes: &nodes,
+    };
+    let mut memblock = memblock(40 << 20);
+    assert!(kernmem::takers::percpu::first_chunk(&mut memblock, &facts).is_err());
+    assert_eq!(memblock.reserved().total_size(), 0);
 }
 
 #[test]

@@ -21,6 +21,9 @@ const SEGMENT: u64 = 128;
 const DEFAULT_BYTES: u64 = 64 << 20;
 /// A pool that is not found is tried smaller down to 1 MiB.
 const LEAST_SLOTS: u64 = (1 << 20) / SLOT;
+/// Numbers of the line are cut to these: no memory holds so many.
+const MOST_SLOTS: u64 = 1 << 44;
+const MOST_AREAS: u64 = 1 << 31;
 /// Bytes of the books about a slot and about an area.
 const SLOT_BOOK: u64 = 24;
 const AREA_BOOK: u64 = 16;
@@ -56,10 +59,10 @@ pub fn wish(config: &Config) -> SwiotlbWish {
             Some(kernmem_config::number::leading_number(text).value)
         };
         if let Some(slots) = number(&mut rest) {
-            wish.slots = slots.next_multiple_of(SEGMENT);
+            wish.slots = slots.min(MOST_SLOTS).next_multiple_of(SEGMENT);
         }
         if let Some(areas) = number(&mut rest) {
-            wish.areas = Some(areas);
+            wish.areas = Some(areas.min(MOST_AREAS));
         }
         wish.force |= rest == "force";
         wish.off |= rest == "noforce";
