@@ -155,6 +155,9 @@ fn check_modelled(config: &Config) -> Result<(), BootError> {
             return Err(BootError::Beyond(format!("an arm64 kernel with {what}")));
         }
     }
+    if config.cmdline.last_value("percpu_alloc") == Some("page") {
+        return Err(BootError::Beyond("per-CPU areas page by page".into()));
+    }
     // Without DMA_CMA nobody reads `cma=`.
     let default_cma = kconfig.number("CMA_SIZE_MBYTES").unwrap_or(0) != 0;
     if kconfig.is_set("DMA_CMA") && (default_cma || config.cmdline.has("cma")) {

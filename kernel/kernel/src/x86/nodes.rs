@@ -18,7 +18,7 @@ use crate::numa::{self, NodeBlock, NodeData};
 use crate::sparse_init::{SparseInit, Vmemmap};
 use crate::takers::{self, Taker};
 use crate::zones::{self, Nodes};
-use crate::{BootError, LogEntry, Witness};
+use crate::{BootError, LogEntry, Witness, movable};
 
 /// Memory below is left for devices that reach no further (`MAX_DMA_ADDRESS`).
 pub(super) const MAX_DMA: PhysAddr = PhysAddr(16 << 20);
@@ -52,7 +52,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         self.memblock.set_bottom_up(false);
         let end = self.state.max_pfn.to_phys(Granule::K4).unwrap_or(PhysAddr(u64::MAX));
         let all = PhysRange::new(PhysAddr(0), end);
-        self.log(LogEntry::NoNuma);
+        self.log(if self.config.cmdline.numa_off() { LogEntry::NumaOff } else { LogEntry::NoNuma });
         self.log(LogEntry::FakeNode(all));
         let nodes = self.register(&[NodeBlock { range: all, nid: Nid(0) }])?;
         nodes.ok_or_else(|| BootError::Input("memory lies outside its own node".into()))
@@ -198,7 +198,8 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         let named = [("DMA", ends.dma), ("DMA32", ends.dma32), ("Normal", Some(ends.normal))];
         let ends: Vec<_> = named.into_iter().filter_map(|(name, end)| Some((name, end?))).collect();
         let limits = zones::limits(self.memblock.start_of_dram().pfn(Granule::K4), &ends);
-        let nodes = zones::free_area_init(&mut self.memblock, &mut sections, limits, &[]);
+        let movable = movable::starts(config, &self.memblock, &limits);
+        let nodes = zones::free_area_init(&mut self.memblock, &mut sections, limits, &movable);
         Ok(Brought { sections, nodes })
     }
 }
