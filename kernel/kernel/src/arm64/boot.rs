@@ -12,6 +12,7 @@ use kernmem_memblock::{Limits, Memblock, VecArray};
 use kernmem_pgtable::Tables;
 
 use crate::arm64::{EarlyRoots, State, late, later, mm_init};
+use crate::takers::swiotlb;
 use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
 
 /// The tables of this boot.
@@ -145,6 +146,7 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
     /// Tells the log that the command line is known.
     pub(super) fn params_parsed(&mut self) {
         self.memblock.observer().log(LogEntry::ParamsParsed);
+        swiotlb::parsed(self.config, self.memblock.observer());
     }
 }
 

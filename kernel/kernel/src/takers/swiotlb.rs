@@ -70,6 +70,17 @@ pub fn wish(config: &Config) -> SwiotlbWish {
     wish
 }
 
+/// Tells the log of a number of areas on the command line: that is told when the word is read.
+pub fn parsed(config: &Config, log: &mut impl Witness) {
+    match config.era {
+        Era::V4_14 | Era::V5_10 => return,
+        Era::V6_1 | Era::V6_12 | Era::V7_2 => {}
+    }
+    if let Some(areas) = wish(config).areas.filter(|_| config.kconfig.is_set("SWIOTLB")) {
+        log.log(LogEntry::SwiotlbAreas(areas.max(1).next_power_of_two()));
+    }
+}
+
 /// Takes the pool if `needed` or forced, then its books; a pool that is not found becomes smaller.
 ///
 /// | era | books |
@@ -96,7 +107,9 @@ pub fn init<A: RegionArray, W: Witness>(
     match config.era {
         Era::V4_14 | Era::V5_10 => {}
         Era::V6_1 | Era::V6_12 | Era::V7_2 => {
-            memblock.observer().log(LogEntry::SwiotlbAreas(areas));
+            if wish.areas.is_none() {
+                memblock.observer().log(LogEntry::SwiotlbAreas(areas));
+            }
             if areas > 1 {
                 slots = slots.next_power_of_two();
             }

@@ -15,7 +15,7 @@ use kernmem_firmware::Arch;
 use kernmem_memblock::UpTo;
 
 use super::boot::{Booting, PAGE};
-use crate::takers::{self, Taker, log_buffer};
+use crate::takers::{self, Taker, log_buffer, swiotlb};
 use crate::{Boot, BootError, LogEntry, Witness};
 
 /// Most frames that four levels reach.
@@ -49,6 +49,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         let bios = self.bios_start();
         self.memblock.reserve(bios, ISA_END - bios)?;
         self.log(LogEntry::ParamsParsed);
+        swiotlb::parsed(self.config, self.memblock.observer());
         Ok(())
     }
 
