@@ -57,6 +57,8 @@ fn line(entry: &LogEntry, format: Format, out: &mut impl fmt::Write) -> fmt::Res
         LogEntry::MemoryLimited(bytes) => writeln!(out, "Memory limited to {}MB", bytes >> 20),
         LogEntry::NoNuma if arm64 => writeln!(out, "NUMA: No NUMA configuration found"),
         LogEntry::NoNuma => writeln!(out, "No NUMA configuration found"),
+        LogEntry::NumaOff if arm64 => writeln!(out, "NUMA: NUMA disabled"),
+        LogEntry::NumaOff => writeln!(out, "NUMA turned off"),
         LogEntry::FakeNode(range) if arm64 => writeln!(out, "NUMA: Faking a node at {}", Mem(*range)),
         LogEntry::FakeNode(range) => writeln!(out, "Faking a node at {}", Mem(*range)),
         LogEntry::NodeData { range, .. } if arm64 => {

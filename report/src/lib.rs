@@ -30,7 +30,6 @@ pub mod hugepages;
 pub mod json;
 pub mod layout;
 pub mod lines_of_range;
-pub mod memblock_files;
 pub mod memblock_log;
 pub mod meminfo;
 mod mm_init_log;

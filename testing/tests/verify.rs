@@ -17,6 +17,15 @@ fn recordings(set: &str) -> Vec<PathBuf> {
     paths
 }
 
+/// Files that are compared wherever a recording has them, with their names in the tally.
+const COMPARED: [(&str, &str); 5] = [
+    ("zoneinfo", "zoneinfo zones"),
+    ("pagetypeinfo", "pagetypeinfo blocks"),
+    ("memblock_memory", "memblock_memory"),
+    ("memblock_reserved", "memblock_reserved"),
+    ("console.txt", "console memory lines"),
+];
+
 fn verify_set(set: &str) {
     let mut tally = Tally::default();
     let mut differences = Vec::new();
@@ -29,6 +38,11 @@ fn verify_set(set: &str) {
                     verdict.recording, file.file
                 ));
             }
+        }
+        for (file, compared) in COMPARED {
+            let is_there = path.join(file).is_file();
+            let is_compared = verdict.files.iter().any(|tally| tally.file == compared);
+            assert_eq!(is_compared, is_there, "{} {file}", verdict.recording);
         }
         tally.add(&verdict.files);
     }

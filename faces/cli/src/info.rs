@@ -190,7 +190,7 @@ fn unprinted(opened: &Opened, file: File) -> Failure {
 }
 
 fn text(opened: &Opened, kernel: &Booted<'_>, record: &BootRecord, file: File) -> Result<String, Failure> {
-    let boot = Boot { machine: &opened.source.machine, config: &opened.source.config };
+    let boot = Boot::new(&opened.source.machine, &opened.source.config);
     let of = OfBoot { boot, kernel };
     let known = |answer: Option<_>| answer.ok_or_else(|| unprinted(opened, file));
     let era = kernel.era();

@@ -48,9 +48,11 @@ pub(crate) fn memory_lines(console: &str) -> Vec<String> {
 
 const HEADINGS: [&str; 3] = ["Zone ranges:", "Movable zone start for each node", "Early memory node ranges"];
 
-const STARTS: [&str; 29] = [
+const STARTS: [&str; 31] = [
     "Memory limited to ",
     "NUMA: No NUMA",
+    "NUMA: NUMA disabled",
+    "NUMA turned off",
     "NUMA: Faking",
     "NUMA: NODE_DATA",
     "No NUMA configuration",

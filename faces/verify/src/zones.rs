@@ -9,7 +9,7 @@ use kernmem::takers::Taken;
 use kernmem::zones::{Nodes, Zone};
 use kernmem_base::Era;
 use kernmem_memblock::Region;
-use kernmem_report::memblock_files;
+use kernmem_report::memblock_log::{Style, debug_file};
 use kernmem_view::BootRecord;
 
 use crate::tally::FileTally;
@@ -98,8 +98,7 @@ pub(crate) fn memblock_list(
     path: &Path,
 ) -> Option<FileTally> {
     let recorded = std::fs::read_to_string(path.join(file)).ok()?;
-    let mut ours = String::new();
-    memblock_files::list(regions, era, &mut ours).ok()?;
+    let ours = debug_file(Style::new(era), regions).to_string();
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     let mut tally = compare_lines(file, &lines(&ours), &lines(&recorded));
     if let Some((line, text, _)) = &mut tally.difference

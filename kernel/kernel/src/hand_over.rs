@@ -13,6 +13,7 @@ use kernmem_memblock::{Buddy, Frames, HandedOver, Memblock, VecArray};
 use kernmem_page_alloc::Placement;
 
 use crate::managed::Moment;
+use crate::takers::{self, Taker};
 use crate::zones::{Nodes, Span};
 use crate::{BootError, BootPages, Image, LogEntry, Witness};
 
@@ -25,11 +26,14 @@ const MAX_ORDER: Order = Order(10);
 /// # Errors
 /// The boot allocator's list could not grow for its last change.
 pub fn hand_over<W: Witness>(
-    memblock: Memblock<VecArray, W>,
+    mut memblock: Memblock<VecArray, W>,
     nodes: &mut Nodes,
     config: &Config,
     placement: Placement,
 ) -> Result<(HandedOver<VecArray, W>, BootPages), BootError> {
+    for home in [memblock.memory().home(), memblock.reserved().home()].into_iter().flatten() {
+        takers::tell(&mut memblock, Taker::MemblockLists, home.start, home.size());
+    }
     let mut memblock = memblock.hand_over(Buddy { max_order: MAX_ORDER, max_low: None })?;
     let free_pages = Pfn(memblock.nr_free_pages());
     memblock.observer().log(LogEntry::HandOver { free_pages });
@@ -81,7 +85,7 @@ pub fn memory_figures(image: &Image<'_>, nodes: &Nodes, taken: u64) -> Option<Me
         rodata: sections.rodata,
         init: sections.init,
         bss: sections.bss,
-        reserved: (total - managed) * page,
+        reserved: total.saturating_sub(managed) * page,
         cma: 0,
     })
 }

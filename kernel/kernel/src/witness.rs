@@ -128,6 +128,8 @@ pub enum LogEntry {
     MemoryLimited(u64),
     /// Firmware names no NUMA nodes.
     NoNuma,
+    /// The command line forbids NUMA nodes.
+    NumaOff,
     /// All memory becomes one node.
     FakeNode(PhysRange),
     /// The descriptor of a node was placed.

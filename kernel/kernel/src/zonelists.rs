@@ -77,15 +77,15 @@ pub fn fallback_orders(era: Era, max_nodes: u64, nodes: &[ListNode]) -> Vec<(u32
     orders
 }
 
-/// Tells the log of the zonelists. `cpu_nodes` has the node of each possible CPU.
-pub fn build(config: &Config, nodes: &Nodes, counts: PageCounts, cpu_nodes: &[u32], log: &mut impl Witness) {
+/// Tells the log of the zonelists as boot builds them. No CPU is tied to its node so early, on neither architecture.
+pub fn build(config: &Config, nodes: &Nodes, counts: PageCounts, log: &mut impl Witness) {
     let list_nodes: Vec<ListNode> = nodes
         .nodes
         .iter()
         .map(|node| ListNode {
             nid: node.nid,
             has_memory: node.zones.iter().any(|zone| zone.present > 0),
-            has_cpus: cpu_nodes.contains(&node.nid),
+            has_cpus: false,
         })
         .collect();
     let numa = config.kconfig.is_set("NUMA");

@@ -12,6 +12,7 @@ use kernmem_memblock::{Limits, Memblock, VecArray};
 use kernmem_pgtable::Tables;
 
 use crate::arm64::{EarlyRoots, State, late, later, mm_init};
+use crate::takers::swiotlb;
 use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
 
 /// The tables of this boot.
@@ -145,6 +146,7 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
     /// Tells the log that the command line is known.
     pub(super) fn params_parsed(&mut self) {
         self.memblock.observer().log(LogEntry::ParamsParsed);
+        swiotlb::parsed(self.config, self.memblock.observer());
     }
 }
 
@@ -154,6 +156,9 @@ fn check_modelled(config: &Config) -> Result<(), BootError> {
         if kconfig.is_set(option) {
             return Err(BootError::Beyond(format!("an arm64 kernel with {what}")));
         }
+    }
+    if config.cmdline.last_value("percpu_alloc") == Some("page") {
+        return Err(BootError::Beyond("per-CPU areas page by page".into()));
     }
     // Without DMA_CMA nobody reads `cma=`.
     let default_cma = kconfig.number("CMA_SIZE_MBYTES").unwrap_or(0) != 0;

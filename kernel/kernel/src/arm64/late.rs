@@ -142,7 +142,7 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
         self.tables.cursor(range).clear()?.forgive("no CPU of this machine has run init code");
         self.memblock.observer().changed(&Changed { range, cause: Cause::InitFreed, unmapped: true });
         let memory = self.image.phys_range("__init_begin", "__init_end")?;
-        self.release(memory, Freed::Init);
+        self.release(memory, Freed::Init)?;
         Ok(())
     }
 

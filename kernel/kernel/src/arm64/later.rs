@@ -82,7 +82,7 @@ fn unflatten<A: RegionArray, W: Witness>(
     takers::allocate(memblock, Taker::UnflattenedTree, request).map(drop)
 }
 
-/// Nodes by firmware, or one for all; each attempt takes its table of distances.
+/// Nodes by firmware, or one for all; each attempt takes its table of distances. `numa=off` leaves out the first.
 fn numa_init<A: RegionArray, W: Witness>(
     machine: &Machine,
     config: &Config,
@@ -97,7 +97,7 @@ fn numa_init<A: RegionArray, W: Witness>(
         takers::allocate(memblock, Taker::DistanceTable, request)
     };
     let table = distances(memblock)?;
-    let off = config.cmdline.last_value("numa") == Some("off");
+    let off = config.cmdline.numa_off();
     let blocks: Vec<NodeBlock> = machine
         .memory
         .iter()
@@ -107,10 +107,14 @@ fn numa_init<A: RegionArray, W: Witness>(
         })
         .collect();
     let covered = !off && !blocks.is_empty() && blocks.len() == machine.memory.len();
-    if !covered {
+    if off {
+        memblock.observer().log(LogEntry::NumaOff);
+    } else if !covered {
         memblock.observer().log(LogEntry::NoNuma);
         memblock.phys_free(table, max_nodes * max_nodes)?;
         distances(memblock)?;
+    }
+    if !covered {
         let all = PhysRange::new(memblock.start_of_dram(), memblock.end_of_dram());
         memblock.observer().log(LogEntry::FakeNode(all));
     }

@@ -55,7 +55,7 @@ pub(super) fn take<A: RegionArray, W: Witness>(
         free_pages: page_counts::free_pages(memblock),
     };
     let counts = page_counts::page_counts(&facts, nodes);
-    zonelists::build(config, nodes, counts, &cpu_nodes, memblock.observer());
+    zonelists::build(config, nodes, counts, memblock.observer());
     let gigantic = allocate_gigantic(config, memblock, &HUGE_SIZES, DEFAULT_HUGE_SIZE);
     takers::unknown_parameters(config, memblock)?;
     log_buffer::setup(config, memblock, cpus, true)?;

@@ -155,6 +155,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         }
         if let Some(header) = machine.elfcorehdr {
             self.memblock.reserve(header.start, header.size())?;
+            takers::tell(&mut self.memblock, Taker::Firmware, header.start, header.size());
         }
         for reserved in machine.reserved.iter().filter(|reserved| reserved.ranges.is_empty()) {
             self.place_region(reserved)?;
@@ -189,6 +190,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         let mut anywhere = Some((PhysAddr(0), UpTo::ACCESSIBLE)).filter(|_| reserved.alloc_ranges.is_empty());
         while let Some((from, max)) = windows.next().or_else(|| anywhere.take()) {
             if let Ok(base) = self.memblock.phys_alloc_range(size, align, from, max) {
+                takers::tell(&mut self.memblock, Taker::Firmware, base, size);
                 if reserved.no_map {
                     self.memblock.mark_nomap(base, size)?;
                     self.edges.push((base, Bound::NoMap));

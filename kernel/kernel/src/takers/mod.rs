@@ -40,6 +40,8 @@ pub enum Taker {
     Devicetree,
     /// What firmware keeps.
     Firmware,
+    /// x86: pages behind the image for the first tables.
+    EarlyTables,
     /// x86: the first MiB.
     LowMemory,
     /// x86: the code with which other CPUs start.
@@ -78,6 +80,8 @@ pub enum Taker {
     HashTable,
     /// Gigantic pages.
     GiganticPages,
+    /// The boot allocator's own lists, where they grew.
+    MemblockLists,
     /// The pool of bounce buffers.
     BouncePool,
     /// Books about bounce buffers.
@@ -93,8 +97,8 @@ impl Taker {
             Self::Initrd => "reserve_initrd",
             Self::Devicetree => "early_init_fdt_scan_reserved_mem",
             Self::Firmware => "early_reserve_memory",
-            Self::LowMemory => "reserve_real_mode",
-            Self::Trampoline => "reserve_real_mode",
+            Self::EarlyTables => "reserve_brk",
+            Self::LowMemory | Self::Trampoline => "reserve_real_mode",
             Self::CrashKernel => "reserve_crashkernel",
             Self::UnflattenedTree => "unflatten_device_tree",
             Self::DistanceTable => "numa_alloc_distance",
@@ -112,6 +116,7 @@ impl Taker {
             Self::LogBuffer => "setup_log_buf",
             Self::HashTable => "alloc_large_system_hash",
             Self::GiganticPages => "alloc_bootmem_huge_page",
+            Self::MemblockLists => "memblock_double_array",
             Self::BouncePool => "swiotlb_memblock_alloc",
             Self::BounceBooks => "swiotlb_init_remap",
         }
@@ -123,6 +128,7 @@ impl Taker {
         match self {
             Self::Image => "symbols",
             Self::Initrd | Self::Devicetree | Self::Firmware => "given by the loader or firmware",
+            Self::EarlyTables => "pages of the image's heap",
             Self::LowMemory => "1 MiB",
             Self::Trampoline => "real-mode blob in pages",
             Self::CrashKernel => "crashkernel=",
@@ -142,6 +148,7 @@ impl Taker {
             Self::LogBuffer => "log_buf_len= or CPUs",
             Self::HashTable => "kernel pages by the table's scale",
             Self::GiganticPages => "hugepages=",
+            Self::MemblockLists => "twice the entries, again and again",
             Self::BouncePool => "swiotlb= or 64 MiB",
             Self::BounceBooks => "slots of the pool",
         }

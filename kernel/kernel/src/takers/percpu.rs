@@ -6,6 +6,7 @@
 //! Source: Linux 6.1 mm/percpu.c `pcpu_embed_first_chunk`, `pcpu_build_alloc_info`, `pcpu_setup_first_chunk`,
 //! `pcpu_alloc_first_chunk`.
 
+use alloc::format;
 use alloc::vec::Vec;
 
 use kernmem_base::{Era, Granule, PhysAddr};
@@ -20,6 +21,8 @@ const DYNAMIC_BYTES: u64 = 28 << 10;
 const MIN_UNIT: u64 = 32 << 10;
 /// Variables start at multiples of this; the books have a bit for each.
 const MIN_ALLOC: u64 = 4;
+/// No kernel has so many variables: symbols that say so are wrong.
+const MOST_STATIC_BYTES: u64 = 256 << 20;
 /// Bytes of the books about one page of a chunk.
 const BLOCK_BOOK: u64 = 32;
 
@@ -88,11 +91,14 @@ pub fn unit_sizes(era: Era, facts: &PercpuFacts<'_>, groups: &[u64]) -> UnitSize
 /// byte of each CPU's unit.
 ///
 /// # Errors
-/// The boot allocator has no memory.
+/// The boot allocator has no memory: what was taken before stays taken. Symbols name more variables than can be.
 pub fn first_chunk<A: RegionArray, W: Witness>(
     memblock: &mut Memblock<A, W>,
     facts: &PercpuFacts<'_>,
 ) -> Result<Vec<PhysAddr>, BootError> {
+    if facts.static_bytes > MOST_STATIC_BYTES {
+        return Err(BootError::Input(format!("symbols: {} bytes of per-CPU variables", facts.static_bytes)));
+    }
     let (era, page) = (memblock.era(), Granule::K4.bytes());
     let groups = groups(facts.nodes);
     let counts: Vec<u64> = groups.iter().map(|group| group.len() as u64).collect();

@@ -21,6 +21,9 @@ const SEGMENT: u64 = 128;
 const DEFAULT_BYTES: u64 = 64 << 20;
 /// A pool that is not found is tried smaller down to 1 MiB.
 const LEAST_SLOTS: u64 = (1 << 20) / SLOT;
+/// Numbers of the line are cut to these: no memory holds so many.
+const MOST_SLOTS: u64 = 1 << 44;
+const MOST_AREAS: u64 = 1 << 31;
 /// Bytes of the books about a slot and about an area.
 const SLOT_BOOK: u64 = 24;
 const AREA_BOOK: u64 = 16;
@@ -56,15 +59,26 @@ pub fn wish(config: &Config) -> SwiotlbWish {
             Some(kernmem_config::number::leading_number(text).value)
         };
         if let Some(slots) = number(&mut rest) {
-            wish.slots = slots.next_multiple_of(SEGMENT);
+            wish.slots = slots.min(MOST_SLOTS).next_multiple_of(SEGMENT);
         }
         if let Some(areas) = number(&mut rest) {
-            wish.areas = Some(areas);
+            wish.areas = Some(areas.min(MOST_AREAS));
         }
         wish.force |= rest == "force";
         wish.off |= rest == "noforce";
     }
     wish
+}
+
+/// Tells the log of a number of areas on the command line: that is told when the word is read.
+pub fn parsed(config: &Config, log: &mut impl Witness) {
+    match config.era {
+        Era::V4_14 | Era::V5_10 => return,
+        Era::V6_1 | Era::V6_12 | Era::V7_2 => {}
+    }
+    if let Some(areas) = wish(config).areas.filter(|_| config.kconfig.is_set("SWIOTLB")) {
+        log.log(LogEntry::SwiotlbAreas(areas.max(1).next_power_of_two()));
+    }
 }
 
 /// Takes the pool if `needed` or forced, then its books; a pool that is not found becomes smaller.
@@ -93,7 +107,9 @@ pub fn init<A: RegionArray, W: Witness>(
     match config.era {
         Era::V4_14 | Era::V5_10 => {}
         Era::V6_1 | Era::V6_12 | Era::V7_2 => {
-            memblock.observer().log(LogEntry::SwiotlbAreas(areas));
+            if wish.areas.is_none() {
+                memblock.observer().log(LogEntry::SwiotlbAreas(areas));
+            }
             if areas > 1 {
                 slots = slots.next_power_of_two();
             }

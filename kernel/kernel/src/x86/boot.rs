@@ -233,17 +233,19 @@ fn cpu_facts(config: &Config, cpu: &X86Cpu) -> CpuFacts {
 /// | `maxcpus=n` without CPU hotplug | at most n |
 /// | else | those that firmware tells |
 ///
+/// Never more than the kernel was built for, or than `nr_cpus=`.
+///
 /// Source: Linux 6.1 arch/x86/kernel/smpboot.c `prefill_possible_map`.
 fn possible_cpus(config: &Config) -> u32 {
     let built = config.kconfig.number("NR_CPUS").unwrap_or(1) as u32;
     let (told, limit) = (config.possible_cpus, config.cmdline.maxcpus());
     let wished = config.cmdline.possible_cpus();
     let cpus = match (wished, limit) {
-        (Some(wished), _) => wished.min(config.cmdline.nr_cpus(built)),
+        (Some(wished), _) => wished,
         (None, Some(limit)) if !config.kconfig.is_set("HOTPLUG_CPU") => told.min(limit),
         (None, _) => told,
     };
-    if limit == Some(0) { 1 } else { cpus.max(1) }
+    if limit == Some(0) { 1 } else { cpus.min(config.cmdline.nr_cpus(built)).max(1) }
 }
 
 fn check_modelled(config: &Config, cpu: &X86Cpu) -> Result<(), BootError> {
@@ -260,6 +262,9 @@ fn check_modelled(config: &Config, cpu: &X86Cpu) -> Result<(), BootError> {
     }
     if set("KFENCE") && config.kfence_sample_interval().value != Some(0) {
         return beyond("KFENCE");
+    }
+    if config.cmdline.last_value("percpu_alloc") == Some("page") {
+        return beyond("per-CPU areas page by page");
     }
     // Without DMA_CMA nobody reads `cma=`.
     let default_cma = config.kconfig.number("CMA_SIZE_MBYTES").unwrap_or(0) != 0;

@@ -3,7 +3,7 @@
 //! Source: Linux 6.1 arch/x86/kernel/setup.c `setup_arch`; init/main.c `start_kernel`, `mm_init`; arch/x86/mm/init_64.c
 //! `mem_init`; arch/x86/kernel/pci-dma.c `pci_iommu_alloc`.
 
-use kernmem_base::{Granule, PhysMem, PhysRange};
+use kernmem_base::{Granule, Pfn, PhysMem, PhysRange};
 
 use super::boot::{Booting, LARGE};
 use crate::takers::auto_init::auto_init;
@@ -40,8 +40,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             free_pages: page_counts::free_pages(&self.memblock),
         };
         let counts = page_counts::page_counts(&facts, nodes);
-        let cpu_nodes = self.cpu_nodes();
-        zonelists::build(config, nodes, counts, &cpu_nodes, self.memblock.observer());
+        zonelists::build(config, nodes, counts, self.memblock.observer());
         let sizes: &[u64] = if self.cpu.gbpages { &[LARGE, GIGANTIC] } else { &[LARGE] };
         let gigantic = allocate_gigantic(config, &mut self.memblock, sizes, LARGE);
         takers::unknown_parameters(config, &mut self.memblock)?;
@@ -58,8 +57,19 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         self.setup_cpu_entry_areas()?;
         self.log(LogEntry::AutoInit(auto_init(config)));
         let no_iommu = config.cmdline.last_value("iommu") == Some("off");
-        let needed = swiotlb::x86_needs(self.state.max_pfn, no_iommu);
+        let needed = swiotlb::x86_needs(self.max_possible_pfn(), no_iommu);
         let bounce = swiotlb::init(config, &mut self.memblock, needed, self.cpus)?;
-        Ok(Prepared { hashes, gigantic, bounce })
+        // A pool that was only forced is not told.
+        Ok(Prepared { hashes, gigantic, bounce: bounce.filter(|_| needed) })
+    }
+
+    /// One past the highest frame that memory may ever have: the affinity table tells of memory that may be plugged in.
+    ///
+    /// Source: Linux 6.1 drivers/acpi/numa/srat.c `acpi_numa_memory_affinity_init`.
+    fn max_possible_pfn(&self) -> Pfn {
+        let usable = self.config.kconfig.is_set("ACPI_NUMA") && !self.config.cmdline.numa_off();
+        let told = self.machine.numa.iter().filter(|_| usable);
+        let ends = told.map(|block| Pfn(block.range.end.0.div_ceil(Granule::K4.bytes())));
+        ends.max().map_or(self.state.max_pfn, |end| end.max(self.state.max_pfn))
     }
 }

@@ -16,8 +16,9 @@ use kernmem_sparse::{Geometry, GeometryFacts, Sections, SparseArch, VecStore};
 use super::boot::{Booting, PAGE};
 use crate::numa::{self, NodeBlock, NodeData};
 use crate::sparse_init::{SparseInit, Vmemmap};
+use crate::takers::{self, Taker};
 use crate::zones::{self, Nodes};
-use crate::{BootError, LogEntry, Witness};
+use crate::{BootError, LogEntry, Witness, movable};
 
 /// Memory below is left for devices that reach no further (`MAX_DMA_ADDRESS`).
 pub(super) const MAX_DMA: PhysAddr = PhysAddr(16 << 20);
@@ -51,7 +52,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         self.memblock.set_bottom_up(false);
         let end = self.state.max_pfn.to_phys(Granule::K4).unwrap_or(PhysAddr(u64::MAX));
         let all = PhysRange::new(PhysAddr(0), end);
-        self.log(LogEntry::NoNuma);
+        self.log(if self.config.cmdline.numa_off() { LogEntry::NumaOff } else { LogEntry::NoNuma });
         self.log(LogEntry::FakeNode(all));
         let nodes = self.register(&[NodeBlock { range: all, nid: Nid(0) }])?;
         nodes.ok_or_else(|| BootError::Input("memory lies outside its own node".into()))
@@ -70,7 +71,9 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         }
         if self.has_table("SLIT") {
             let nodes = told.iter().map(|block| u64::from(block.node) + 1).max().unwrap_or(1);
-            self.memblock.phys_alloc_range(nodes * nodes, PAGE, PhysAddr(0), UpTo::from(self.state.mapped_end()))?;
+            let (bytes, end) = (nodes * nodes, UpTo::from(self.state.mapped_end()));
+            let start = self.memblock.phys_alloc_range(bytes, PAGE, PhysAddr(0), end)?;
+            takers::tell(&mut self.memblock, Taker::DistanceTable, start, bytes);
         }
         self.memblock.set_bottom_up(false);
         self.state.percpu.nodes.clone_from(&self.machine.cpu_nodes);
@@ -195,7 +198,8 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         let named = [("DMA", ends.dma), ("DMA32", ends.dma32), ("Normal", Some(ends.normal))];
         let ends: Vec<_> = named.into_iter().filter_map(|(name, end)| Some((name, end?))).collect();
         let limits = zones::limits(self.memblock.start_of_dram().pfn(Granule::K4), &ends);
-        let nodes = zones::free_area_init(&mut self.memblock, &mut sections, limits, &[]);
+        let movable = movable::starts(config, &self.memblock, &limits);
+        let nodes = zones::free_area_init(&mut self.memblock, &mut sections, limits, &movable);
         Ok(Brought { sections, nodes })
     }
 }

@@ -15,7 +15,7 @@ use kernmem_firmware::Arch;
 use kernmem_memblock::UpTo;
 
 use super::boot::{Booting, PAGE};
-use crate::takers::{self, Taker, log_buffer};
+use crate::takers::{self, Taker, log_buffer, swiotlb};
 use crate::{Boot, BootError, LogEntry, Witness};
 
 /// Most frames that four levels reach.
@@ -49,6 +49,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         let bios = self.bios_start();
         self.memblock.reserve(bios, ISA_END - bios)?;
         self.log(LogEntry::ParamsParsed);
+        swiotlb::parsed(self.config, self.memblock.observer());
         Ok(())
     }
 
@@ -154,7 +155,9 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             self.memblock.reserve(PhysAddr(start), MP_POINTER)?;
             self.memblock.reserve(PhysAddr(start) + MP_POINTER, MP_TABLE)?;
         }
-        self.memblock.reserve(self.early_tables.start, self.early_tables.size())?;
+        let heap = self.early_tables;
+        self.memblock.reserve(heap.start, heap.size())?;
+        takers::tell(&mut self.memblock, Taker::EarlyTables, heap.start, heap.size());
         self.cleanup_highmap()?;
         self.memblock.set_current_limit(ISA_END);
         self.memblock_setup()?;
@@ -178,6 +181,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         let special: Vec<PhysRange> = self.e820.soft_reserved().collect();
         for range in special {
             self.memblock.reserve(range.start, range.size())?;
+            takers::tell(&mut self.memblock, Taker::Firmware, range.start, range.size());
         }
         for range in memory {
             self.memblock.add(range.start, range.size())?;

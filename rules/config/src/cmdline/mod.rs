@@ -275,7 +275,7 @@ impl fmt::Display for CommandLine {
 }
 
 /// Words that some question reads.
-const READ: [&str; 36] = [
+const READ: [&str; 51] = [
     "rodata",
     "debug_pagealloc",
     "kfence.sample_interval",
@@ -312,6 +312,21 @@ const READ: [&str; 36] = [
     "arm64.nolva",
     "kaslr.disabled",
     "no_hash_pointers",
+    "log_buf_len",
+    "swiotlb",
+    "hashdist",
+    "dhash_entries",
+    "ihash_entries",
+    "mhash_entries",
+    "mphash_entries",
+    "init_on_alloc",
+    "init_on_free",
+    "page_poison",
+    "percpu_alloc",
+    "retain_initrd",
+    "keepinitrd",
+    "nohugevmalloc",
+    "iommu",
 ];
 
 /// A boolean: y, Y, 1 and n, N, 0 by their first letter (t, T, f, F too from 6.1 on), or on and off by their first two.
