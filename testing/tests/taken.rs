@@ -23,7 +23,7 @@ fn recordings() -> Vec<PathBuf> {
 /// Boots the machine of a recording and shows it with its record.
 fn with_kernel(path: &Path, show: impl FnOnce(&Kernel<'_, Memory, &mut BootRecord>)) {
     let source = Source::open_with(path.to_str().expect("a path of text"), &Options::default()).expect("inputs");
-    let boot = Boot { machine: &source.machine, config: &source.config };
+    let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).expect("memory");
     let mut record = BootRecord::default();
     let kernel = kernmem::boot(&memory, &boot, &mut record).expect("a kernel that boots");
