@@ -4,6 +4,7 @@
 //! * [`Env`]: what each request brings: a source of pages, the linear map, and records of pages ([`SlabPages`]).
 //! * [`Classes`], [`SlotLayout`], [`slab_order`]: what Linux decides about sizes, by era.
 //! * [`Report`], [`Finding`]: what checked caches find.
+//! * [`SlabHeap`]: the allocator behind a lock of the caller's, as a program's global allocator.
 //!
 //! Source: Linux 6.1 mm/slub.c, mm/slab_common.c.
 #![no_std]
@@ -20,6 +21,7 @@ mod cpu;
 mod env;
 mod error;
 mod flags;
+mod global;
 mod info;
 mod kmalloc;
 mod layout;
@@ -37,6 +39,7 @@ pub use cpu::CpuSlabs;
 pub use env::Env;
 pub use error::SlabError;
 pub use flags::CacheFlags;
+pub use global::{Heap, HeapLock, SlabHeap};
 pub use info::CacheInfo;
 pub use kmalloc::ZERO_SIZE;
 pub use layout::{SlotFacts, SlotLayout, WORD, request_bytes, slot_align, track_bytes};
