@@ -6,6 +6,30 @@
 //! * [`Report`], [`Finding`]: what checked caches find.
 //! * [`SlabHeap`]: the allocator behind a lock of the caller's, as a program's global allocator.
 //!
+//! ```
+//! use kernmem_base::{CpuId, Era, Granule, HeapArena, Pfn};
+//! use kernmem_page_alloc::{Gfp, pool::FramePool};
+//! use kernmem_slab::{Classes, Env, KmallocArch, LentPages, Record, Slab, SlabRules};
+//!
+//! # fn main() -> Result<(), kernmem_slab::SlabError> {
+//! let first = Pfn(0x100);
+//! let records: Vec<Record> = (0..64).map(|_| Record::default()).collect();
+//! let mut env = Env {
+//!     pages: &mut FramePool::new(Granule::K4, first, Pfn(0x140)),
+//!     mem: &HeapArena::new(kernmem_base::PhysAddr(0x10_0000), 64 << 12),
+//!     records: &LentPages::new(first, &records),
+//! };
+//! let classes = Classes::new(Era::V6_1, Granule::K4, KmallocArch::X86);
+//! let mut slab = Slab::<64>::new(SlabRules::new(classes, 2));
+//! slab.create_kmalloc_caches()?;
+//! let mut cpu = slab.cpu(CpuId(0), 0)?;
+//! let ptr = slab.kmalloc(&mut env, &mut cpu, 100, Gfp::KERNEL)?;
+//! assert_eq!(slab.ksize(&env, ptr)?, 128);
+//! slab.kfree(&mut cpu, &mut env, ptr)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Source: Linux 6.1 mm/slub.c, mm/slab_common.c.
 #![no_std]
 #![deny(unsafe_code)]
