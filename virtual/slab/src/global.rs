@@ -79,7 +79,7 @@ impl<P: PageSource, M: LinearMem, R: SlabPages, const CACHES: usize> Heap<P, M, 
     /// # Errors
     /// As [`Slab::kfree`].
     pub fn free(&mut self, ptr: NonNull<u8>) -> Result<(), SlabError> {
-        let done = self.run(|slab, cpu, env| slab.kfree(cpu, env, ptr));
+        let done = self.run(|slab, cpu, env| slab.kfree(env, cpu, ptr));
         self.first_error = self.first_error.or(done.err());
         done
     }

@@ -120,7 +120,7 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
             return self.kmalloc_large(env, usize::from(cpu.node), bytes, gfp);
         }
         let Some(cache) = self.kmalloc_cache(bytes, gfp) else { return Err(SlabError::TooLarge { bytes }) };
-        self.alloc_sized(cpu, env, cache, Some(bytes as u32), gfp)
+        self.alloc_sized(env, cpu, cache, Some(bytes as u32), gfp)
     }
 
     /// As [`Slab::kmalloc`], cleared.
@@ -198,8 +198,8 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
     /// was freed. [`SlabError::Refused`]: the pages were not taken back.
     pub fn kfree<P, M, R>(
         &mut self,
-        cpu: &mut CpuSlabs<CACHES>,
         env: &mut Env<'_, P, M, R>,
+        cpu: &mut CpuSlabs<CACHES>,
         ptr: NonNull<u8>,
     ) -> Result<(), SlabError>
     where
@@ -211,7 +211,7 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
             return Ok(());
         }
         match locate(env.mem, env.records, self.rules.granule(), ptr)? {
-            Place::Slab(place) => self.free_object(cpu, env, place, ptr),
+            Place::Slab(place) => self.free_object(env, cpu, place, ptr),
             Place::Large { pfn, order } => {
                 record::clear(record_of(env.records, pfn)?);
                 env.pages.free(pfn, order).map_err(SlabError::Refused)
@@ -278,7 +278,7 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
     {
         let Some(old) = old else { return self.kmalloc(env, cpu, bytes, gfp) };
         if bytes == 0 {
-            self.kfree(cpu, env, old)?;
+            self.kfree(env, cpu, old)?;
             return Ok(zero_size_ptr());
         }
         if is_zero_size(old) {
@@ -295,9 +295,9 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
             Piece::Object(cache, place) => u64::from(cache.requested(env.mem, &place)?.unwrap_or(cache.usable())),
         };
         let new = self.kmalloc(env, cpu, bytes, gfp)?;
-        let moved = copy(env.mem, old, new, kept).and_then(|()| self.kfree(cpu, env, old));
+        let moved = copy(env.mem, old, new, kept).and_then(|()| self.kfree(env, cpu, old));
         if let Err(why) = moved {
-            self.kfree(cpu, env, new)?;
+            self.kfree(env, cpu, new)?;
             return Err(why);
         }
         Ok(new)

@@ -25,7 +25,7 @@
 //! let mut cpu = slab.cpu(CpuId(0), 0)?;
 //! let ptr = slab.kmalloc(&mut env, &mut cpu, 100, Gfp::KERNEL)?;
 //! assert_eq!(slab.ksize(&env, ptr)?, 128);
-//! slab.kfree(&mut cpu, &mut env, ptr)?;
+//! slab.kfree(&mut env, &mut cpu, ptr)?;
 //! # Ok(())
 //! # }
 //! ```

@@ -38,8 +38,8 @@ fn an_alias_keeps_the_cache_alive() {
     let cache = slab.create(&spec("a", 192, CacheFlags::NONE)).unwrap();
     slab.create(&spec("b", 192, CacheFlags::NONE)).unwrap();
     with(&mut machine, |env| {
-        slab.destroy(&mut cpu, env, cache).unwrap();
-        assert!(slab.alloc(&mut cpu, env, cache, Gfp::KERNEL).is_ok());
+        slab.destroy(env, &mut cpu, cache).unwrap();
+        assert!(slab.alloc(env, &mut cpu, cache, Gfp::KERNEL).is_ok());
     });
 }
 
@@ -67,7 +67,7 @@ fn a_handle_is_given_once() {
     assert!(matches!(slab.cpu(CpuId(3), 0), Err(SlabError::BadCpu(CpuId(3)))));
     assert!(matches!(slab.cpu(CpuId(4), 1), Err(SlabError::BadCpu(_))), "there is one node");
     assert!(matches!(slab.cpu(CpuId(1024), 0), Err(SlabError::BadCpu(_))));
-    with(&mut machine, |env| slab.retire(cpu, env)).unwrap();
+    with(&mut machine, |env| slab.retire(env, cpu)).unwrap();
     assert!(slab.cpu(CpuId(3), 0).is_ok());
 }
 
@@ -81,10 +81,10 @@ fn objects_that_another_cpu_freed_come_back_to_the_owner() {
         with(&mut machine, |env| {
             // 512 bytes, two CPUs: 16 objects a slab. CPU 0 has them all.
             let all: Vec<NonNull<u8>> =
-                (0..16).map(|_| slab.alloc(&mut one, env, cache, Gfp::KERNEL).unwrap()).collect();
+                (0..16).map(|_| slab.alloc(env, &mut one, cache, Gfp::KERNEL).unwrap()).collect();
             assert_eq!(one.try_alloc(env.mem, env.records, cache), Ok(None));
             // CPU 1 meets the cache, then frees what is CPU 0's without the allocator.
-            let own = slab.alloc(&mut two, env, cache, Gfp::KERNEL).unwrap();
+            let own = slab.alloc(env, &mut two, cache, Gfp::KERNEL).unwrap();
             for &ptr in &all[4..8] {
                 assert_eq!(two.try_free(env.mem, env.records, ptr), Ok(true));
             }
@@ -93,10 +93,10 @@ fn objects_that_another_cpu_freed_come_back_to_the_owner() {
             let again: Vec<_> = (0..4).map(|_| one.try_alloc(env.mem, env.records, cache).unwrap().unwrap()).collect();
             assert_eq!(again, [all[7], all[6], all[5], all[4]], "last freed, first taken");
             assert_eq!(one.try_alloc(env.mem, env.records, cache), Ok(None));
-            slab.kfree(&mut two, env, own).unwrap();
-            slab.free_bulk(&mut two, env, &all).unwrap();
-            slab.flush(&mut one, env).unwrap();
-            slab.destroy(&mut two, env, cache).unwrap();
+            slab.kfree(env, &mut two, own).unwrap();
+            slab.free_bulk(env, &mut two, &all).unwrap();
+            slab.flush(env, &mut one).unwrap();
+            slab.destroy(env, &mut two, cache).unwrap();
         });
         assert_eq!(machine.free_frames(), 16);
     }
@@ -109,19 +109,19 @@ fn remote_frees_into_a_slab_on_a_partial_list_are_counted_when_it_is_drained() {
     let (mut one, mut two) = (slab.cpu(CpuId(0), 0).unwrap(), slab.cpu(CpuId(1), 0).unwrap());
     let cache = slab.create(&spec("a", 512, CacheFlags::NONE)).unwrap();
     with(&mut machine, |env| {
-        let all: Vec<_> = (0..33).map(|_| slab.alloc(&mut one, env, cache, Gfp::KERNEL).unwrap()).collect();
+        let all: Vec<_> = (0..33).map(|_| slab.alloc(env, &mut one, cache, Gfp::KERNEL).unwrap()).collect();
         // The first slab is full and nobody's; freeing one object puts it on CPU 1's partial list.
-        slab.kfree(&mut two, env, all[0]).unwrap();
+        slab.kfree(env, &mut two, all[0]).unwrap();
         // CPU 0 frees into it from afar, CPU 1 on its own.
         assert_eq!(one.try_free(env.mem, env.records, all[1]), Ok(true));
         assert_eq!(two.try_free(env.mem, env.records, all[2]), Ok(true));
-        slab.flush(&mut two, env).unwrap();
+        slab.flush(env, &mut two).unwrap();
         let info = slab.slabinfo(env.records).next().unwrap().unwrap();
         // Three slabs of 16; three objects of the first are free and listed, CPU 0 has the rest.
         assert_eq!((info.slabs, info.objects, info.active), (3, 48, 45));
-        slab.free_bulk(&mut one, env, &all[3..]).unwrap();
-        slab.flush(&mut one, env).unwrap();
-        slab.destroy(&mut two, env, cache).unwrap();
+        slab.free_bulk(env, &mut one, &all[3..]).unwrap();
+        slab.flush(env, &mut one).unwrap();
+        slab.destroy(env, &mut two, cache).unwrap();
     });
     assert_eq!(machine.free_frames(), 32);
 }
@@ -135,13 +135,13 @@ fn a_node_keeps_a_few_empty_slabs() {
     let cache = slab.create(&spec("a", 256, CacheFlags::NONE)).unwrap();
     assert_eq!(min_partial(256), 5, "log2 is 8, half of it 4");
     with(&mut machine, |env| {
-        let all: Vec<_> = (0..160).map(|_| slab.alloc(&mut cpu, env, cache, Gfp::KERNEL).unwrap()).collect();
-        slab.free_bulk(&mut cpu, env, &all).unwrap();
+        let all: Vec<_> = (0..160).map(|_| slab.alloc(env, &mut cpu, cache, Gfp::KERNEL).unwrap()).collect();
+        slab.free_bulk(env, &mut cpu, &all).unwrap();
         let info = slab.slabinfo(env.records).next().unwrap().unwrap();
         // Ten slabs; the CPU has the last. A slab that becomes empty as one of five on the list is given back, so that
         // four stay there.
         assert_eq!((info.slabs, info.active), (5, 16));
-        assert_eq!(slab.shrink(&mut cpu, env, cache), Ok(5));
+        assert_eq!(slab.shrink(env, &mut cpu, cache), Ok(5));
     });
     assert_eq!(machine.free_frames(), 64);
 }
@@ -154,10 +154,10 @@ fn bulk_requests_give_what_there_is() {
     let cache = slab.create(&spec("a", 256, CacheFlags::NONE)).unwrap();
     with(&mut machine, |env| {
         let mut out = [NonNull::dangling(); 40];
-        assert_eq!(slab.alloc_bulk(&mut cpu, env, cache, Gfp::KERNEL, &mut out), Ok(32));
-        let empty = slab.alloc_bulk(&mut cpu, env, cache, Gfp::KERNEL, &mut out[32..]);
+        assert_eq!(slab.alloc_bulk(env, &mut cpu, cache, Gfp::KERNEL, &mut out), Ok(32));
+        let empty = slab.alloc_bulk(env, &mut cpu, cache, Gfp::KERNEL, &mut out[32..]);
         assert!(matches!(empty, Err(SlabError::NoPages(_))));
-        assert_eq!(slab.free_bulk(&mut cpu, env, &out[..32]), Ok(()));
-        assert!(matches!(slab.free_bulk(&mut cpu, env, &out[31..32]), Err((0, SlabError::DoubleFree { .. }))));
+        assert_eq!(slab.free_bulk(env, &mut cpu, &out[..32]), Ok(()));
+        assert!(matches!(slab.free_bulk(env, &mut cpu, &out[31..32]), Err((0, SlabError::DoubleFree { .. }))));
     });
 }

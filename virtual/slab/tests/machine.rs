@@ -39,10 +39,10 @@ fn records_may_live_in_page_descriptors() {
     let mut cpu = slab.cpu(CpuId(0), 0).unwrap();
     let sizes = [8, 96, 2048, 8192, 10_000];
     let live: Vec<_> = sizes.map(|bytes| slab.kmalloc(&mut env, &mut cpu, bytes, Gfp::KERNEL).unwrap()).to_vec();
-    slab.free_bulk(&mut cpu, &mut env, &live).unwrap();
+    slab.free_bulk(&mut env, &mut cpu, &live).unwrap();
     let ids: Vec<_> = slab.slabinfo(env.records).map(|info| info.unwrap().id).collect();
     for id in ids {
-        slab.shrink(&mut cpu, &mut env, id).unwrap();
+        slab.shrink(&mut env, &mut cpu, id).unwrap();
     }
     assert_eq!(pool.free_frames(), 64);
     for (frame, words) in map.0.iter().enumerate() {
@@ -59,14 +59,14 @@ fn a_node_in_need_takes_another_nodes_free_objects() {
     let (mut far, mut near) = (slab.cpu(CpuId(0), 1).unwrap(), slab.cpu(CpuId(1), 0).unwrap());
     let cache = slab.create(&CacheSpec::new("a", 256)).unwrap();
     with(&mut machine, |env| {
-        let first = slab.alloc(&mut far, env, cache, Gfp::KERNEL).unwrap();
-        let nothing = slab.alloc(&mut near, env, cache, Gfp::KERNEL);
+        let first = slab.alloc(env, &mut far, cache, Gfp::KERNEL).unwrap();
+        let nothing = slab.alloc(env, &mut near, cache, Gfp::KERNEL);
         assert!(matches!(nothing, Err(SlabError::NoPages(_))), "the other CPU keeps its slab");
-        slab.flush(&mut far, env).unwrap();
-        let second = slab.alloc(&mut near, env, cache, Gfp::KERNEL).unwrap();
-        slab.free(&mut near, env, cache, first).unwrap();
-        slab.free(&mut near, env, cache, second).unwrap();
-        slab.destroy(&mut near, env, cache).unwrap();
+        slab.flush(env, &mut far).unwrap();
+        let second = slab.alloc(env, &mut near, cache, Gfp::KERNEL).unwrap();
+        slab.free(env, &mut near, cache, first).unwrap();
+        slab.free(env, &mut near, cache, second).unwrap();
+        slab.destroy(env, &mut near, cache).unwrap();
     });
     assert_eq!(machine.free_frames(), 1);
 }
@@ -93,9 +93,9 @@ fn frames_without_record_or_memory_are_given_back() {
         assert!(matches!(why, SlabError::NoRecord { .. } | SlabError::NoMemory { .. }), "{why}");
         let large = slab.kmalloc(&mut env, &mut cpu, 40_000, Gfp::KERNEL).unwrap_err();
         assert!(matches!(large, SlabError::NoRecord { .. } | SlabError::NoMemory { .. }), "{large}");
-        slab.free_bulk(&mut cpu, &mut env, &live).unwrap();
+        slab.free_bulk(&mut env, &mut cpu, &live).unwrap();
         let id = slab.kmalloc_cache(8192, Gfp::KERNEL).unwrap();
-        slab.shrink(&mut cpu, &mut env, id).unwrap();
+        slab.shrink(&mut env, &mut cpu, id).unwrap();
         assert_eq!(pool.free_frames(), 64);
     }
 }
@@ -108,17 +108,17 @@ fn an_overwritten_free_pointer_is_never_followed() {
         let mut cpu = slab.cpu(CpuId(0), 0).unwrap();
         let cache = slab.create(&CacheSpec::new("a", 64)).unwrap();
         with(&mut machine, |env| {
-            let kept = slab.alloc(&mut cpu, env, cache, Gfp::KERNEL).unwrap();
-            let object = slab.alloc(&mut cpu, env, cache, Gfp::KERNEL).unwrap();
-            slab.free(&mut cpu, env, cache, object).unwrap();
+            let kept = slab.alloc(env, &mut cpu, cache, Gfp::KERNEL).unwrap();
+            let object = slab.alloc(env, &mut cpu, cache, Gfp::KERNEL).unwrap();
+            slab.free(env, &mut cpu, cache, object).unwrap();
             // The free pointer of 64 bytes lies in the middle.
             lent(env.mem, object, 64).set_word(32, 0x4141_4141_4141_4141).unwrap();
-            let broken = slab.alloc(&mut cpu, env, cache, Gfp::KERNEL);
+            let broken = slab.alloc(env, &mut cpu, cache, Gfp::KERNEL);
             assert!(matches!(broken, Err(SlabError::BrokenChain { slab }) if slab == FIRST), "{broken:?}");
-            let other = slab.alloc(&mut cpu, env, cache, Gfp::KERNEL).unwrap();
+            let other = slab.alloc(env, &mut cpu, cache, Gfp::KERNEL).unwrap();
             assert_ne!(other.addr().get() >> 12, object.addr().get() >> 12);
-            slab.free(&mut cpu, env, cache, kept).unwrap();
-            slab.free(&mut cpu, env, cache, other).unwrap();
+            slab.free(env, &mut cpu, cache, kept).unwrap();
+            slab.free(env, &mut cpu, cache, other).unwrap();
         });
     }
 }

@@ -51,14 +51,14 @@ fn case(era: Era, bytes: u32, flags: CacheFlags) -> Case {
     let mut machine = Machine::new(64);
     let (mut slab, mut cpu) = booted(x86(era));
     let cache = slab.create(&CacheSpec { flags, ..CacheSpec::new("TestSlub", bytes) }).unwrap();
-    let object = with(&mut machine, |env| slab.alloc(&mut cpu, env, cache, Gfp::KERNEL)).unwrap();
+    let object = with(&mut machine, |env| slab.alloc(env, &mut cpu, cache, Gfp::KERNEL)).unwrap();
     Case { machine, slab, cpu, cache, object }
 }
 
 impl Case {
     fn free(&mut self) -> Result<(), SlabError> {
         let Self { machine, slab, cpu, cache, object } = self;
-        with(machine, |env| slab.free(cpu, env, *cache, *object))
+        with(machine, |env| slab.free(env, cpu, *cache, *object))
     }
 
     fn poke(&self, at: i64, byte: u8) {
@@ -162,10 +162,10 @@ fn leak_destroy() {
     let Case { mut machine, mut slab, mut cpu, cache, object } = case(Era::V6_1, 64, CacheFlags::NO_MERGE);
     with(&mut machine, |env| {
         let remain = SlabError::ObjectsRemain { cache, objects: 1 };
-        assert_eq!(slab.destroy(&mut cpu, env, cache), Err(remain));
-        assert_eq!(slab.free(&mut cpu, env, cache, object), Ok(()));
-        assert_eq!(slab.destroy(&mut cpu, env, cache), Ok(()));
-        assert_eq!(slab.alloc(&mut cpu, env, cache, Gfp::KERNEL), Err(SlabError::NoCache(cache)));
+        assert_eq!(slab.destroy(env, &mut cpu, cache), Err(remain));
+        assert_eq!(slab.free(env, &mut cpu, cache, object), Ok(()));
+        assert_eq!(slab.destroy(env, &mut cpu, cache), Ok(()));
+        assert_eq!(slab.alloc(env, &mut cpu, cache, Gfp::KERNEL), Err(SlabError::NoCache(cache)));
     });
     assert_eq!(machine.free_frames(), 64);
 }
@@ -195,7 +195,7 @@ fn krealloc_redzone_zeroing() {
         all_are(object, 55..56, 0x77);
         all_are(object, 56..112, 0);
         all_are(object, 112..128, 0xcc);
-        assert_eq!(slab.kfree(&mut cpu, env, object), Ok(()));
+        assert_eq!(slab.kfree(env, &mut cpu, object), Ok(()));
     });
 }
 
@@ -205,7 +205,7 @@ fn a_write_after_free_is_noticed_at_the_next_allocation() {
     let (mut slab, mut cpu) = booted(checked(Era::V6_1));
     with(&mut machine, |env| {
         let object = slab.kmalloc(env, &mut cpu, 64, Gfp::KERNEL).unwrap();
-        slab.kfree(&mut cpu, env, object).unwrap();
+        slab.kfree(env, &mut cpu, object).unwrap();
         poke(env.mem, object, 5, 0x11);
         let Err(SlabError::Corrupt(report)) = slab.kmalloc(env, &mut cpu, 64, Gfp::KERNEL) else {
             panic!("the damage was not noticed");
@@ -224,11 +224,11 @@ fn an_overflow_is_noticed_when_the_object_is_freed() {
     with(&mut machine, |env| {
         let object = slab.kmalloc(env, &mut cpu, 64, Gfp::KERNEL).unwrap();
         poke(env.mem, object, 64, 0x11);
-        let Err(SlabError::Corrupt(report)) = slab.kfree(&mut cpu, env, object) else {
+        let Err(SlabError::Corrupt(report)) = slab.kfree(env, &mut cpu, object) else {
             panic!("the damage was not noticed");
         };
         assert_eq!(report.damage, overwritten(Area::RightRedZone, 64, 0xcc, 0x11));
-        assert_eq!(slab.kfree(&mut cpu, env, object), Ok(()), "the bytes were restored");
+        assert_eq!(slab.kfree(env, &mut cpu, object), Ok(()), "the bytes were restored");
     });
 }
 
@@ -240,14 +240,14 @@ fn a_second_free_a_wrong_cache_and_an_inner_pointer_are_told() {
     with(&mut machine, |env| {
         let first = slab.kmalloc(env, &mut cpu, 64, Gfp::KERNEL).unwrap();
         let second = slab.kmalloc(env, &mut cpu, 64, Gfp::KERNEL).unwrap();
-        let wrong = slab.free(&mut cpu, env, other, first);
+        let wrong = slab.free(env, &mut cpu, other, first);
         assert!(matches!(wrong, Err(SlabError::WrongCache { named, .. }) if named == other), "{wrong:?}");
-        let inner = slab.kfree(&mut cpu, env, moved(env.mem, first, 8));
+        let inner = slab.kfree(env, &mut cpu, moved(env.mem, first, 8));
         assert!(matches!(inner, Err(SlabError::NotAnObject { .. })), "{inner:?}");
-        slab.kfree(&mut cpu, env, first).unwrap();
-        slab.kfree(&mut cpu, env, second).unwrap();
+        slab.kfree(env, &mut cpu, first).unwrap();
+        slab.kfree(env, &mut cpu, second).unwrap();
         // Not the first of the chain: the walk finds it.
-        let again = slab.kfree(&mut cpu, env, first);
+        let again = slab.kfree(env, &mut cpu, first);
         assert!(matches!(again, Err(SlabError::DoubleFree { .. })), "{again:?}");
     });
 }

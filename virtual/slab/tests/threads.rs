@@ -33,7 +33,7 @@ impl Shared<'_> {
         }
         let (slab, pool) = &mut *self.slab.lock().unwrap();
         let mut env = Env { pages: *pool, mem: self.arena, records: &self.records };
-        slab.alloc(cpu, &mut env, self.cache, Gfp::KERNEL).unwrap()
+        slab.alloc(&mut env, cpu, self.cache, Gfp::KERNEL).unwrap()
     }
 
     fn free(&self, cpu: &mut CpuSlabs<CACHES>, ptr: NonNull<u8>) {
@@ -42,7 +42,7 @@ impl Shared<'_> {
         }
         let (slab, pool) = &mut *self.slab.lock().unwrap();
         let mut env = Env { pages: *pool, mem: self.arena, records: &self.records };
-        slab.kfree(cpu, &mut env, ptr).unwrap();
+        slab.kfree(&mut env, cpu, ptr).unwrap();
     }
 
     fn mark(&self, ptr: NonNull<u8>, value: u64) {
@@ -116,10 +116,10 @@ fn play(hardening: Option<Seed>, era: Era) {
     });
     let (slab, pool) = &mut *shared.slab.lock().unwrap();
     let mut env = Env { pages: *pool, mem: shared.arena, records: &shared.records };
-    cpus.iter_mut().for_each(|cpu| slab.flush(cpu, &mut env).unwrap());
+    cpus.iter_mut().for_each(|cpu| slab.flush(&mut env, cpu).unwrap());
     let info = slab.slabinfo(env.records).next().unwrap().unwrap();
     assert_eq!(info.active, 0, "every object is free once");
-    slab.destroy(&mut cpus[0], &mut env, cache).unwrap();
+    slab.destroy(&mut env, &mut cpus[0], cache).unwrap();
 }
 
 #[test]

@@ -86,10 +86,10 @@ impl World {
             5..8 => self.alloc(env, cpu, usize::from(size) % 4),
             8..12 => self.free(env, cpu, which),
             12 => self.realloc(env, cpu, sized(size), which),
-            13 => self.slab.flush(&mut self.cpus[cpu], env).unwrap(),
+            13 => self.slab.flush(env, &mut self.cpus[cpu]).unwrap(),
             14 => {
                 let (id, ..) = self.caches[usize::from(which) % 4];
-                self.slab.shrink(&mut self.cpus[cpu], env, id).unwrap();
+                self.slab.shrink(env, &mut self.cpus[cpu], id).unwrap();
             }
             _ => self.misuse(env, cpu, which),
         }
@@ -123,7 +123,7 @@ impl World {
 
     fn alloc(&mut self, env: &mut PlayEnv<'_>, cpu: usize, which: usize) {
         let (id, object, align) = self.caches[which];
-        match self.slab.alloc(&mut self.cpus[cpu], env, id, Gfp::KERNEL) {
+        match self.slab.alloc(env, &mut self.cpus[cpu], id, Gfp::KERNEL) {
             Ok(ptr) => {
                 assert_eq!(ptr.addr().get() as u64 % u64::from(align), 0, "invariant 1");
                 self.add(env.mem, ptr, object.into(), Some(id));
@@ -142,8 +142,8 @@ impl World {
         let Some(live) = self.pick(which).and_then(|at| self.live.remove(&at)) else { return };
         let cpu = &mut self.cpus[cpu];
         match live.cache {
-            Some(cache) => self.slab.free(cpu, env, cache, live.ptr).unwrap(),
-            None => self.slab.kfree(cpu, env, live.ptr).unwrap(),
+            Some(cache) => self.slab.free(env, cpu, cache, live.ptr).unwrap(),
+            None => self.slab.kfree(env, cpu, live.ptr).unwrap(),
         }
     }
 
@@ -167,7 +167,7 @@ impl World {
         let live = &self.live[&at];
         let inside = lent(env.mem, live.ptr, live.bytes).ptr(1 + usize::from(which) % 7);
         if let Some(inside) = inside {
-            let refused = self.slab.kfree(&mut self.cpus[cpu], env, inside);
+            let refused = self.slab.kfree(env, &mut self.cpus[cpu], inside);
             assert!(matches!(refused, Err(SlabError::NotAnObject { .. })), "{refused:?}");
         }
     }
@@ -185,18 +185,18 @@ impl World {
             let mut sink = |finding| panic!("{finding:?}");
             assert_eq!(self.slab.validate(env, id, &mut sink), Ok(0));
         }
-        self.cpus.iter_mut().for_each(|cpu| self.slab.flush(cpu, env).unwrap());
+        self.cpus.iter_mut().for_each(|cpu| self.slab.flush(env, cpu).unwrap());
         let active: u64 = self.slab.slabinfo(env.records).map(|info| info.unwrap().active).sum();
         let is_object = |live: &&Live| self.slab.ksize(env, live.ptr).unwrap() <= 8192;
         assert_eq!(active, self.live.values().filter(is_object).count() as u64, "as many objects as are live");
         for (nr, live) in core::mem::take(&mut self.live).into_values().enumerate() {
-            self.slab.kfree(&mut self.cpus[nr % CPUS], env, live.ptr).unwrap();
+            self.slab.kfree(env, &mut self.cpus[nr % CPUS], live.ptr).unwrap();
         }
         for cpu in self.cpus {
-            self.slab.retire(cpu, env).unwrap();
+            self.slab.retire(env, cpu).unwrap();
         }
         let mut cpu = self.slab.cpu(CpuId(0), 0).unwrap();
-        ids.iter().for_each(|&id| assert!(self.slab.shrink(&mut cpu, env, id).is_ok()));
+        ids.iter().for_each(|&id| assert!(self.slab.shrink(env, &mut cpu, id).is_ok()));
         for info in self.slab.slabinfo(env.records) {
             let info = info.unwrap();
             assert_eq!((info.active, info.objects, info.slabs), (0, 0, 0), "invariant 4: {}", info.name);
