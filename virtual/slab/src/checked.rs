@@ -123,6 +123,28 @@ impl<const NODES: usize> Cache<NODES> {
         }
     }
 
+    /// The size that was asked for last, if the object remembers it and is guarded behind it.
+    pub(crate) fn requested<M: LinearMem>(&self, mem: &M, place: &SlabPlace) -> Result<Option<u32>, SlabError> {
+        Ok(self.request(&place.lent(mem)?, place.at))
+    }
+
+    /// Changes the size that was asked for of an object in use; what is newly asked for is cleared if `is_zero`.
+    pub(crate) fn resize<M: LinearMem>(
+        &self,
+        mem: &M,
+        place: &SlabPlace,
+        bytes: u32,
+        is_zero: bool,
+    ) -> Result<(), SlabError> {
+        let slab = place.lent(mem)?;
+        let Some(before) = self.request(&slab, place.at) else { return Ok(()) };
+        self.set_request(&slab, place.at, bytes);
+        if is_zero && bytes > before {
+            slab.fill((place.at + before) as usize, (bytes - before) as usize, 0);
+        }
+        Ok(())
+    }
+
     /// Remembers which CPU took (0) or freed (1) an object.
     fn set_track(&self, slab: &Lent<'_>, at: u32, which: u32, cpu: CpuId) {
         let Some(track) = self.layout.track else { return };

@@ -11,7 +11,8 @@ use core::ptr::{self, NonNull};
 use kernmem_base::{Lent, LinearMem, Order, Pfn};
 use kernmem_page_alloc::{Gfp, PageSource};
 
-use crate::env::{Env, Place, locate, va};
+use crate::cache::Cache;
+use crate::env::{Env, Place, SlabPlace, locate, va};
 use crate::list::record_of;
 use crate::order::order_for;
 use crate::record::{self, Ident, SlabPages};
@@ -45,6 +46,14 @@ const fn flags_of(family: Family, families: Families, classes: Classes) -> Cache
         Family::Rcl => CacheFlags::RECLAIM_ACCOUNT,
         Family::Dma => CacheFlags::DMA,
     }
+}
+
+/// What a pointer is of.
+enum Piece<'s, const NODES: usize> {
+    /// A block of so many bytes.
+    Large(u64),
+    /// An object.
+    Object(&'s Cache<NODES>, SlabPlace),
 }
 
 impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
@@ -111,7 +120,7 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
             return self.kmalloc_large(env, usize::from(cpu.node), bytes, gfp);
         }
         let Some(cache) = self.kmalloc_cache(bytes, gfp) else { return Err(SlabError::TooLarge { bytes }) };
-        self.alloc_sized(cpu, env, cache, Some(bytes as u32), gfp)
+        self.alloc_sized(env, cpu, cache, Some(bytes as u32), gfp)
     }
 
     /// As [`Slab::kmalloc`], cleared.
@@ -189,8 +198,8 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
     /// was freed. [`SlabError::Refused`]: the pages were not taken back.
     pub fn kfree<P, M, R>(
         &mut self,
-        cpu: &mut CpuSlabs<CACHES>,
         env: &mut Env<'_, P, M, R>,
+        cpu: &mut CpuSlabs<CACHES>,
         ptr: NonNull<u8>,
     ) -> Result<(), SlabError>
     where
@@ -202,7 +211,7 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
             return Ok(());
         }
         match locate(env.mem, env.records, self.rules.granule(), ptr)? {
-            Place::Slab(place) => self.free_object(cpu, env, place, ptr),
+            Place::Slab(place) => self.free_object(env, cpu, place, ptr),
             Place::Large { pfn, order } => {
                 record::clear(record_of(env.records, pfn)?);
                 env.pages.free(pfn, order).map_err(SlabError::Refused)
@@ -222,9 +231,21 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
         if is_zero_size(ptr) {
             return Ok(0);
         }
+        Ok(match self.piece(env, ptr)? {
+            Piece::Large(bytes) => bytes,
+            Piece::Object(cache, _) => u64::from(cache.usable()),
+        })
+    }
+
+    /// What a pointer is of.
+    fn piece<P, M, R>(&self, env: &Env<'_, P, M, R>, ptr: NonNull<u8>) -> Result<Piece<'_, NODES>, SlabError>
+    where
+        M: LinearMem,
+        R: SlabPages,
+    {
         let granule = self.rules.granule();
         match locate(env.mem, env.records, granule, ptr)? {
-            Place::Large { order, .. } => Ok(granule.bytes() << order.0),
+            Place::Large { order, .. } => Ok(Piece::Large(granule.bytes() << order.0)),
             Place::Slab(place) => {
                 let cache = self.caches.get(usize::from(place.cache)).and_then(Option::as_ref);
                 let cache = cache.filter(|cache| cache.id.generation() == place.generation);
@@ -232,7 +253,7 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
                 if !cache.shape.is_object(place.at, place.bytes) {
                     return Err(SlabError::NotAnObject { va: va(ptr) });
                 }
-                Ok(u64::from(cache.usable()))
+                Ok(Piece::Object(cache, place))
             }
         }
     }
@@ -257,17 +278,26 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
     {
         let Some(old) = old else { return self.kmalloc(env, cpu, bytes, gfp) };
         if bytes == 0 {
-            self.kfree(cpu, env, old)?;
+            self.kfree(env, cpu, old)?;
             return Ok(zero_size_ptr());
         }
-        let usable = self.ksize(env, old)?;
-        if usable >= bytes {
-            return Ok(old);
+        if is_zero_size(old) {
+            return self.kmalloc(env, cpu, bytes, gfp);
         }
+        let kept = match self.piece(env, old)? {
+            Piece::Large(usable) if usable >= bytes => return Ok(old),
+            Piece::Large(usable) => usable,
+            Piece::Object(cache, place) if u64::from(cache.usable()) >= bytes => {
+                cache.resize(env.mem, &place, bytes as u32, gfp.contains(Gfp::ZERO))?;
+                return Ok(old);
+            }
+            // Behind what was asked for stands no content but a red zone.
+            Piece::Object(cache, place) => u64::from(cache.requested(env.mem, &place)?.unwrap_or(cache.usable())),
+        };
         let new = self.kmalloc(env, cpu, bytes, gfp)?;
-        let moved = copy(env.mem, old, new, usable).and_then(|()| self.kfree(cpu, env, old));
+        let moved = copy(env.mem, old, new, kept).and_then(|()| self.kfree(env, cpu, old));
         if let Err(why) = moved {
-            self.kfree(cpu, env, new)?;
+            self.kfree(env, cpu, new)?;
             return Err(why);
         }
         Ok(new)

@@ -114,13 +114,13 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
     ///
     /// # Errors
     /// Those of the machine; the handle is gone, and with it the slabs that could not be taken.
-    pub fn retire<P, M, R>(&mut self, mut cpu: CpuSlabs<CACHES>, env: &mut Env<'_, P, M, R>) -> Result<(), SlabError>
+    pub fn retire<P, M, R>(&mut self, env: &mut Env<'_, P, M, R>, mut cpu: CpuSlabs<CACHES>) -> Result<(), SlabError>
     where
         P: PageSource,
         M: LinearMem,
         R: SlabPages,
     {
-        self.flush(&mut cpu, env)?;
+        self.flush(env, &mut cpu)?;
         self.handles[cpu.id.0 as usize / 64] &= !(1 << (cpu.id.0 % 64));
         Ok(())
     }
@@ -129,13 +129,13 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
     ///
     /// # Errors
     /// Those of the machine; the CPU keeps what comes after the first.
-    pub fn flush<P, M, R>(&mut self, cpu: &mut CpuSlabs<CACHES>, env: &mut Env<'_, P, M, R>) -> Result<(), SlabError>
+    pub fn flush<P, M, R>(&mut self, env: &mut Env<'_, P, M, R>, cpu: &mut CpuSlabs<CACHES>) -> Result<(), SlabError>
     where
         P: PageSource,
         M: LinearMem,
         R: SlabPages,
     {
-        self.caches.iter_mut().flatten().try_for_each(|cache| cache.flush(cpu, env))
+        self.caches.iter_mut().flatten().try_for_each(|cache| cache.flush(env, cpu))
     }
 
     /// Makes a cache, or finds one that it can be an alias of.
@@ -186,8 +186,8 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
     /// damaged slab aside, and the next request takes another; those of the machine.
     pub fn alloc<P, M, R>(
         &mut self,
-        cpu: &mut CpuSlabs<CACHES>,
         env: &mut Env<'_, P, M, R>,
+        cpu: &mut CpuSlabs<CACHES>,
         cache: CacheId,
         gfp: Gfp,
     ) -> Result<NonNull<u8>, SlabError>
@@ -196,14 +196,14 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
         M: LinearMem,
         R: SlabPages,
     {
-        self.alloc_sized(cpu, env, cache, None, gfp)
+        self.alloc_sized(env, cpu, cache, None, gfp)
     }
 
     /// Takes an object of which `request` bytes are asked for; the whole object for `None`.
     pub(crate) fn alloc_sized<P, M, R>(
         &mut self,
-        cpu: &mut CpuSlabs<CACHES>,
         env: &mut Env<'_, P, M, R>,
+        cpu: &mut CpuSlabs<CACHES>,
         id: CacheId,
         request: Option<u32>,
         gfp: Gfp,
@@ -223,7 +223,7 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
                 if let Some(ptr) = cpu.try_alloc(env.mem, env.records, id)? {
                     break ptr;
                 }
-                cache.refill(cpu, env, gfp)?;
+                cache.refill(env, cpu, gfp)?;
             }
         };
         if gfp.contains(Gfp::ZERO) {
@@ -239,8 +239,8 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
     /// As [`Slab::alloc`], if not even one was taken.
     pub fn alloc_bulk<P, M, R>(
         &mut self,
-        cpu: &mut CpuSlabs<CACHES>,
         env: &mut Env<'_, P, M, R>,
+        cpu: &mut CpuSlabs<CACHES>,
         cache: CacheId,
         gfp: Gfp,
         out: &mut [NonNull<u8>],
@@ -251,7 +251,7 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
         R: SlabPages,
     {
         for (done, slot) in out.iter_mut().enumerate() {
-            match self.alloc(cpu, env, cache, gfp) {
+            match self.alloc(env, cpu, cache, gfp) {
                 Ok(ptr) => *slot = ptr,
                 Err(why) if done == 0 => return Err(why),
                 Err(_) => return Ok(done),
@@ -266,8 +266,8 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
     /// [`SlabError::WrongCache`] if it is of another one, and those of [`Slab::kfree`]; the object is still in use.
     pub fn free<P, M, R>(
         &mut self,
-        cpu: &mut CpuSlabs<CACHES>,
         env: &mut Env<'_, P, M, R>,
+        cpu: &mut CpuSlabs<CACHES>,
         cache: CacheId,
         ptr: NonNull<u8>,
     ) -> Result<(), SlabError>
@@ -285,13 +285,13 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
         if owner != cache {
             return Err(SlabError::WrongCache { va: va(ptr), named: cache, owner });
         }
-        self.free_object(cpu, env, place, ptr)
+        self.free_object(env, cpu, place, ptr)
     }
 
     pub(crate) fn free_object<P, M, R>(
         &mut self,
-        cpu: &mut CpuSlabs<CACHES>,
         env: &mut Env<'_, P, M, R>,
+        cpu: &mut CpuSlabs<CACHES>,
         place: SlabPlace,
         ptr: NonNull<u8>,
     ) -> Result<(), SlabError>
@@ -303,7 +303,7 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
         let cache = self.cache(CacheId::new(place.cache, place.generation))?;
         match cache.shape.checked {
             true => cache.free_checked(env, cpu.id, place, ptr),
-            false => cache.free_slow(cpu, env, place, ptr),
+            false => cache.free_slow(env, cpu, place, ptr),
         }
     }
 
@@ -313,8 +313,8 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
     /// The first that could not be freed, with its place; those before it are free, those after it are not.
     pub fn free_bulk<P, M, R>(
         &mut self,
-        cpu: &mut CpuSlabs<CACHES>,
         env: &mut Env<'_, P, M, R>,
+        cpu: &mut CpuSlabs<CACHES>,
         objects: &[NonNull<u8>],
     ) -> Result<(), (usize, SlabError)>
     where
@@ -323,7 +323,7 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
         R: SlabPages,
     {
         for (at, &ptr) in objects.iter().enumerate() {
-            self.kfree(cpu, env, ptr).map_err(|why| (at, why))?;
+            self.kfree(env, cpu, ptr).map_err(|why| (at, why))?;
         }
         Ok(())
     }
@@ -335,8 +335,8 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
     /// [`SlabError::NoCache`], [`SlabError::Refused`] and those of the machine.
     pub fn shrink<P, M, R>(
         &mut self,
-        cpu: &mut CpuSlabs<CACHES>,
         env: &mut Env<'_, P, M, R>,
+        cpu: &mut CpuSlabs<CACHES>,
         cache: CacheId,
     ) -> Result<u64, SlabError>
     where
@@ -345,7 +345,7 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
         R: SlabPages,
     {
         let cache = self.cache(cache)?;
-        cache.flush(cpu, env)?;
+        cache.flush(env, cpu)?;
         cache.discard_empty(env)
     }
 
@@ -356,8 +356,8 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
     /// Those of `shrink`.
     pub fn destroy<P, M, R>(
         &mut self,
-        cpu: &mut CpuSlabs<CACHES>,
         env: &mut Env<'_, P, M, R>,
+        cpu: &mut CpuSlabs<CACHES>,
         id: CacheId,
     ) -> Result<(), SlabError>
     where
@@ -370,7 +370,7 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
             cache.refs -= 1;
             return Ok(());
         }
-        self.shrink(cpu, env, id)?;
+        self.shrink(env, cpu, id)?;
         let cache = self.cache(id)?;
         let total: u64 = cache.nodes.iter().map(|node| node.objects).sum();
         let objects = total - cache.free_listed(env.records)?;

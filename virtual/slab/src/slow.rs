@@ -28,8 +28,8 @@ impl<const NODES: usize> Cache<NODES> {
     /// Gives the CPU an active slab with a free object, or leaves it the one that it has if others freed into it.
     pub(crate) fn refill<P, M, R, const C: usize>(
         &mut self,
-        cpu: &mut CpuSlabs<C>,
         env: &mut Env<'_, P, M, R>,
+        cpu: &mut CpuSlabs<C>,
         gfp: Gfp,
     ) -> Result<(), SlabError>
     where
@@ -184,8 +184,8 @@ impl<const NODES: usize> Cache<NODES> {
     /// Frees an object of a cache that is not checked, of a slab that no CPU can take meanwhile (invariant 1).
     pub(crate) fn free_slow<P, M, R, const C: usize>(
         &mut self,
-        cpu: &mut CpuSlabs<C>,
         env: &mut Env<'_, P, M, R>,
+        cpu: &mut CpuSlabs<C>,
         place: SlabPlace,
         ptr: NonNull<u8>,
     ) -> Result<(), SlabError>
@@ -214,7 +214,7 @@ impl<const NODES: usize> Cache<NODES> {
                 self.discard(env, place)
             }
             OnList::Partial | OnList::Full => Ok(()),
-            OnList::None if !is_spare && self.cpu_partial > 0 => self.keep_on_cpu(cpu, env, place),
+            OnList::None if !is_spare && self.cpu_partial > 0 => self.keep_on_cpu(env, cpu, place),
             OnList::None => self.put(env, place),
         }
     }
@@ -222,8 +222,8 @@ impl<const NODES: usize> Cache<NODES> {
     /// Puts a slab, of which an object has just been freed, on the CPU's partial list.
     fn keep_on_cpu<P, M, R, const C: usize>(
         &mut self,
-        cpu: &mut CpuSlabs<C>,
         env: &mut Env<'_, P, M, R>,
+        cpu: &mut CpuSlabs<C>,
         place: SlabPlace,
     ) -> Result<(), SlabError>
     where
@@ -232,7 +232,7 @@ impl<const NODES: usize> Cache<NODES> {
         R: SlabPages,
     {
         if cpu.caches[self.slot_of()].partial_slabs >= self.cpu_partial {
-            self.drain_partial(cpu, env)?;
+            self.drain_partial(env, cpu)?;
         }
         let owner = cpu.owner();
         let own = &mut cpu.caches[self.slot_of()];
@@ -247,8 +247,8 @@ impl<const NODES: usize> Cache<NODES> {
     /// Gives the CPU's partial slabs to their nodes.
     fn drain_partial<P, M, R, const C: usize>(
         &mut self,
-        cpu: &mut CpuSlabs<C>,
         env: &mut Env<'_, P, M, R>,
+        cpu: &mut CpuSlabs<C>,
     ) -> Result<(), SlabError>
     where
         P: PageSource,
@@ -330,15 +330,15 @@ impl<const NODES: usize> Cache<NODES> {
     /// Takes all slabs from a CPU; the CPU forgets the cache.
     pub(crate) fn flush<P, M, R, const C: usize>(
         &mut self,
-        cpu: &mut CpuSlabs<C>,
         env: &mut Env<'_, P, M, R>,
+        cpu: &mut CpuSlabs<C>,
     ) -> Result<(), SlabError>
     where
         P: PageSource,
         M: LinearMem,
         R: SlabPages,
     {
-        self.drain_partial(cpu, env)?;
+        self.drain_partial(env, cpu)?;
         let own = &mut cpu.caches[self.slot_of()];
         own.shape = None;
         let Some(active) = own.active.take() else { return Ok(()) };

@@ -33,7 +33,7 @@ fn no_bytes_have_an_address_and_cost_nothing() {
     with(&mut machine, |env| {
         let ptr = slab.kmalloc(env, &mut cpu, 0, Gfp::KERNEL).unwrap();
         assert_eq!((ptr.addr().get(), slab.ksize(env, ptr)), (ZERO_SIZE, Ok(0)));
-        assert_eq!(slab.kfree(&mut cpu, env, ptr), Ok(()));
+        assert_eq!(slab.kfree(env, &mut cpu, ptr), Ok(()));
     });
     assert_eq!(machine.free_frames(), frames);
 }
@@ -48,13 +48,13 @@ fn large_requests_are_blocks_of_pages() {
         assert_eq!(slab.ksize(env, ptr), Ok(16384));
         assert!(object_pa(env.mem, ptr).unwrap().is_aligned(16384));
         let inside = moved(env.mem, ptr, 8);
-        assert!(matches!(slab.kfree(&mut cpu, env, inside), Err(SlabError::NotAnObject { .. })));
+        assert!(matches!(slab.kfree(env, &mut cpu, inside), Err(SlabError::NotAnObject { .. })));
         let second_page = moved(env.mem, ptr, 4096);
-        assert!(matches!(slab.kfree(&mut cpu, env, second_page), Err(SlabError::NotOurs { .. })));
-        assert_eq!(slab.kfree(&mut cpu, env, ptr), Ok(()));
-        assert!(matches!(slab.kfree(&mut cpu, env, ptr), Err(SlabError::NotOurs { .. })));
+        assert!(matches!(slab.kfree(env, &mut cpu, second_page), Err(SlabError::NotOurs { .. })));
+        assert_eq!(slab.kfree(env, &mut cpu, ptr), Ok(()));
+        assert!(matches!(slab.kfree(env, &mut cpu, ptr), Err(SlabError::NotOurs { .. })));
         let most = slab.kmalloc(env, &mut cpu, 4 << 20, Gfp::KERNEL).unwrap();
-        assert_eq!(slab.kfree(&mut cpu, env, most), Ok(()));
+        assert_eq!(slab.kfree(env, &mut cpu, most), Ok(()));
         let bytes = (4 << 20) + 1;
         assert_eq!(slab.kmalloc(env, &mut cpu, bytes, Gfp::KERNEL), Err(SlabError::TooLarge { bytes }));
     });
@@ -69,11 +69,11 @@ fn cleared_memory_is_zero_after_it_was_used() {
         for bytes in [64, 8192, 20_000] {
             let ptr = slab.kmalloc(env, &mut cpu, bytes, Gfp::KERNEL).unwrap();
             lent(env.mem, ptr, bytes).fill(0, bytes as usize, 0xee).unwrap();
-            slab.kfree(&mut cpu, env, ptr).unwrap();
+            slab.kfree(env, &mut cpu, ptr).unwrap();
             let again = slab.kzalloc(env, &mut cpu, bytes, Gfp::KERNEL).unwrap();
             assert_eq!(again, ptr, "the last freed is the first taken");
             assert_eq!(lent(env.mem, again, bytes).first_other(0, bytes as usize, 0), None);
-            slab.kfree(&mut cpu, env, again).unwrap();
+            slab.kfree(env, &mut cpu, again).unwrap();
         }
     });
 }
@@ -89,7 +89,7 @@ fn reallocation_keeps_the_contents() {
         let second = slab.krealloc(env, &mut cpu, Some(first), 20_000, Gfp::KERNEL).unwrap();
         assert_ne!(second, first);
         assert_eq!(lent(env.mem, second, 128).first_other(0, 128, 7), None);
-        assert!(matches!(slab.kfree(&mut cpu, env, first), Err(SlabError::DoubleFree { .. })));
+        assert!(matches!(slab.kfree(env, &mut cpu, first), Err(SlabError::DoubleFree { .. })));
         let gone = slab.krealloc(env, &mut cpu, Some(second), 0, Gfp::KERNEL).unwrap();
         assert_eq!(gone.addr().get(), ZERO_SIZE);
     });
@@ -103,13 +103,13 @@ fn what_is_no_object_is_refused() {
         let ptr = slab.kmalloc(env, &mut cpu, 64, Gfp::KERNEL).unwrap();
         for bytes in [1, 8, 63] {
             let inside = moved(env.mem, ptr, bytes);
-            assert!(matches!(slab.kfree(&mut cpu, env, inside), Err(SlabError::NotAnObject { .. })));
+            assert!(matches!(slab.kfree(env, &mut cpu, inside), Err(SlabError::NotAnObject { .. })));
         }
         let nobodys = env.mem.ptr(env.mem.range().end - 4096, 1).unwrap();
-        assert!(matches!(slab.kfree(&mut cpu, env, nobodys), Err(SlabError::NotOurs { .. })));
-        assert!(matches!(slab.kfree(&mut cpu, env, NonNull::dangling()), Err(SlabError::NotOurs { .. })));
-        assert_eq!(slab.kfree(&mut cpu, env, ptr), Ok(()));
-        assert!(matches!(slab.kfree(&mut cpu, env, ptr), Err(SlabError::DoubleFree { .. })));
+        assert!(matches!(slab.kfree(env, &mut cpu, nobodys), Err(SlabError::NotOurs { .. })));
+        assert!(matches!(slab.kfree(env, &mut cpu, NonNull::dangling()), Err(SlabError::NotOurs { .. })));
+        assert_eq!(slab.kfree(env, &mut cpu, ptr), Ok(()));
+        assert!(matches!(slab.kfree(env, &mut cpu, ptr), Err(SlabError::DoubleFree { .. })));
     });
 }
 
@@ -138,16 +138,16 @@ fn the_listing_counts_what_cpus_hold_as_used() {
     let (mut slab, mut cpu) = booted(x86(Era::V6_1));
     with(&mut machine, |env| {
         let cache = slab.create(&CacheSpec::new("things", 200)).unwrap();
-        let one = slab.alloc(&mut cpu, env, cache, Gfp::KERNEL).unwrap();
+        let one = slab.alloc(env, &mut cpu, cache, Gfp::KERNEL).unwrap();
         let info = slab.slabinfo(env.records).next().unwrap().unwrap();
         // 200 bytes: 20 objects a page; the CPU has all of them.
         assert_eq!((info.name.as_str(), info.slot, info.per_slab, info.pages), ("things", 200, 20, 1));
         assert_eq!((info.active, info.objects, info.slabs), (20, 20, 1));
-        slab.flush(&mut cpu, env).unwrap();
+        slab.flush(env, &mut cpu).unwrap();
         let info = slab.slabinfo(env.records).next().unwrap().unwrap();
         assert_eq!((info.active, info.objects, info.slabs), (1, 20, 1));
-        slab.free(&mut cpu, env, cache, one).unwrap();
-        assert_eq!(slab.shrink(&mut cpu, env, cache), Ok(1));
+        slab.free(env, &mut cpu, cache, one).unwrap();
+        assert_eq!(slab.shrink(env, &mut cpu, cache), Ok(1));
     });
 }
 
@@ -169,12 +169,12 @@ fn every_failure_of_the_page_source_is_told_and_nothing_is_lost() {
                         Err(other) => panic!("{other}"),
                     }
                 }
-                assert_eq!(slab.free_bulk(&mut cpu, env, &live), Ok(()));
-                slab.retire(cpu, env).unwrap();
+                assert_eq!(slab.free_bulk(env, &mut cpu, &live), Ok(()));
+                slab.retire(env, cpu).unwrap();
                 let mut cpu = slab.cpu(CpuId(0), 0).unwrap();
                 let ids: Vec<_> = slab.slabinfo(env.records).map(|info| info.unwrap().id).collect();
                 for id in ids {
-                    slab.shrink(&mut cpu, env, id).unwrap();
+                    slab.shrink(env, &mut cpu, id).unwrap();
                 }
                 failures
             });

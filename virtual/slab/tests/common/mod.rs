@@ -34,11 +34,6 @@ impl Machine {
     pub fn free_frames(&self) -> u64 {
         self.pool.free_frames()
     }
-
-    /// The parts of the machine, so that the records may be borrowed beside the pool.
-    pub fn parts(&mut self) -> (&mut FramePool, &HeapArena, LentPages<'_>) {
-        (&mut self.pool, &self.arena, LentPages::new(FIRST, &self.records))
-    }
 }
 
 /// Runs `f` with the machine's environment.
