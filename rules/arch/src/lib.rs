@@ -5,6 +5,7 @@
 //! [`Reason`]s that `explain` reads.
 //!
 //! * [`EntryFormat`], [`Entry`]: one architecture's page-table entries, every bit kept.
+//! * [`UserFormat`], [`Rights`]: the pages of user mode.
 //! * [`Format`]: the formats as values.
 //! * [`Field`]: the bits of an entry by name.
 //! * [`Shape`]: levels, index widths and leaf sizes as data.
@@ -19,6 +20,7 @@ mod field;
 mod formats;
 mod reason;
 mod shape;
+mod user;
 pub mod x86;
 
 pub use entry::{EncodeError, Entry, EntryFormat};
@@ -26,3 +28,4 @@ pub use field::{Field, named};
 pub use formats::{Format, WithFormat};
 pub use reason::{Born, Bound, Change, Opt, Reason};
 pub use shape::{LeafSize, LevelShape, Shape};
+pub use user::{Rights, UserFormat};

@@ -5,6 +5,7 @@
 //! * [`Layout`]: the regions of the kernel's half by era; [`Fixmap`]: its fixed slots.
 //! * [`kaslr`]: what a seed does to the image and the linear map.
 //! * [`linear`]: the grain of the linear map and why.
+//! * `user`: pages and tables of user mode ([`crate::UserFormat`]).
 //! * [`ttbr`]: which root table an address is looked up in.
 
 mod fields;
@@ -15,6 +16,7 @@ mod layout;
 pub mod linear;
 pub mod prot;
 pub mod ttbr;
+mod user;
 
 pub use fields::fields;
 pub use fixmap::{Fixmap, FixmapFacts};
