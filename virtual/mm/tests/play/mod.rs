@@ -143,13 +143,13 @@ impl Op {
         let (who, page, pages, rights) = (who as u8, page as u8, pages as u8, value as u8);
         let (word, value) = (value & 1 != 0, u64::from(value) | 1 << 40);
         match kind % 16 {
-            0..3 => Self::Mmap { who, how: kind as u8 / 16, page, pages, rights },
-            3..5 => Self::Munmap { who, page, pages },
-            5..7 => Self::Mprotect { who, page, pages, rights },
-            7..9 => Self::Read { who, page, word },
-            9..13 => Self::Write { who, page, word, value },
-            13 => Self::Execute { who, page },
-            14 => Self::Fork { who },
+            0..2 => Self::Mmap { who, how: kind as u8 / 16, page, pages, rights },
+            2..4 => Self::Munmap { who, page, pages },
+            4..6 => Self::Mprotect { who, page, pages, rights },
+            6..8 => Self::Read { who, page, word },
+            8..12 => Self::Write { who, page, word, value },
+            12 => Self::Execute { who, page },
+            13..15 => Self::Fork { who },
             _ => Self::Exit { who },
         }
     }
@@ -533,10 +533,17 @@ fn word_at(mem: &HeapMem, page: PhysAddr, word: bool) -> &AtomicU64 {
     &mem.table::<AtomicU64>(page, 512).unwrap()[if word { 511 } else { 0 }]
 }
 
+/// Regions and pages to begin with: data on both sides of the tables' boundary, half of it written.
+pub fn beginning() -> impl Iterator<Item = Op> {
+    let regions = [2, 10, 20, 28].map(|page| Op::Mmap { who: 0, how: 0, page, pages: 8, rights: 3 });
+    let writes = (20..28).map(|page| Op::Write { who: 0, page, word: false, value: 7 + u64::from(page) });
+    regions.into_iter().chain(writes)
+}
+
 /// Plays operations on a fresh machine, checks each step, and ends every process: all frames come back.
 pub fn play<F: Mmu>(era: Era, frames: u64, ops: impl IntoIterator<Item = Op>) {
     let mut world = World::<F>::new(era, frames);
-    for op in ops {
+    for op in beginning().chain(ops) {
         let _short = world.step(op);
         world.check();
     }
