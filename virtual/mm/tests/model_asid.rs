@@ -1,7 +1,7 @@
 //! arm64's ASIDs beside a naive model: who runs where, and under which number.
 //!
 //! After each switch:
-//! 1. Contexts that run on different CPUs have different ASIDs; a context that runs on two has one.
+//! 1. Contexts that run on different CPUs have different ASIDs; one that runs on two CPUs has one, and knows it.
 //! 2. No context runs under ASID 0, and with pairs none under an odd one.
 //! 3. A CPU that has not flushed since a number was last somebody else's does not run under it.
 #![allow(clippy::unwrap_used, reason = "a test stops where an answer is missing")]
@@ -26,7 +26,7 @@ fn play(bits: u32, has_pairs: bool, spaces: usize, switches: impl IntoIterator<I
     let mut cpus = [AsidCpu::default(); CPUS];
     let mut allocator = AsidAllocator::new(bits, has_pairs, &mut map, &mut cpus).unwrap();
     let mut contexts = vec![ContextId::default(); spaces];
-    let mut running: [Option<usize>; CPUS] = [None; CPUS];
+    let mut running: [Option<(usize, Asid)>; CPUS] = [None; CPUS];
     // Whose translations each CPU may hold, by number.
     let mut held = vec![BTreeMap::<Asid, usize>::new(); CPUS];
     for (cpu, space) in switches {
@@ -35,7 +35,7 @@ fn play(bits: u32, has_pairs: bool, spaces: usize, switches: impl IntoIterator<I
         if switch.flush_local {
             held[cpu].clear();
         }
-        running[cpu] = Some(space);
+        running[cpu] = Some((space, switch.asid));
         assert_eq!(switch.asid, contexts[space].asid());
         assert_ne!(switch.asid, Asid(0));
         assert!(u64::from(switch.asid.0) < 1 << bits && !(has_pairs && switch.asid.0 % 2 == 1));
@@ -46,10 +46,12 @@ fn play(bits: u32, has_pairs: bool, spaces: usize, switches: impl IntoIterator<I
     allocator.generation()
 }
 
-fn exclusive(running: &[Option<usize>; CPUS], contexts: &[ContextId]) {
-    let spaces: BTreeSet<usize> = running.iter().flatten().copied().collect();
-    let numbers: BTreeSet<Asid> = spaces.iter().map(|space| contexts[*space].asid()).collect();
-    assert_eq!(numbers.len(), spaces.len(), "two spaces that run share an ASID");
+fn exclusive(running: &[Option<(usize, Asid)>; CPUS], contexts: &[ContextId]) {
+    let loaded: BTreeSet<(usize, Asid)> = running.iter().flatten().copied().collect();
+    let spaces: BTreeSet<usize> = loaded.iter().map(|(space, _)| *space).collect();
+    let numbers: BTreeSet<Asid> = loaded.iter().map(|(_, asid)| *asid).collect();
+    assert_eq!((numbers.len(), loaded.len()), (spaces.len(), spaces.len()), "a number is shared, or a space has two");
+    assert!(loaded.iter().all(|(space, asid)| contexts[*space].asid() == *asid));
 }
 
 proptest! {

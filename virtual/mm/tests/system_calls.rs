@@ -258,6 +258,29 @@ fn munmap_and_mprotect_refuse_in_the_order_of_their_checks() {
     });
 }
 
+/// By hand: page 511 and page 512 of a gigabyte have a page table each. The table of a neighbour that was never touched
+/// stays, an empty one goes: what Linux frees lies between the region before and the region behind.
+#[test]
+fn a_table_goes_with_the_last_region_of_its_addresses() {
+    let mut machine = Machine::new(Era::V6_1);
+    let mut space = machine.space(Limits::x86_64());
+    machine.with(|env| {
+        let end = BASE + 512 * PAGE;
+        space.mmap(env, Place::Fixed(end - 2 * PAGE), 4 * PAGE, RW).unwrap();
+        for va in [end - PAGE, end] {
+            space.fault(env, va, Access::Write, kernmem_base::Privilege::User).unwrap();
+        }
+        assert_eq!((space.table_bytes(), space.anon_pages()), (4 * PAGE, 2));
+        // Page 510 lies under the first page table and was never touched.
+        space.munmap(env, end - PAGE, PAGE).unwrap();
+        assert_eq!((space.table_bytes(), space.anon_pages()), (4 * PAGE, 1));
+        space.munmap(env, end - 2 * PAGE, PAGE).unwrap();
+        assert_eq!(space.table_bytes(), 3 * PAGE);
+        space.munmap(env, end, 2 * PAGE).unwrap();
+        assert_eq!((space.table_bytes(), space.anon_pages()), (0, 0));
+    });
+}
+
 #[test]
 fn at_the_limit_of_regions_a_split_is_refused_and_changes_nothing() {
     let mut machine = Machine::new(Era::V6_1);

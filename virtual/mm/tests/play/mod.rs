@@ -7,7 +7,8 @@
 //! 3. A page's count is the number of entries that map it; an entry that may be written is alone.
 //! 4. Pages in place and bytes of tables are what a walk counts.
 //! 5. The frames in use are the kernel's, the roots, the tables and the pages: no more and no fewer.
-//! 6. A TLB holds nothing that the tables do not allow.
+//! 6. A table below the root translates addresses of some region: none is left behind.
+//! 7. A TLB holds nothing that the tables do not allow.
 #![allow(clippy::unwrap_used, dead_code, reason = "a test stops where an answer is missing; each uses a part")]
 
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -395,12 +396,16 @@ impl<F: Mmu> World<F> {
         self.kernel.free_root(&self.mem, &mut self.pool, root).unwrap();
     }
 
-    /// The pages in place of a process, by address, and the tables below its root.
+    /// The pages in place of a process, by address, and the number of tables below its root.
     pub fn walk(&self, process: &Process<F>) -> (BTreeMap<VirtAddr, u64>, u64) {
-        let (mut pages, mut tables) = (BTreeMap::new(), 0);
+        let (mut pages, mut tables) = (BTreeMap::new(), Vec::new());
         let user = F::KERNEL_SLOT.unwrap_or(512);
         self.walk_table(process.space.root(), 0, user, VirtAddr(0), &mut pages, &mut tables);
-        (pages, tables)
+        for table in &tables {
+            let is_needed = process.pages.keys().any(|va| table.contains(VirtAddr(*va)));
+            assert!(is_needed, "a table for {table:?} is left behind");
+        }
+        (pages, tables.len() as u64)
     }
 
     fn walk_table(
@@ -410,7 +415,7 @@ impl<F: Mmu> World<F> {
         slots: usize,
         start: VirtAddr,
         pages: &mut BTreeMap<VirtAddr, u64>,
-        tables: &mut u64,
+        tables: &mut Vec<VirtRange>,
     ) {
         let shape = F::shape().levels[depth];
         let lent = self.mem.table::<AtomicU64>(table, 512).unwrap();
@@ -418,7 +423,7 @@ impl<F: Mmu> World<F> {
             let (va, raw) = (start + ((index as u64) << shape.shift), Slot::load(slot));
             match F::decode(raw, shape.level) {
                 Entry::Table { next, .. } => {
-                    *tables += 1;
+                    tables.push(VirtRange::of_size(va, shape.bytes()).unwrap());
                     self.walk_table(next, depth + 1, 512, va, pages, tables);
                 }
                 _ if raw != 0 => {
@@ -431,7 +436,7 @@ impl<F: Mmu> World<F> {
         assert_eq!(usize::from(self.mem.note(table).unwrap().used()), used, "note of {table}");
     }
 
-    /// The six invariants of the head.
+    /// The invariants of the head.
     pub fn check(&mut self) {
         let (mut tables, mut mapped) = (0, BTreeMap::<Pfn, u32>::new());
         let mut writable = Vec::new();
