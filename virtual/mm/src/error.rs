@@ -34,8 +34,15 @@ pub enum SpaceError {
         /// The address.
         va: VirtAddr,
     },
-    /// The range ends past what a program may use.
+    /// A region wanted there would end past what a program may use.
     Beyond {
+        /// Its start.
+        va: VirtAddr,
+        /// Its length in bytes.
+        bytes: u64,
+    },
+    /// A range to unmap ends past what a program may use.
+    Outside {
         /// Its start.
         va: VirtAddr,
         /// Its length in bytes.
@@ -77,12 +84,11 @@ pub enum SpaceError {
 }
 
 impl SpaceError {
-    /// What a program is told; `for_unmap` if it asked to unmap, where a range past the end is invalid.
+    /// What a program is told.
     #[must_use]
-    pub const fn errno(&self, for_unmap: bool) -> Errno {
+    pub const fn errno(&self) -> Errno {
         match self {
-            Self::ZeroLength | Self::Misaligned { .. } => Errno::Inval,
-            Self::Beyond { .. } | Self::TooLong { .. } if for_unmap => Errno::Inval,
+            Self::ZeroLength | Self::Misaligned { .. } | Self::Outside { .. } => Errno::Inval,
             Self::BelowMinimum { .. } => Errno::Perm,
             Self::Exists { .. } => Errno::Exist,
             Self::Broken(_) => Errno::Fault,
@@ -102,7 +108,9 @@ impl fmt::Display for SpaceError {
         match self {
             Self::ZeroLength => f.write_str("a range of no bytes"),
             Self::Misaligned { va } => write!(f, "{va} is no multiple of the page size"),
-            Self::Beyond { va, bytes } => write!(f, "{bytes:#x} bytes from {va} end past what a program may use"),
+            Self::Beyond { va, bytes } | Self::Outside { va, bytes } => {
+                write!(f, "{bytes:#x} bytes from {va} end past what a program may use")
+            }
             Self::TooLong { bytes } => write!(f, "{bytes:#x} bytes are no length of a region"),
             Self::BelowMinimum { va } => write!(f, "{va} is below the lowest address that may be mapped"),
             Self::Exists { va } => write!(f, "the region at {va} is in the way"),

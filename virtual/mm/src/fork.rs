@@ -38,7 +38,7 @@ impl core::error::Error for ForkFailed {
 }
 
 impl<F: UserFormat, S: Store<Region>> Space<F, S> {
-    /// Makes a child under `root`, whose regions go into the empty `store`. Pages are shared, write protected on both
+    /// Makes a child under `root`, whose regions go into `store`. Pages are shared, write protected on both
     /// sides; regions that never had a page of their own are faulted in anew by the child.
     ///
     /// # Errors

@@ -21,7 +21,9 @@ use core::marker::PhantomData;
 use kernmem_arch::x86::layout::Paging;
 use kernmem_arch::x86::prealloc::synchronised_level;
 use kernmem_arch::{Entry, UserFormat};
-use kernmem_base::{BusError, Era, FrameSource, NoFrame, PhysAddr, PhysMem, PhysRange, Slot, VirtAddr, VirtRange};
+use kernmem_base::{
+    BusError, Era, FrameSource, NoFrame, PhysAddr, PhysMem, PhysRange, Slot, TableNote, VirtAddr, VirtRange,
+};
 use kernmem_pgtable::{MapError, Tables, Walk, WalkError, translate};
 
 use crate::{History, KernelSharing, SharingCounts, Store, UserRoot};
@@ -192,23 +194,26 @@ impl<F: UserFormat, S: Store<PhysAddr>> KernelHalf<F, S> {
     }
 
     /// Changes the kernel's tables in `range` by `change`, and lets the roots follow if its root was changed: also
-    /// when `change` failed half-way. Returns what `change` did.
+    /// when `change` failed half-way. Returns what `change` did beside how the roots followed.
     ///
     /// # Errors
-    /// The roots do not agree; the change has been made, and the roots before the one that is named follow it.
+    /// The second value says that the roots do not agree: the change has been made, and the roots before the one that
+    /// is named follow it.
     pub fn change<M: PhysMem, R>(
         &mut self,
         mem: &M,
         range: VirtRange,
         change: impl FnOnce(&mut Tables<'_, F, M>) -> R,
-    ) -> Result<R, SyncError> {
-        let used = mem.note(self.reference)?.used();
+    ) -> (R, Result<(), SyncError>) {
+        let before = mem.note(self.reference).map(TableNote::used);
         let done = change(&mut Tables::new(mem, self.reference));
-        let is_changed = mem.note(self.reference)?.used() != used;
-        if is_changed && self.follows_changes() {
-            self.sync_global_pgds(mem, range)?;
-        }
-        Ok(done)
+        let behind = mem.note(self.reference).map(TableNote::used);
+        let followed = match (before, behind) {
+            (Ok(before), Ok(behind)) if before != behind && self.follows_changes() => self.sync_global_pgds(mem, range),
+            (Ok(_), Ok(_)) => Ok(()),
+            (Err(error), _) | (_, Err(error)) => Err(error.into()),
+        };
+        (done, followed)
     }
 
     /// Whether a new entry of the reference is copied at once. Where tables are made at boot, this is for growth

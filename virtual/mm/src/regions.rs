@@ -19,8 +19,11 @@ pub struct Regions<S> {
 }
 
 impl<S: Store<Region>> Regions<S> {
-    /// Takes over an empty store.
-    pub(crate) const fn new(store: S) -> Self {
+    /// Takes over a store, and empties it.
+    pub(crate) fn new(mut store: S) -> Self {
+        while let Some(last) = store.items().len().checked_sub(1) {
+            store.take(last);
+        }
         Self { store }
     }
 

@@ -61,7 +61,7 @@ impl<F, S> fmt::Debug for Space<F, S> {
 }
 
 impl<F: UserFormat, S: Store<Region>> Space<F, S> {
-    /// A space without regions; `store` is empty.
+    /// A space without regions; what `store` holds is dropped.
     #[must_use]
     pub fn new(root: UserRoot, limits: Limits, store: S) -> Self {
         Self {
@@ -229,7 +229,7 @@ impl<F: UserFormat, S: Store<Region>> Space<F, S> {
             return Err(SpaceError::Misaligned { va: start });
         }
         if start > self.limits.task_size || bytes > self.limits.task_size - start {
-            return Err(SpaceError::Beyond { va: start, bytes });
+            return Err(SpaceError::Outside { va: start, bytes });
         }
         let bytes = VirtAddr(bytes).align_up(page).ok_or(SpaceError::TooLong { bytes })?.0;
         let Some(range) = VirtRange::of_size(start, bytes) else { return Err(SpaceError::ZeroLength) };

@@ -50,9 +50,10 @@ impl<F: UserFormat> Machine<F> {
         let mapping =
             Mapping::<F>::new(PhysAddr(0x7000_0000), attrs, Sizes::PAGES).with_table_attrs(F::table(Era::V5_10));
         let pool = &mut self.pool;
-        let done = self.kernel.change(&self.mem, range, |tables| tables.cursor(range).map(pool, &mapping).unwrap())?;
+        let (done, followed) =
+            self.kernel.change(&self.mem, range, |tables| tables.cursor(range).map(pool, &mapping).unwrap());
         done.forgive("a fresh mapping leaves no debt");
-        Ok(())
+        followed
     }
 
     /// Accesses both ends of the range under each root; the faults that no rule mends.

@@ -181,7 +181,7 @@ fn mmap_refuses_in_the_order_of_its_checks() {
     machine.with(|env| {
         let mut refused = |place, bytes, errno| {
             let error: SpaceError = space.mmap(env, place, bytes, RW).unwrap_err();
-            assert_eq!(error.errno(false), errno, "{error}");
+            assert_eq!(error.errno(), errno, "{error}");
             error
         };
         assert_eq!(refused(Place::Fixed(VirtAddr(1)), 0, Errno::Inval), SpaceError::ZeroLength);
@@ -192,7 +192,7 @@ fn mmap_refuses_in_the_order_of_its_checks() {
         assert_eq!(refused(Place::Fixed(va), PAGE, Errno::Inval), SpaceError::Misaligned { va });
         refused(Place::Fixed(VirtAddr(0xf000)), PAGE, Errno::Perm);
         space.mmap(env, Place::Fixed(BASE), PAGE, RW).unwrap();
-        let mut refused = |place, bytes| space.mmap(env, place, bytes, RW).unwrap_err().errno(false);
+        let mut refused = |place, bytes| space.mmap(env, place, bytes, RW).unwrap_err().errno();
         assert_eq!(refused(Place::FixedNoReplace(BASE - PAGE), 2 * PAGE), Errno::Exist);
         // Adjacent on both sides is no overlap.
         assert_eq!(space.mmap(env, Place::FixedNoReplace(BASE - PAGE), PAGE, RW), Ok(BASE - PAGE));
@@ -240,7 +240,7 @@ fn munmap_and_mprotect_refuse_in_the_order_of_their_checks() {
     machine.with(|env| {
         space.mmap(env, Place::Fixed(BASE), 2 * PAGE, RW).unwrap();
         let unmap = |space: &mut Space<_, _>, env: &mut _, va, bytes| {
-            Space::<X86Level4, Vec<Region>>::munmap(space, env, va, bytes).map_err(|error| error.errno(true))
+            Space::<X86Level4, Vec<Region>>::munmap(space, env, va, bytes).map_err(|error| error.errno())
         };
         assert_eq!(unmap(&mut space, env, BASE + 1, PAGE), Err(Errno::Inval));
         assert_eq!(unmap(&mut space, env, BASE, 0), Err(Errno::Inval));
@@ -249,7 +249,7 @@ fn munmap_and_mprotect_refuse_in_the_order_of_their_checks() {
         assert_eq!(space.mprotect(env, BASE + 1, PAGE, RO), Err(SpaceError::Misaligned { va: BASE + 1 }));
         assert_eq!(space.mprotect(env, BASE + 64 * PAGE, 0, RO), Ok(()));
         let top = VirtAddr(u64::MAX - 0xfff);
-        assert_eq!(space.mprotect(env, top, 2 * PAGE, RO).unwrap_err().errno(false), Errno::NoMem);
+        assert_eq!(space.mprotect(env, top, 2 * PAGE, RO).unwrap_err().errno(), Errno::NoMem);
         assert_eq!(space.mprotect(env, BASE - PAGE, PAGE, RO), Err(SpaceError::NotMapped { va: BASE - PAGE }));
         // A hole on the way: what lies before it has changed.
         let hole = SpaceError::NotMapped { va: BASE + 2 * PAGE };
