@@ -16,9 +16,12 @@ const MOST: usize = 64;
 
 fuzz_target!(|data: &[u8]| {
     let Some((&[how, frames], data)) = data.split_first_chunk() else { return };
-    let words = data.as_chunks::<10>().0.iter().take(MOST).map(|bytes| {
-        core::array::from_fn(|nr| u16::from_le_bytes([bytes[2 * nr], bytes[2 * nr + 1]]))
-    });
+    let words = data
+        .as_chunks::<10>()
+        .0
+        .iter()
+        .take(MOST)
+        .map(|bytes| core::array::from_fn(|nr| u16::from_le_bytes([bytes[2 * nr], bytes[2 * nr + 1]])));
     let ops = words.map(Op::of_words);
     let era = [Era::V5_10, Era::V6_1, Era::V6_12, Era::V7_2][usize::from(how >> 1 & 3)];
     // Few frames: memory runs short in the middle of forks, copies and tables.
