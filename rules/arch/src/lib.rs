@@ -5,6 +5,7 @@
 //! [`Reason`]s that `explain` reads.
 //!
 //! * [`EntryFormat`], [`Entry`]: one architecture's page-table entries, every bit kept.
+//! * [`UserFormat`], [`UserRights`]: the pages of user mode.
 //! * [`Format`]: the formats as values.
 //! * [`MmuFormat`]: what an MMU does with the entries; [`Fault`]: what it says when it refuses; [`Rights`].
 //! * [`Field`]: the bits of an entry by name.
@@ -25,6 +26,7 @@ mod mmu;
 mod reason;
 mod rights;
 mod shape;
+mod user;
 pub mod x86;
 
 pub use entry::{EncodeError, Entry, EntryFormat};
@@ -35,3 +37,4 @@ pub use mmu::MmuFormat;
 pub use reason::{Born, Bound, Change, Opt, Reason};
 pub use rights::Rights;
 pub use shape::{LeafSize, LevelShape, Shape};
+pub use user::{UserFormat, UserRights};

@@ -158,6 +158,15 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
         self.remove(Emptied::Keep)
     }
 
+    /// Removes every leaf of the range, and every table whose addresses lie wholly in it; a table that reaches over an
+    /// edge stays even if nothing is left in it: a neighbour without leaves may count on it.
+    ///
+    /// # Errors
+    /// As [`CursorMut::unmap`].
+    pub fn unmap_covered(&mut self) -> Result<Stale, Failed> {
+        self.remove(Emptied::DropCovered)
+    }
+
     fn remove(&mut self, emptied: Emptied) -> Result<Stale, Failed> {
         let rest = self.rest()?;
         let mut stale = Stale::NONE;

@@ -13,6 +13,8 @@ use crate::{Stale, Tables};
 pub(crate) enum Emptied {
     /// They are detached; one whose addresses lie wholly in the range goes with everything below it.
     Drop,
+    /// They stay, but one whose addresses lie wholly in the range goes with everything below it.
+    DropCovered,
     /// They stay.
     Keep,
 }
@@ -66,7 +68,7 @@ fn unmap_table<F: EntryFormat, M: PhysMem>(
     if emptied == Emptied::Keep || !is_whole {
         unmap(tables, next, depth + 1, part, emptied, stale)?;
         let used = tables.mem().note(next).map_err(Stopped::at(part.start))?.used();
-        if emptied == Emptied::Keep || used != 0 {
+        if emptied != Emptied::Drop || used != 0 {
             return Ok(false);
         }
     }

@@ -257,3 +257,21 @@ fn an_entry_that_a_change_clears_whole_is_no_longer_counted() {
     assert_eq!(mem.note(table).unwrap().used(), 1);
     assert_eq!(X86Level4::decode(entry::<X86Level4>(&mem, tables.root(), BASE), Level::Pte), Entry::Absent { sw: 0 });
 }
+
+#[test]
+fn a_covered_unmap_keeps_the_tables_that_reach_over_its_edges() {
+    let mem = memory();
+    let mut tables = Tables::<X86Level4, _>::new(&mem, mem.take_root());
+    // By hand: one pud table, one pmd table, two page tables, of which the second alone is covered.
+    map(&mut tables, range(0x1f_f000, 0x1000), 0x5000, X86_DATA, Sizes::PAGES);
+    map(&mut tables, range(0x20_0000, 0x1000), 0x6000, X86_DATA, Sizes::PAGES);
+    let free = mem.free_frames();
+    let stale = tables.cursor(range(0x10_0000, 0x40_0000 - 0x10_0000)).unmap_covered().unwrap();
+    stale.pay(&mut NoTlb, &mut tables, &mut mem.frames());
+    assert_eq!(mem.free_frames(), free + 1);
+    for va in [BASE + 0x1f_f000, BASE + 0x20_0000] {
+        assert_eq!(entry::<X86Level4>(&mem, tables.root(), va), 0);
+    }
+    let levels = |va| steps::<X86Level4, _>(&mem, tables.root(), va).count();
+    assert_eq!((levels(BASE + 0x1f_f000), levels(BASE + 0x20_0000)), (4, 3));
+}

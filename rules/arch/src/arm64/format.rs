@@ -41,6 +41,10 @@ pub mod bit {
     pub const UXN: u64 = 1 << 54;
     /// Software: dirty.
     pub const DIRTY: u64 = 1 << 55;
+    /// Software: no page descriptor belongs to it.
+    pub const SPECIAL: u64 = 1 << 56;
+    /// Software, up to 6.1, in an entry that is not valid: a page without rights.
+    pub const PROT_NONE: u64 = 1 << 58;
     /// In a table descriptor: nothing below is executable by the kernel.
     pub const PXN_TABLE: u64 = 1 << 59;
     /// In a table descriptor: nothing below is executable by user mode.

@@ -6,6 +6,7 @@
 //! * [`kaslr`]: what a seed does to the image and the linear map.
 //! * [`linear`]: the grain of the linear map and why.
 //! * [`ttbr`]: which root table an address is looked up in; [`mmu`]: the rules of a walk; [`esr`]: how it tells a fault.
+//! * `user`: pages and tables of user mode ([`crate::UserFormat`]).
 
 pub mod esr;
 mod fields;
@@ -17,6 +18,7 @@ pub mod linear;
 pub mod mmu;
 pub mod prot;
 pub mod ttbr;
+mod user;
 
 pub use fields::fields;
 pub use fixmap::{Fixmap, FixmapFacts};

@@ -3,8 +3,9 @@
 //! Here: entry formats of four and five levels ([`X86Level4`], [`X86Level5`]) and the names of their bits ([`fields`]), protections and masks ([`prot`]),
 //! memory types ([`memtype`]), the address space and its drawn bases ([`layout`], [`kaslr`], [`fixmap`],
 //! [`cpu_entry_area`]), how the direct map is built and counted ([`direct_map`], [`steps`], [`counters`]), what
-//! changes rights later ([`cpa`], [`image`], [`pti`]), what roots share ([`prealloc`]), zones ([`zones`]), the
-//! landmarks of a listing ([`markers`]), the rules of a walk ([`mmu`]) and how it tells a fault ([`error_code`]).
+//! changes rights later ([`cpa`], [`image`], [`pti`]), what roots share ([`prealloc`]), pages of user mode
+//! ([`crate::UserFormat`]), zones ([`zones`]), the landmarks of a listing ([`markers`]), the rules of a walk ([`mmu`])
+//! and how it tells a fault ([`error_code`]).
 //! Not here: the firmware map (`kernmem-firmware`), tables in memory (`kernmem-pgtable`), texts (`kernmem-report`).
 
 pub mod counters;
@@ -25,6 +26,7 @@ pub mod prealloc;
 pub mod prot;
 pub mod pti;
 pub mod steps;
+mod user;
 pub mod zones;
 
 pub use fields::fields;
