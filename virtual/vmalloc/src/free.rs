@@ -86,9 +86,7 @@ impl<S: Store> Vmalloc<S> {
     {
         let area = self.area_of(id);
         let released = match area.usable_range(self.rules.granule) {
-            Some(range) => {
-                env.traced(Call::VunmapRangeNoflush { range }, |env| env.release(range, area.nr_pages != 0))
-            }
+            Some(range) => env.traced(Call::VunmapRangeNoflush { range }, |env| env.release(range, area.nr_pages != 0)),
             None => Ok(()),
         };
         // a page that was refused changes nothing about the addresses

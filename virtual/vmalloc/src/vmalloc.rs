@@ -231,7 +231,8 @@ impl<S: Store> Vmalloc<S> {
         let area = self.area_of(id);
         // the guard page is not part of the block-rounded range
         let range = self.usable(&area)?;
-        match env.traced(Call::VmallocAreaNode { range, shift }, |env| self.fill_area(env, &request, id, range, shift)) {
+        match env.traced(Call::VmallocAreaNode { range, shift }, |env| self.fill_area(env, &request, id, range, shift))
+        {
             Ok(()) => Ok(range.start),
             Err(error) => {
                 self.abandon(env, id)?;

@@ -5,9 +5,7 @@ mod common;
 
 use common::{CALLER, Flushes, START, fresh, rules};
 use kernmem_base::{Era, Granule, NoTlb, VirtAddr, VirtRange};
-use kernmem_vmalloc::{
-    Area, Early, Huge, Node, Request, Rules, VecStore, VmFlags, Vmalloc, VmallocError,
-};
+use kernmem_vmalloc::{Area, Early, Huge, Node, Request, Rules, VecStore, VmFlags, Vmalloc, VmallocError};
 
 const BASE: u64 = 0xffff_c000_0800_0000;
 
@@ -89,6 +87,25 @@ fn a_range_as_long_as_the_area_is_searched_by_its_size_from_6_1_on() {
     let space = VmallocError::NoSpace { size: 0x1_1000, start: at, end: at + 0x1_1000 };
     assert_eq!(areas.get_vm_area(&mut NoTlb, &exact), Err(space));
     areas.audit().unwrap();
+}
+
+/// Eight holes, of which the fourth is the root, the second has the third as its right child, and the third is as long
+/// as the area but has no aligned place for it: the search comes back to the second and must not go down again.
+#[test]
+fn a_sub_tree_is_not_searched_twice() {
+    for era in [Era::V6_1, Era::V6_12, Era::V7_2] {
+        let mut early = Early::new(VecStore::new(), rules(era, 4096)).unwrap();
+        for (first, end) in [(0, 1), (2, 33), (50, 51), (52, 53), (54, 55), (56, 57), (58, 59)] {
+            let start = VirtAddr(START + first * 4096);
+            early.add(Area::new(start, (end - first) * 4096, VmFlags::MAP, CALLER)).unwrap();
+        }
+        let mut areas = early.init().map_err(|(_, error)| error).unwrap();
+        assert_eq!(areas.holes().count(), 8);
+        let (start, end) = (VirtAddr(START), VirtAddr(START + 0x1_1000));
+        let request = Request { start, end, align: 0x1_0000, ..areas.request(0x1_0000, CALLER) };
+        let space = VmallocError::NoSpace { size: 0x1_1000, start, end };
+        assert_eq!(areas.get_vm_area(&mut NoTlb, &request), Err(space));
+    }
 }
 
 #[test]
