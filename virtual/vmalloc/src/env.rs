@@ -145,9 +145,14 @@ impl<F: EntryFormat, M: PhysMem, P: PageSource + FrameSource> Env<'_, '_, F, M, 
                 && range.contains(block.last)
             {
                 if self.has_table(at, leaf.level)? {
-                    let stale = self.tables.cursor(block).unmap().map_err(|failed| failed.error)?;
-                    self.pay(stale);
                     self.modified.add(leaf.level);
+                    match self.tables.cursor(block).unmap() {
+                        Ok(stale) => self.pay(stale),
+                        Err(failed) => {
+                            self.pay(failed.stale);
+                            return Err(failed.error.into());
+                        }
+                    }
                 }
                 at = block.end();
             }

@@ -271,12 +271,12 @@ fn a_window_of_a_gigabyte_is_one_entry_where_the_upper_level_has_blocks() {
     }
 }
 
-/// A source that notes the nodes that were wished for.
-struct Wishes<'p>(&'p mut common::Source, Vec<Option<u32>>);
+/// A source that notes what was wished for.
+struct Wishes<'p>(&'p mut common::Source, Vec<(Option<u32>, Gfp)>);
 
 impl PageSource for Wishes<'_> {
     fn alloc_on(&mut self, nid: Option<u32>, gfp: Gfp, order: Order) -> Result<Pfn, AllocError> {
-        self.1.push(nid);
+        self.1.push((nid, gfp));
         self.0.alloc_on(nid, gfp, order)
     }
 
@@ -323,7 +323,10 @@ fn every_page_is_asked_of_the_node_that_was_named() {
         };
         areas.vmalloc_node(&mut env, 3 << 12, 1, CALLER).unwrap();
         areas.vzalloc(&mut env, 2 << 12, CALLER).unwrap();
-        assert_eq!(wishes.1, [Some(1), Some(1), Some(1), None, None]);
+        // from any zone, without a warning; zeroed where that was asked
+        let (plain, zeroed) = (Gfp(0xcc0 | 0x2 | 0x2000), Gfp(0xcc0 | 0x2 | 0x2000 | 0x100));
+        let first = (Some(1), plain);
+        assert_eq!(wishes.1, [first, first, first, (None, zeroed), (None, zeroed)]);
     });
 }
 
