@@ -4,7 +4,7 @@
 
 use kernmem_base::{Era, VirtAddr};
 
-use crate::space::{HIGHEST, LOWEST, Refused, Space};
+use crate::space::{LOWEST, Refused, Space};
 use crate::{Area, Rules, Store, Vmalloc, VmallocError};
 
 /// The list of early areas; nothing can be allocated yet.
@@ -38,8 +38,7 @@ impl<S: Store> Early<S> {
         if area.size == 0 {
             return Err(VmallocError::Zero);
         }
-        let end = area.start.0.checked_add(area.size).filter(|&end| end <= HIGHEST);
-        if area.start.0 < LOWEST || end.is_none() {
+        if area.start.0 < LOWEST || area.start.checked_add(area.size).is_none() {
             return Err(VmallocError::TooLarge { size: area.size });
         }
         self.space.add_early(area).map_err(|refused| match refused {

@@ -57,6 +57,16 @@ const CARRIED: &str = "the range is busy now and lazily freed next; the purge fl
 /// Runs of frames that are looked at before they are cleared.
 const RUNS: usize = 32;
 
+/// Frames behind the start of a range.
+struct Collected {
+    /// First frame and length of each run.
+    runs: [(Pfn, u64); RUNS],
+    /// Runs that were found.
+    count: usize,
+    /// The last address that they cover.
+    last: VirtAddr,
+}
+
 impl<F: EntryFormat, M: PhysMem, P: PageSource + FrameSource> Env<'_, '_, F, M, P> {
     /// Tells the observer of a call, around `work`.
     pub(crate) fn traced<T>(
@@ -135,9 +145,14 @@ impl<F: EntryFormat, M: PhysMem, P: PageSource + FrameSource> Env<'_, '_, F, M, 
                 && range.contains(block.last)
             {
                 if self.has_table(at, leaf.level)? {
-                    let stale = self.tables.cursor(block).unmap().map_err(|failed| failed.error)?;
-                    self.pay(stale);
                     self.modified.add(leaf.level);
+                    match self.tables.cursor(block).unmap() {
+                        Ok(stale) => self.pay(stale),
+                        Err(failed) => {
+                            self.pay(failed.stale);
+                            return Err(failed.error.into());
+                        }
+                    }
                 }
                 at = block.end();
             }
@@ -188,7 +203,7 @@ impl<F: EntryFormat, M: PhysMem, P: PageSource + FrameSource> Env<'_, '_, F, M, 
         let mut refused = Ok(());
         loop {
             let rest = VirtRange { start: at, last: range.last };
-            let (runs, count, last) = self.collect(rest)?;
+            let Collected { runs, count, last } = self.collect(rest)?;
             match self.tables.cursor(VirtRange { start: at, last }).clear() {
                 Ok(stale) => stale.forgive(CARRIED),
                 Err(failed) => {
@@ -208,8 +223,8 @@ impl<F: EntryFormat, M: PhysMem, P: PageSource + FrameSource> Env<'_, '_, F, M, 
         }
     }
 
-    /// The frames behind the start of a range: runs, how many, and the last address that they cover.
-    fn collect(&mut self, range: VirtRange) -> Result<([(Pfn, u64); RUNS], usize, VirtAddr), VmallocError> {
+    /// The frames behind the start of a range.
+    fn collect(&mut self, range: VirtRange) -> Result<Collected, VmallocError> {
         let granule = F::shape().granule;
         let (mut runs, mut count, mut last) = ([(Pfn(0), 0); RUNS], 0, range.last);
         let mut cursor = self.tables.cursor(range);
@@ -229,7 +244,7 @@ impl<F: EntryFormat, M: PhysMem, P: PageSource + FrameSource> Env<'_, '_, F, M, 
                 }
             }
         }
-        Ok((runs, count, last))
+        Ok(Collected { runs, count, last })
     }
 
     /// Gives a run of single frames back.

@@ -33,6 +33,9 @@ pub struct Vmalloc<S> {
 /// Bytes of a page pointer.
 const POINTER: u64 = 8;
 
+/// What says from which zone memory comes.
+const ZONES: Gfp = Gfp(Gfp::DMA.0 | Gfp::HIGHMEM.0 | Gfp::DMA32.0 | Gfp::MOVABLE.0);
+
 /// Pages that one bulk request asks for.
 const BULK: usize = 100;
 
@@ -267,6 +270,7 @@ impl<S: Store> Vmalloc<S> {
         let page_shift = self.rules.granule.shift();
         let (pages, order) = (range.size() >> page_shift, Order((shift - page_shift) as u8));
         let array = self.page_array(env, request, pages * POINTER)?;
+        let request = &Request { gfp: page_gfp(request.gfp), ..*request };
         if let Some(area) = self.space.area_mut(id) {
             area.array = array;
         }
@@ -297,7 +301,8 @@ impl<S: Store> Vmalloc<S> {
         if size <= self.rules.granule.bytes() {
             return env.traced(Call::KmallocNode { size }, |_| Ok(None));
         }
-        let nested = Request { nid: request.nid, gfp: request.gfp, ..self.request(size, request.caller) };
+        let gfp = Gfp(request.gfp.0 & !ZONES.0) | Gfp::ZERO;
+        let nested = Request { nid: request.nid, gfp, ..self.request(size, request.caller) };
         self.default_node(env, &nested).map(Some)
     }
 
@@ -470,6 +475,14 @@ impl<S: Store> Vmalloc<S> {
         }
         Ok(())
     }
+}
+
+/// How the pages of an area are asked for: any zone will do unless one was named, and a failure is told by the caller.
+///
+/// Source: Linux 6.1 mm/vmalloc.c `__vmalloc_area_node`.
+const fn page_gfp(gfp: Gfp) -> Gfp {
+    let names_zone = gfp.0 & (Gfp::DMA.0 | Gfp::DMA32.0) != 0;
+    Gfp(gfp.0 | Gfp::NOWARN.0 | if names_zone { 0 } else { Gfp::HIGHMEM.0 })
 }
 
 /// Maps frames that were taken in blocks, block by block.

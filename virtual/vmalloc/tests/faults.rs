@@ -4,21 +4,34 @@
 mod common;
 
 use common::{CALLER, Flushes, Machine, Source, fresh, prot, rules, with};
-use kernmem_arch::EntryFormat;
 use kernmem_arch::arm64::Arm64Granule4K;
 use kernmem_arch::x86::X86Level4;
-use kernmem_base::{Era, Order, Pfn, PhysAddr, VirtAddr};
+use kernmem_arch::{Entry, EntryFormat};
+use kernmem_base::{Era, Order, Pfn, PhysAddr, VirtAddr, VirtRange};
 use kernmem_page_alloc::{Gfp, PageSource};
+use kernmem_pgtable::Tables;
 use kernmem_pgtable::heap::HeapMem;
 use kernmem_vmalloc::{Area, Env, Modified, VecStore, VmFlags, Vmalloc, VmallocError};
 
 type Work<F> =
     fn(&mut Vmalloc<VecStore>, &mut Env<'_, '_, F, HeapMem, Source>, &[Pfn]) -> Result<VirtAddr, VmallocError>;
 
-/// What must be as before: areas, holes, free frames and frames of tables together.
-fn state<F: EntryFormat>(areas: &Vmalloc<VecStore>, machine: &Machine) -> (Vec<Area>, usize, u64) {
+/// What must be as before: areas, holes, free frames and frames of tables together, leaves.
+fn state<F: EntryFormat>(areas: &Vmalloc<VecStore>, machine: &Machine) -> (Vec<Area>, usize, u64, usize) {
     let frames = machine.source.free_frames() + machine.tables::<F>();
-    (areas.areas().copied().collect(), areas.holes().count(), frames)
+    (areas.areas().copied().collect(), areas.holes().count(), frames, leaves::<F>(areas, machine))
+}
+
+/// Leaves of the whole range.
+fn leaves<F: EntryFormat>(areas: &Vmalloc<VecStore>, machine: &Machine) -> usize {
+    let range = VirtRange::until(areas.rules().start, areas.rules().end).unwrap();
+    let mut tables = Tables::<F, _>::new(&machine.mem, machine.root);
+    let mut cursor = tables.cursor(range);
+    let mut leaves = 0;
+    while let Some((_, _, entry)) = cursor.next_slot().unwrap() {
+        leaves += usize::from(matches!(entry, Entry::Leaf { .. }));
+    }
+    leaves
 }
 
 /// Runs `work` with the nth request failing, from 0 on; `limit` bounds n where failing later ones says nothing new.
@@ -50,6 +63,7 @@ fn sweep<F: EntryFormat>(era: Era, work: Work<F>, limit: u64) -> u64 {
             }
             Err(error) => {
                 failed += 1;
+                assert_eq!(leaves::<F>(&areas, &machine), before.3, "cleared at once, request {n}");
                 let is_expected = match error {
                     VmallocError::NoPages { got, wanted } => got < wanted,
                     VmallocError::Map(kernmem_pgtable::MapError::NoFrame(_)) => true,

@@ -7,10 +7,12 @@ use common::{CALLER, Flushes, Machine, START, fresh, prot, rules, with};
 use kernmem_arch::EntryFormat;
 use kernmem_arch::arm64::Arm64Granule4K;
 use kernmem_arch::x86::X86Level4;
-use kernmem_base::{Era, Level, Order, Pfn, PhysAddr, VirtAddr};
-use kernmem_page_alloc::{Gfp, PageSource};
+use kernmem_base::{Era, Frame, FrameSource, Level, NoFrame, Order, Pfn, PhysAddr, VirtAddr};
+use kernmem_page_alloc::{AllocError, FreeError, Gfp, PageSource};
 use kernmem_pgtable::{Walk, translate};
-use kernmem_vmalloc::{Call, Line, Modified, Request, Trace, VmFlags, VmallocError, pages_on_nodes, vmalloc_to_pfn};
+use kernmem_vmalloc::{
+    Call, Env, Line, Modified, Request, Trace, VmFlags, VmallocError, pages_on_nodes, vmalloc_to_pfn,
+};
 
 fn level_at<F: EntryFormat>(machine: &Machine, va: VirtAddr) -> Option<(Level, u64)> {
     match translate::<F, _>(&machine.mem, machine.root, va).unwrap() {
@@ -29,8 +31,7 @@ fn page_and_free<F: EntryFormat>() {
         (addr, env.modified)
     });
     // three new tables are linked by the upper three levels
-    let upper = if F::shape().arch == "aarch64" { Level::Pgd } else { Level::Pgd };
-    assert!(modified.levels().eq([upper, Level::Pud, Level::Pmd, Level::Pte]));
+    assert!(modified.levels().eq([Level::Pgd, Level::Pud, Level::Pmd, Level::Pte]));
     let area = *areas.find_vm_area(addr + 0x2fff).unwrap();
     assert_eq!((area.start, area.size, area.nr_pages, area.flags), (VirtAddr(START), 0x4000, 3, VmFlags::ALLOC));
     assert_eq!(machine.source.free_frames(), free - 6);
@@ -237,6 +238,99 @@ fn mapped_pages_stay_their_owners_unless_the_area_puts_them() {
 }
 
 #[test]
+fn a_hundred_scattered_pages_go_back_each_once() {
+    let mut machine = Machine::new(256);
+    let mut tlb = Flushes::default();
+    let mut areas = fresh(rules(Era::V6_1, 1 << 20), 1 << 21);
+    let taken: Vec<Pfn> = (0..200).map(|_| machine.source.alloc(Gfp::KERNEL, Order(0)).unwrap()).collect();
+    let (mapped, kept): (Vec<Pfn>, Vec<Pfn>) = taken.iter().partition(|pfn| pfn.0 % 2 == 0);
+    let free = machine.source.free_frames();
+    with::<Arm64Granule4K, _>(&mut machine, &mut tlb, |env| {
+        let flags = VmFlags::MAP | VmFlags::MAP_PUT_PAGES;
+        let addr = areas.vmap(env, &mapped, flags, prot::<Arm64Granule4K>(), CALLER).unwrap();
+        areas.vfree(env, addr).unwrap();
+    });
+    assert_eq!(machine.source.free_frames(), free + 100 - 3);
+    assert_eq!(machine.source.pool.free_bulk(&kept), Ok(()));
+}
+
+#[test]
+fn a_window_of_a_gigabyte_is_one_entry_where_the_upper_level_has_blocks() {
+    for (pud, level) in [(true, Level::Pud), (false, Level::Pmd)] {
+        let mut machine = Machine::new(64);
+        let mut tlb = Flushes::default();
+        let mut rules = rules(Era::V6_1, 1 << 20);
+        rules.huge.pud = pud;
+        let mut areas = fresh(rules, 1 << 21);
+        with::<X86Level4, _>(&mut machine, &mut tlb, |env| {
+            let window = areas.ioremap(env, PhysAddr(1 << 40), 1 << 30, prot::<X86Level4>(), CALLER).unwrap();
+            assert_eq!(window, VirtAddr(START), "aligned to its size");
+            assert!(env.modified.contains(level) && !env.modified.contains(Level::Pte));
+        });
+        assert_eq!(level_at::<X86Level4>(&machine, VirtAddr(START + 0x1234)), Some((level, (1 << 40) + 0x1234)));
+    }
+}
+
+/// A source that notes what was wished for.
+struct Wishes<'p>(&'p mut common::Source, Vec<(Option<u32>, Gfp)>);
+
+impl PageSource for Wishes<'_> {
+    fn alloc_on(&mut self, nid: Option<u32>, gfp: Gfp, order: Order) -> Result<Pfn, AllocError> {
+        self.1.push((nid, gfp));
+        self.0.alloc_on(nid, gfp, order)
+    }
+
+    fn alloc_contig(&mut self, nid: Option<u32>, gfp: Gfp, frames: u64) -> Result<Pfn, AllocError> {
+        self.0.alloc_contig(nid, gfp, frames)
+    }
+
+    fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        self.0.free(pfn, order)
+    }
+
+    fn free_frames(&self) -> u64 {
+        self.0.free_frames()
+    }
+}
+
+impl FrameSource for Wishes<'_> {
+    fn take(&mut self, level: Level) -> Result<Frame, NoFrame> {
+        self.0.take(level)
+    }
+
+    fn give_back(&mut self, frame: PhysAddr) {
+        self.0.give_back(frame);
+    }
+}
+
+#[test]
+fn every_page_is_asked_of_the_node_that_was_named() {
+    let mut machine = Machine::new(64);
+    let mut tlb = Flushes::default();
+    let mut areas = fresh(rules(Era::V6_1, 1 << 20), 1 << 21);
+    with::<X86Level4, _>(&mut machine, &mut tlb, |env| {
+        let mut wishes = Wishes(&mut *env.pages, Vec::new());
+        let mut env = Env {
+            tables: &mut *env.tables,
+            pages: &mut wishes,
+            tlb: &mut *env.tlb,
+            trace: &mut *env.trace,
+            list: &mut *env.list,
+            prot: env.prot,
+            table_attrs: env.table_attrs,
+            total_pages: env.total_pages,
+            modified: env.modified,
+        };
+        areas.vmalloc_node(&mut env, 3 << 12, 1, CALLER).unwrap();
+        areas.vzalloc(&mut env, 2 << 12, CALLER).unwrap();
+        // from any zone, without a warning; zeroed where that was asked
+        let (plain, zeroed) = (Gfp(0xcc0 | 0x2 | 0x2000), Gfp(0xcc0 | 0x2 | 0x2000 | 0x100));
+        let first = (Some(1), plain);
+        assert_eq!(wishes.1, [first, first, first, (None, zeroed), (None, zeroed)]);
+    });
+}
+
+#[test]
 fn freed_neighbours_are_one_line_behind_the_busy_ones() {
     let mut machine = Machine::new(64);
     let mut tlb = Flushes::default();
@@ -285,7 +379,7 @@ fn the_chain_of_a_vmalloc_is_told_by_linux_names() {
     let mut areas = fresh(rules(Era::V6_1, 1 << 20), 1 << 21);
     let mut chain = Chain::default();
     with::<X86Level4, _>(&mut machine, &mut tlb, |env| {
-        let mut env = kernmem_vmalloc::Env {
+        let mut env = Env {
             tables: &mut *env.tables,
             pages: &mut *env.pages,
             tlb: &mut *env.tlb,

@@ -62,6 +62,47 @@ fn the_recorded_start_of_an_arm64_boot_with_16k_pages() {
     assert_eq!(take(&mut areas, 0x4000, 1, VmFlags::ALLOC), (0x4_4000, 0x4_c000));
 }
 
+/// The same boot to its end, in the order of its requests: threads until the drivers come, three pools for devices, each
+/// a remap with a page for its bitmap (the first page fits into a gap), three areas that were freed again, the serial
+/// line's window, the threads after it, the terminal's buffer. Starts as the recorded kernel printed them.
+#[test]
+fn the_whole_recorded_boot_with_16k_pages() {
+    let mut areas = arm64_16k();
+    let stack = |areas: &mut _, at| assert_eq!(take(areas, 0x4000, 0x8000, VmFlags::ALLOC).0, at);
+    let page = |areas: &mut _, at| assert_eq!(take(areas, 0x4000, 1, VmFlags::ALLOC).0, at);
+    let window = |areas: &mut _, size, at| assert_eq!(take(areas, size, 1, VmFlags::IOREMAP).0, at);
+    stack(&mut areas, 0);
+    stack(&mut areas, 0x8000);
+    window(&mut areas, 0x1_0000, 0x1_0000);
+    window(&mut areas, 0xf6_0000, 0x100_0000);
+    window(&mut areas, 0x1_0000, 0x3_0000);
+    window(&mut areas, 0x1_0000, 0x5_0000);
+    stack(&mut areas, 0x2_8000);
+    for nr in 0..20 {
+        stack(&mut areas, 0x6_8000 + nr * 0x8000);
+    }
+    for (remap, bitmap) in [(0x10_8000, 0x4_4000), (0x14_c000, 0x19_0000), (0x19_8000, 0x1d_c000)] {
+        assert_eq!(take(&mut areas, 0x4_0000, 1, VmFlags::DMA_COHERENT).0, remap);
+        page(&mut areas, bitmap);
+    }
+    for nr in 0..3 {
+        page(&mut areas, 0x1e_4000 + nr * 0x8000);
+    }
+    window(&mut areas, 0x4000, 0x1f_c000);
+    for nr in 0..7 {
+        stack(&mut areas, 0x20_8000 + nr * 0x8000);
+    }
+    page(&mut areas, 0x24_0000);
+    // what was freed: the second window of 64 KiB, and the three pages, which are one line
+    for start in [0x3_0000, 0x1e_4000, 0x1f_4000, 0x1e_c000] {
+        areas.free_vm_area(&mut NoTlb, VirtAddr(BASE + start)).unwrap();
+    }
+    let unpurged: Vec<_> = areas.unpurged().map(|range| (range.start.0 - BASE, range.size())).collect();
+    assert_eq!(unpurged, [(0x3_0000, 81920), (0x1e_4000, 98304)]);
+    // with the image, which is one area here and five there
+    assert_eq!(areas.areas().count(), 41 + 1);
+}
+
 #[test]
 fn an_exact_hole_is_skipped_by_5_10_and_taken_by_6_1() {
     for (era, expected) in [(Era::V5_10, 0x8000), (Era::V6_1, 0x2000), (Era::V6_12, 0x2000), (Era::V7_2, 0x2000)] {
@@ -87,6 +128,25 @@ fn a_range_as_long_as_the_area_is_searched_by_its_size_from_6_1_on() {
     let space = VmallocError::NoSpace { size: 0x1_1000, start: at, end: at + 0x1_1000 };
     assert_eq!(areas.get_vm_area(&mut NoTlb, &exact), Err(space));
     areas.audit().unwrap();
+}
+
+/// Eight holes, of which the fourth is the root, the second has the third as its right child, and the third is as long
+/// as the area but has no aligned place for it: the search comes back to the second and must not go down again.
+#[test]
+fn a_sub_tree_is_not_searched_twice() {
+    for era in [Era::V6_1, Era::V6_12, Era::V7_2] {
+        let mut early = Early::new(VecStore::new(), rules(era, 4096)).unwrap();
+        for (first, end) in [(0, 1), (2, 33), (50, 51), (52, 53), (54, 55), (56, 57), (58, 59)] {
+            let start = VirtAddr(START + first * 4096);
+            early.add(Area::new(start, (end - first) * 4096, VmFlags::MAP, CALLER)).unwrap();
+        }
+        let mut areas = early.init().map_err(|(_, error)| error).unwrap();
+        assert_eq!(areas.holes().count(), 8);
+        let (start, end) = (VirtAddr(START), VirtAddr(START + 0x1_1000));
+        let request = Request { start, end, align: 0x1_0000, ..areas.request(0x1_0000, CALLER) };
+        let space = VmallocError::NoSpace { size: 0x1_1000, start, end };
+        assert_eq!(areas.get_vm_area(&mut NoTlb, &request), Err(space));
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use kernmem_arch::{Entry, EntryFormat};
-use kernmem_base::{Era, Order, Pfn, PhysAddr, VirtAddr, VirtRange};
+use kernmem_base::{Era, Granule, Order, Pfn, PhysAddr, VirtAddr, VirtRange};
 use kernmem_page_alloc::{Gfp, PageSource};
 use kernmem_pgtable::{Tables, Walk, translate};
 use kernmem_vmalloc::{Request, VecStore, VmFlags, Vmalloc, VmallocError};
@@ -58,7 +58,7 @@ struct Play<F> {
     /// Frames of the caller, mapped by `vmap`.
     own: Vec<Pfn>,
     flushes: usize,
-    format: std::marker::PhantomData<F>,
+    format: core::marker::PhantomData<F>,
 }
 
 /// Plays operations, four numbers each: what, how many pages, how aligned, which area.
@@ -74,7 +74,7 @@ pub fn play<F: EntryFormat>(window: Window, words: &[[u16; 4]]) {
         lazy: BTreeMap::new(),
         own,
         flushes: 0,
-        format: std::marker::PhantomData,
+        format: core::marker::PhantomData,
     };
     for &word in words {
         play.step(word);
@@ -92,7 +92,7 @@ impl<F: EntryFormat> Play<F> {
             3 => self.vmalloc(pages * PAGE, 1, VmFlags::NO_GUARD),
             4 => self.vmap(pages),
             5 => self.ioremap(pages + 1, u64::from(align)),
-            6 | 7 | 8 => self.free(which),
+            6..=8 => self.free(which),
             _ => self.purge(),
         }
     }
@@ -140,13 +140,16 @@ impl<F: EntryFormat> Play<F> {
         let is_in =
             |holes: &[(u64, u64)]| holes.iter().any(|&(start, end)| start <= addr.0 && addr.0 + area.size <= end);
         assert!(is_in(&holes_before) || is_in(&self.holes()), "in a hole");
+        let is_one_try = !area.flags.contains(VmFlags::ALLOW_HUGE_VMAP);
         let lowest = holes_before.iter().find(|(start, end)| end - start >= area.size);
-        if align <= PAGE && area.page_order == Order(0) && area.array.is_none() && !is_purged {
-            if let Some(lowest) = lowest.filter(|_| !area.flags.contains(VmFlags::ALLOW_HUGE_VMAP)) {
-                assert_eq!(addr.0, lowest.0, "the lowest hole that fits");
-            }
+        if align <= PAGE
+            && is_one_try
+            && !is_purged
+            && let Some(&(lowest, _)) = lowest
+        {
+            assert_eq!(addr.0, lowest, "the lowest hole that fits");
         }
-        let mapped = area.usable(kernmem_base::Granule::K4) / PAGE;
+        let mapped = area.usable(Granule::K4) / PAGE;
         let is_owned = frames.is_none();
         let frames = frames.unwrap_or_else(|| (0..mapped).map(|page| self.frame(addr.0 + page * PAGE)).collect());
         assert_eq!((frames.len() as u64, area.nr_pages), (mapped, if is_owned { mapped } else { 0 }));
