@@ -9,7 +9,7 @@
 use core::fmt;
 
 use kernmem_arch::{Entry, EntryFormat, LeafSize};
-use kernmem_base::{FrameSource, Level, Order, Pfn, PhysAddr, PhysMem, Tlb, VirtAddr, VirtRange};
+use kernmem_base::{FrameSource, Level, Pfn, PhysAddr, PhysMem, Tlb, VirtAddr, VirtRange};
 use kernmem_page_alloc::PageSource;
 use kernmem_pgtable::{Mapping, Sizes, Stale, Tables, steps};
 
@@ -251,7 +251,8 @@ impl<F: EntryFormat, M: PhysMem, P: PageSource + FrameSource> Env<'_, '_, F, M, 
     fn give(&mut self, first: Pfn, frames: u64) -> Result<(), VmallocError> {
         let mut refused = Ok(());
         for frame in first.0..first.0 + frames {
-            let done = self.pages.free(Pfn(frame), Order(0)).map_err(VmallocError::Free);
+            // In bulk: a frame may be a part of a block that was taken whole.
+            let done = self.pages.free_bulk(&[Pfn(frame)]).map_err(VmallocError::Free);
             refused = refused.and(done);
         }
         refused

@@ -288,6 +288,10 @@ impl PageSource for Wishes<'_> {
         self.0.free(pfn, order)
     }
 
+    fn adopt(&mut self, pfn: Pfn) -> Result<(), FreeError> {
+        self.pool.adopt(pfn)
+    }
+
     fn free_frames(&self) -> u64 {
         self.0.free_frames()
     }
