@@ -289,7 +289,7 @@ impl PageSource for Wishes<'_> {
     }
 
     fn adopt(&mut self, pfn: Pfn) -> Result<(), FreeError> {
-        self.pool.adopt(pfn)
+        self.0.adopt(pfn)
     }
 
     fn free_frames(&self) -> u64 {
