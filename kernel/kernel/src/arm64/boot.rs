@@ -77,6 +77,7 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
         memblock,
         sections,
         nodes,
+        gigantic: prepared.gigantic,
         pages: frames,
     })
 }
