@@ -115,15 +115,9 @@ impl FrameSource for BootPages {
     }
 }
 
-/// The zone of a name.
-#[must_use]
-pub fn kind_of(name: &str) -> Option<ZoneKind> {
-    ZoneKind::ALL.into_iter().find(|kind| kind.name() == name)
-}
-
 fn spans(nodes: &Nodes) -> Vec<ZoneSpan> {
     let of = |nid: u32, zone: &crate::zones::Zone| {
-        let kind = kind_of(zone.name)?;
+        let kind = ZoneKind::of_name(zone.name)?;
         Some(ZoneSpan {
             nid,
             kind,
@@ -137,7 +131,7 @@ fn spans(nodes: &Nodes) -> Vec<ZoneSpan> {
 
 fn facts(config: &Config, placement: Placement, nodes: &Nodes, free: &[Frames]) -> Facts {
     let set = |name| config.kconfig.is_set(name);
-    let names = nodes.limits.iter().filter_map(|limit| kind_of(limit.name));
+    let names = nodes.limits.iter().filter_map(|limit| ZoneKind::of_name(limit.name));
     let kinds = names.fold(ZoneKinds::EMPTY, ZoneKinds::with).with(ZoneKind::Movable);
     let kinds = if set("ZONE_DEVICE") { kinds.with(ZoneKind::Device) } else { kinds };
     let base = Facts::of(config.era, placement);

@@ -40,7 +40,7 @@ pub mod x86;
 pub mod zonelists;
 pub mod zones;
 
-pub use boot_pages::{BootPages, CPU_SLOTS, kind_of};
+pub use boot_pages::{BootPages, CPU_SLOTS};
 pub use error::BootError;
 pub use frames::EarlyFrames;
 pub use image::Image;

@@ -51,7 +51,7 @@ pub use free_area::Placement;
 pub use gfp::{BadGfp, Gfp, GfpFacts, LateBit};
 #[cfg(all(feature = "alloc", not(loom)))]
 pub use heap::{HeapStates, HeapStore, HeapWords};
-pub use kinds::{ZoneKind, ZoneKinds};
+pub use kinds::{MAX_ZONES, ZoneKind, ZoneKinds};
 pub use pages::Pages;
 pub use pcp::{CpuPages, PcpSet, PcpSlot};
 pub use source::{AllocError, FreeError, PageSource};

@@ -147,8 +147,8 @@ fn order_of(facts: &Facts, list: usize) -> u8 {
 /// | 6.12, 7.2 | what it has grown to, between its two limits |
 fn high(era: Era, set: &PcpSet, limits: PcpLimits) -> u64 {
     match era {
-        Era::V4_14 | Era::V5_10 | Era::V6_1 => limits.high,
-        Era::V6_12 | Era::V7_2 => set.high.clamp(limits.high, limits.high_max.max(limits.high)),
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => limits.high_min,
+        Era::V6_12 | Era::V7_2 => set.high.clamp(limits.high_min, limits.high_max.max(limits.high_min)),
     }
 }
 
@@ -166,8 +166,8 @@ fn refill_blocks(era: Era, set: &mut PcpSet, order: u8, limits: PcpLimits) -> u6
     match era {
         Era::V4_14 | Era::V5_10 | Era::V6_1 => limits.batch,
         Era::V6_12 | Era::V7_2 => {
-            let most = limits.high_max.max(limits.high);
-            if most > limits.high {
+            let most = limits.high_max.max(limits.high_min);
+            if most > limits.high_min {
                 set.high = (high(era, set, limits) + limits.batch).min(most);
             }
             let room = high(era, set, limits).saturating_sub(set.count + limits.batch).max(limits.batch);

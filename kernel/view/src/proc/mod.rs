@@ -40,7 +40,7 @@ pub use iomem::{IoMem, Resource};
 pub use iomem_boot::{
     CRASH_KERNEL, FirmwareEntry, Named, Segment, X86_SEGMENTS, arm64_iomem_of_boot, arm64_segments, x86_iomem_of_boot,
 };
-pub use kernmem_page_alloc::figures::ZoneKind;
+pub use kernmem_page_alloc::ZoneKind;
 pub use kernmem_sparse::MigrateType;
 pub use meminfo::{MemField, MemInfo};
 pub use memory_blocks::{BlockState, MemoryBlock, MemoryBlocks};

@@ -8,9 +8,10 @@ use alloc::vec::Vec;
 use kernmem::Witness;
 use kernmem::zones::{Node, Zone};
 use kernmem_base::{Era, Granule, Pfn};
+use kernmem_page_alloc::Watermarks;
 use kernmem_page_alloc::figures::{
-    BootFigures, LOWMEM_RESERVE_RATIO, Thp, Watermarks, ZoneCpus, ZoneFacts, boot_watermarks, lowmem_reserve,
-    pcp_limits, stat_threshold,
+    BootFigures, LOWMEM_RESERVE_RATIO, Thp, ZoneCpus, ZoneFacts, boot_watermarks, lowmem_reserve, pcp_limits,
+    stat_threshold,
 };
 
 use super::super::{
