@@ -15,10 +15,10 @@ use kernmem_base::{CpuId, Frame, FrameOrigin, FrameSource, Granule, Level, NoFra
 use kernmem_config::Config;
 use kernmem_memblock::Frames;
 use kernmem_page_alloc::{
-    CpuPages, Facts, Gfp, HeapStore, PageAllocator, PageSource, Pages, Placement, Topology, ZoneKind, ZoneKinds,
-    ZoneSpan,
+    CpuPages, Facts, Gfp, HeapStore, PageAllocator, PageSource, Pages, Placement, ZoneKind, ZoneKinds, ZoneSpan,
 };
 
+use crate::zonelists::{EarlyNodes, groups_by_mobility};
 use crate::zones::Nodes;
 use crate::{BootError, TableFrame};
 
@@ -37,8 +37,8 @@ pub struct BootPages {
 }
 
 impl BootPages {
-    /// The zones of `nodes` with the frames of `free`, which ascend. `cpus` may come up, `nodes_of_cpus` has the node of
-    /// each.
+    /// The zones of `nodes` with the frames of `free`, which ascend. The CPU that boots belongs to `boot_node`, or to node 0
+    /// if that has no memory.
     ///
     /// # Errors
     /// A zone or a free range contradicts another.
@@ -46,29 +46,21 @@ impl BootPages {
         config: &Config,
         placement: Placement,
         nodes: &Nodes,
-        nodes_of_cpus: &[u32],
+        boot_node: u32,
         free: &[Frames],
     ) -> Result<Self, BootError> {
         let granule = Granule::K4;
         let failed = |what: &dyn core::fmt::Display| BootError::Input(alloc::format!("page allocator: {what}"));
         let spans = spans(nodes);
         let facts = facts(config, placement, nodes, free);
-        let count = nodes.nodes.iter().map(|node| node.nid + 1).max().unwrap_or(1);
-        let has_cpus: Vec<bool> =
-            (0..count).map(|nid| nodes_of_cpus.is_empty() || nodes_of_cpus.contains(&nid)).collect();
-        let topology = Topology {
-            nodes: count,
-            distances: &[],
-            has_cpus: &has_cpus,
-            max_numnodes: config.sizes.get("MAX_NUMNODES").unwrap_or(1),
-            cpus: config.possible_cpus.max(1),
-        };
+        let early = EarlyNodes::new(config, nodes);
+        let topology = early.topology();
         let allocator = PageAllocator::new(&mut HeapStore, facts, &topology, &spans).map_err(|error| failed(&error))?;
         for frames in free {
             let nid = frames.nid.map_or(0, |nid| nid.0);
             allocator.add_free(nid, frames.start, frames.end).map_err(|error| failed(&error))?;
         }
-        let nid = nodes_of_cpus.first().copied().unwrap_or(0);
+        let nid = nodes.nodes.iter().map(|node| node.nid).find(|nid| *nid == boot_node).unwrap_or(0);
         let cpu = CpuPages::on_heap(CpuId(0), nid, &allocator, CPU_SLOTS);
         Ok(Self { allocator, cpu, granule, taken: Vec::new() })
     }
@@ -135,12 +127,10 @@ fn facts(config: &Config, placement: Placement, nodes: &Nodes, free: &[Frames]) 
     let kinds = names.fold(ZoneKinds::EMPTY, ZoneKinds::with).with(ZoneKind::Movable);
     let kinds = if set("ZONE_DEVICE") { kinds.with(ZoneKind::Device) } else { kinds };
     let base = Facts::of(config.era, placement);
-    // Unmovable, movable, reclaimable, reserved for high orders; CMA's and isolated ones if built in.
-    let types = 4 + u64::from(set("CMA")) + u64::from(set("MEMORY_ISOLATION"));
     let pages: u64 = free.iter().map(|frames| frames.end.0.saturating_sub(frames.start.0)).sum();
     Facts {
         kinds,
-        grouping: pages >= types << base.pageblock_order.0,
+        grouping: groups_by_mobility(config, pages),
         cma: set("CMA"),
         thp: set("TRANSPARENT_HUGEPAGE"),
         ..base

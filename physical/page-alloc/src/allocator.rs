@@ -21,7 +21,7 @@ use crate::pcp::{self, CpuPages};
 use crate::store::{Needs, Store};
 use crate::watermark::{self, Pass};
 use crate::zone::Zone;
-use crate::zonelist::{self, END};
+use crate::zonelist::FallbackOrders;
 use crate::{AllocError, Facts, FreeError, Gfp, Pages, Topology, ZoneKind, ZoneSpan};
 
 /// The page allocator of one kernel.
@@ -30,8 +30,8 @@ pub struct PageAllocator<S: Store> {
     nodes: u32,
     /// By node, then by kind.
     zones: S::Zones,
-    /// A row of nodes a node, nearest first.
-    lists: S::Numbers,
+    /// The nodes as each node asks them.
+    orders: FallbackOrders<S::Numbers>,
     requests: S::Requests,
 }
 
@@ -57,7 +57,7 @@ pub fn needs<S: Store>(facts: &Facts, topology: &Topology<'_>, spans: &[ZoneSpan
     let nodes = topology.nodes as usize;
     let mut needs = Needs {
         zones: nodes * facts.kinds.count(),
-        numbers: zonelist::numbers(nodes),
+        numbers: FallbackOrders::<S::Numbers>::numbers(nodes),
         requests: topology.cpus as usize,
         ..Needs::default()
     };
@@ -87,14 +87,14 @@ impl<S: Store> PageAllocator<S> {
             }
             *place = Some(Zone::new(span, index, facts, store).ok_or(BuildError::Store)?);
         }
-        let mut lists = store.numbers(zonelist::numbers(nodes)).ok_or(BuildError::Store)?;
+        let numbers = store.numbers(FallbackOrders::<S::Numbers>::numbers(nodes)).ok_or(BuildError::Store)?;
         let requests = store.requests(topology.cpus as usize).ok_or(BuildError::Store)?;
         let has_memory = |nid: u32| {
             let first = nid as usize * kinds;
             zones.as_ref()[first..first + kinds].iter().flatten().any(Zone::is_populated)
         };
-        zonelist::build(facts.era, topology, has_memory, lists.as_mut());
-        Ok(Self { facts, nodes: topology.nodes, zones, lists, requests })
+        let orders = FallbackOrders::new(facts.era, topology, has_memory, numbers).ok_or(BuildError::Store)?;
+        Ok(Self { facts, nodes: topology.nodes, zones, orders, requests })
     }
 
     /// What it was told.
@@ -134,9 +134,7 @@ impl<S: Store> PageAllocator<S> {
 
     /// The nodes in the order in which a request of `nid` looks at them.
     pub fn fallback_order(&self, nid: u32) -> impl Iterator<Item = u32> {
-        let nodes = self.nodes as usize;
-        let row = self.lists.as_ref().get(nid as usize * nodes..(nid as usize + 1) * nodes).unwrap_or_default();
-        row.iter().copied().take_while(|&nid| nid != END)
+        self.orders.of(nid)
     }
 
     /// The zones that a request may be served from, first choice first.
