@@ -497,6 +497,23 @@ impl<S: Store> PageAllocator<S> {
         Ok(())
     }
 
+    /// Takes over frames that boot had in use and that stay so, `[start, end)`: counted as managed, and single frames of the
+    /// caller.
+    ///
+    /// # Errors
+    /// [`AddError`]; what lies below the frame that it names was taken over.
+    pub fn adopt_taken(&self, cpu: &CpuPages<S>, start: Pfn, end: Pfn) -> Result<(), AddError> {
+        let mut at = start;
+        while at < end {
+            let zone = self.zone_of(at).ok_or(AddError::NoZone { pfn: at })?;
+            let stop = end.min(zone.span().end);
+            let mut locked = zone.lock(&cpu.held);
+            (at.0..stop.0).try_for_each(|pfn| locked.adopt(Pfn(pfn)))?;
+            at = stop;
+        }
+        Ok(())
+    }
+
     /// Says for the pageblocks of `[start, end)` what they are meant for: CMA areas, isolation, tests. What is free in
     /// them moves along; how many pageblocks changed.
     ///
