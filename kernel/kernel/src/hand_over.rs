@@ -38,7 +38,7 @@ pub fn hand_over<W: Witness>(
     for frames in &free {
         nodes.release(Span { start: frames.start, end: frames.end }, Moment::HandOver);
     }
-    let boot_node = boot.machine.cpu_nodes.first().copied().unwrap_or(0);
+    let boot_node = nodes.of_cpu(boot.machine, 0);
     let pages = BootPages::new(boot.config, boot.placement, nodes, boot_node, &free)?;
     Ok((memblock, pages))
 }

@@ -5,6 +5,7 @@
 use alloc::vec::Vec;
 
 use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysRange};
+use kernmem_firmware::Machine;
 use kernmem_memblock::{Memblock, PfnRange, RegionArray};
 use kernmem_sparse::{Sections, VecStore};
 
@@ -171,6 +172,13 @@ fn node(nid: u32, ranges: &[PfnRange], limits: &[ZoneLimits], movable: &[(u32, P
 }
 
 impl Nodes {
+    /// The node of a CPU: the one that firmware tells, or node 0 if it tells none or that has no memory.
+    #[must_use]
+    pub fn of_cpu(&self, machine: &Machine, cpu: u32) -> u32 {
+        let told = machine.cpu_nodes.get(cpu as usize).copied().unwrap_or(0);
+        if self.nodes.iter().any(|node| node.nid == told) { told } else { 0 }
+    }
+
     /// Pageblocks of a zone as Linux counts them: from the zone's first frame, which need not start a pageblock, in
     /// steps of a pageblock; a step counts if its frame has a descriptor of that zone.
     ///

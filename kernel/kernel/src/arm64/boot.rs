@@ -66,6 +66,7 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
     let mut late = late::Late::new(&shared, image, &mut tables, memblock, &mut nodes, rodata, boot)?;
     late.run(&prepared)?;
     let (memblock, frames) = late.finish();
+    frames.settle(&nodes, boot);
     let roots = Roots { kernel: tables.root(), user: None, idmap };
     let era = config.era;
     Ok(Kernel {

@@ -58,7 +58,9 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
         self.map_entry_trampoline()?;
         for pool in &prepared.gigantic {
             for page in &pool.pages {
-                self.nodes.release_whole_pages(PhysRange::new(*page, *page + pool.size), Moment::BeforeWatermarks);
+                let range = PhysRange::new(*page, *page + pool.size);
+                self.nodes.release_whole_pages(range, Moment::BeforeWatermarks);
+                self.frames.adopt(range)?;
             }
         }
         self.free_initrd()?;

@@ -91,6 +91,7 @@ pub(super) fn run<'m, M: PhysMem, W: Witness>(
     late.free(FreedPart::Init)?;
     late.mark_rodata_ro()?;
     late.pti_finalize()?;
+    late.frames.settle(&late.nodes, boot);
     let roots = Roots { kernel: late.tables.root(), user: late.user_root(), idmap: None };
     let parts = Parts { memblock: late.memblock, sections, nodes: late.nodes, frames: late.frames };
     Ok(finish(mem, config.era, late.state, roots, parts))
@@ -222,7 +223,9 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
     fn gather_gigantic(&mut self, pools: &[GiganticPool]) -> Result<(), BootError> {
         for pool in pools {
             for page in &pool.pages {
-                self.nodes.release_whole_pages(PhysRange::new(*page, *page + pool.size), Moment::BeforeWatermarks);
+                let range = PhysRange::new(*page, *page + pool.size);
+                self.nodes.release_whole_pages(range, Moment::BeforeWatermarks);
+                self.frames.adopt(range)?;
             }
         }
         self.optimise_gigantic(pools)
