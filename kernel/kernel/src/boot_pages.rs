@@ -64,6 +64,14 @@ impl BootPages {
         Ok(Self { allocator, cpu, granule, taken: Vec::new(), others: 0 })
     }
 
+    /// Empty lists of the CPUs that come up behind the one that boots, with room for `slots` blocks each; `online` has the
+    /// node of each CPU, that of the first among them.
+    #[must_use]
+    pub fn other_cpus(&self, online: &[u32], slots: usize) -> Vec<CpuPages<HeapStore>> {
+        let lists = |(cpu, nid): (u32, &u32)| CpuPages::on_heap(CpuId(cpu), *nid, &self.allocator, slots);
+        (0..).zip(online).skip(1).map(lists).collect()
+    }
+
     /// Allocator and lists as one source.
     pub fn pages(&mut self) -> Pages<'_, HeapStore> {
         Pages { allocator: &self.allocator, cpu: &mut self.cpu }

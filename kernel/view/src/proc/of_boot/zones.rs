@@ -155,7 +155,7 @@ impl<M, W: Witness> OfBoot<'_, '_, M, W> {
             batch: limits.batch,
             high_min: limits.high_min,
             high_max: limits.high_max,
-            threshold: Some(stat_threshold(granule, managed, online)),
+            threshold: texts.smp.then(|| stat_threshold(granule, managed, online)),
         };
         let mut counters = Counters::zero(era, texts);
         counters.set(ZoneCounter::NrFreePages, managed);
