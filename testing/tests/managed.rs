@@ -9,7 +9,7 @@ use common::{recordings, with_kernel};
 fn every_zone_manages_what_boot_released_to_it() {
     let (mut zones, mut gigantic) = (0, 0);
     for path in recordings() {
-        with_kernel(&path, |kernel| {
+        with_kernel(&path, |kernel, _| {
             for node in &kernel.nodes.nodes {
                 for own in &node.zones {
                     let zone = kernel.pages.allocator.zones().find(|zone| {
@@ -30,7 +30,7 @@ fn every_zone_manages_what_boot_released_to_it() {
 #[test]
 fn every_managed_frame_is_free_or_in_use() {
     for path in recordings() {
-        with_kernel(&path, |kernel| {
+        with_kernel(&path, |kernel, _| {
             let pages = &kernel.pages;
             let free = pages.allocator.free_frames() + pages.cpu.total();
             assert_eq!(free + pages.in_use(), pages.allocator.managed(), "{}", path.display());

@@ -28,7 +28,7 @@ fn uncovered(range: PhysRange, parts: &[PhysRange]) -> Vec<PhysRange> {
 fn every_byte_that_is_taken_has_a_taker() {
     let mut nobody = Vec::new();
     for path in recordings() {
-        with_kernel(&path, |kernel| {
+        with_kernel(&path, |kernel, _| {
             let record = kernel.witness();
             let tables = record.tables.iter().map(|table| PhysRange::new(table.pa, table.pa + 4096));
             let parts: Vec<PhysRange> = record.taken.iter().map(|taken| taken.range).chain(tables).collect();
@@ -66,7 +66,7 @@ fn reserves_of_lower_zones_follow_from_what_was_managed_then() {
         let Ok(text) = std::fs::read_to_string(path.join("zoneinfo")) else { continue };
         let lines = text.lines().filter_map(|line| line.trim().strip_prefix("protection: "));
         let recorded: Vec<String> = lines.map(str::to_owned).collect();
-        with_kernel(&path, |kernel| {
+        with_kernel(&path, |kernel, _| {
             let ours: Vec<String> = kernel.nodes.nodes.iter().flat_map(protection).collect();
             assert_eq!(ours, recorded, "{}", path.display());
             checked += recorded.len();
@@ -94,7 +94,7 @@ fn shares_of_the_watermarks_follow_from_what_was_managed_then() {
             .filter(|(index, _)| is_populated(*index))
             .map(|(_, min)| min)
             .collect();
-        with_kernel(&path, |kernel| {
+        with_kernel(&path, |kernel, _| {
             let zones = || kernel.nodes.nodes.iter().flat_map(|node| &node.zones).filter(|zone| zone.present > 0);
             let follows = |managed: Vec<u64>| {
                 let all: u64 = managed.iter().sum();

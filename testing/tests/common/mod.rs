@@ -19,12 +19,12 @@ pub fn recordings() -> Vec<PathBuf> {
     paths
 }
 
-/// Boots the machine of a recording and shows it with its record.
-pub fn with_kernel(path: &Path, show: impl FnOnce(&Kernel<'_, Memory, &mut BootRecord>)) {
+/// Boots the machine of a recording and shows it with what it was booted from.
+pub fn with_kernel(path: &Path, show: impl FnOnce(&Kernel<'_, Memory, &mut BootRecord>, &Boot<'_>)) {
     let source = Source::open_with(path.to_str().expect("a path of text"), &Options::default()).expect("inputs");
     let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).expect("memory");
     let mut record = BootRecord::default();
     let kernel = kernmem::boot(&memory, &boot, &mut record).expect("a kernel that boots");
-    show(&kernel);
+    show(&kernel, &boot);
 }
