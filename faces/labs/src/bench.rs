@@ -6,6 +6,7 @@ use kernmem::{Boot, Isa, Kernel};
 use kernmem_base::{Era, PhysAddr, PhysRange, PhysRead, VirtAddr, VirtRange};
 use kernmem_config::CommandLine;
 use kernmem_firmware::Arch;
+use kernmem_live::{Live, Options};
 use kernmem_sim::Memory;
 use kernmem_source::Source;
 use kernmem_view::entries::{WalkStep, walk};
@@ -74,6 +75,12 @@ impl Bench {
         let memory = Memory::new(kernmem::memory_ranges(&boot))?;
         let kernel = kernmem::boot(&memory, &boot, BootRecord::default())?;
         then(&mut Booted { memory: &memory, kernel })
+    }
+
+    /// Boots the machine, lets its kernel run, and gives it to `then`.
+    pub(crate) fn live<T>(&self, then: impl FnOnce(&mut Live<'_>) -> Result<T, LabError>) -> Result<T, LabError> {
+        let memory = Live::memory(&self.source)?;
+        then(&mut Live::start(&memory, &self.source, Options::default())?)
     }
 }
 

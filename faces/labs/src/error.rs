@@ -5,6 +5,7 @@ use core::fmt;
 use kernmem::BootError;
 use kernmem_base::BusError;
 use kernmem_firmware::Arch;
+use kernmem_live::LiveError;
 use kernmem_pgtable::MapError;
 use kernmem_sim::MemoryError;
 use kernmem_source::SourceError;
@@ -32,6 +33,8 @@ pub enum LabError {
     Bus(BusError),
     /// A mapping of the lab's own cannot be made.
     Map(MapError),
+    /// The running kernel.
+    Live(LiveError),
     /// The writer failed.
     Output(fmt::Error),
 }
@@ -40,7 +43,11 @@ impl LabError {
     /// Whether the input is fine, but beyond what is modelled.
     #[must_use]
     pub const fn is_beyond(&self) -> bool {
-        matches!(self, Self::Boot(BootError::Beyond(_)))
+        match self {
+            Self::Boot(BootError::Beyond(_)) => true,
+            Self::Live(error) => error.is_beyond(),
+            _ => false,
+        }
     }
 }
 
@@ -56,6 +63,7 @@ impl fmt::Display for LabError {
             Self::Missing(what) => write!(f, "this machine has no {what}"),
             Self::Bus(error) => write!(f, "the simulated memory: {error}"),
             Self::Map(error) => write!(f, "a mapping of the lab: {error}"),
+            Self::Live(error) => write!(f, "the running kernel: {error}"),
             Self::Output(_) => f.write_str("the output failed"),
         }
     }
@@ -69,6 +77,7 @@ impl core::error::Error for LabError {
             Self::Boot(error) => Some(error),
             Self::Bus(error) => Some(error),
             Self::Map(error) => Some(error),
+            Self::Live(error) => Some(error),
             Self::Output(error) => Some(error),
             Self::Architecture { .. } | Self::Missing(_) => None,
         }
@@ -102,6 +111,12 @@ impl From<BusError> for LabError {
 impl From<MapError> for LabError {
     fn from(error: MapError) -> Self {
         Self::Map(error)
+    }
+}
+
+impl From<LiveError> for LabError {
+    fn from(error: LiveError) -> Self {
+        Self::Live(error)
     }
 }
 

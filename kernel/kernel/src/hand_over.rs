@@ -31,7 +31,9 @@ pub fn hand_over<W: Witness>(
     for home in [memblock.memory().home(), memblock.reserved().home()].into_iter().flatten() {
         takers::tell(&mut memblock, Taker::MemblockLists, home.start, home.size());
     }
-    let mut memblock = memblock.hand_over(Buddy { max_order: MAX_ORDER, max_low: None })?;
+    // Memory above the last zone is nobody's: x86 leaves it so beyond what its tables can reach.
+    let max_low = nodes.limits.iter().map(|limit| limit.span.end).max();
+    let mut memblock = memblock.hand_over(Buddy { max_order: MAX_ORDER, max_low })?;
     let free_pages = Pfn(memblock.nr_free_pages());
     memblock.observer().log(LogEntry::HandOver { free_pages });
     let free: Vec<Frames> = memblock.free_frames().collect();

@@ -10,6 +10,7 @@ use kernmem_memblock::{HandedOver, VecArray};
 use kernmem_page_alloc::Placement;
 use kernmem_sparse::{Sections, VecStore};
 
+use crate::takers::gigantic::GiganticPool;
 use crate::zones::Nodes;
 use crate::{BootError, BootPages, Witness, arm64, x86};
 
@@ -79,6 +80,8 @@ pub struct Kernel<'m, M, W> {
     pub sections: Sections<VecStore>,
     /// Nodes and zones.
     pub nodes: Nodes,
+    /// Gigantic pages that boot set aside.
+    pub gigantic: Vec<GiganticPool>,
     /// The page allocator, with the lists of the CPU that booted.
     pub pages: BootPages,
 }

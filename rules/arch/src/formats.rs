@@ -2,7 +2,7 @@
 
 use crate::arm64::Arm64Granule4K;
 use crate::x86::X86Level4;
-use crate::{EntryFormat, Shape};
+use crate::{EntryFormat, Shape, UserFormat};
 
 /// The entry format of a kernel's tables: a value, matched once per public operation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -20,7 +20,7 @@ pub trait WithFormat {
     type Output;
 
     /// Does it.
-    fn run<F: EntryFormat>(self) -> Self::Output;
+    fn run<F: UserFormat>(self) -> Self::Output;
 }
 
 struct ShapeOf;

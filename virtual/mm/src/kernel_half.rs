@@ -216,6 +216,14 @@ impl<F: UserFormat, S: Store<PhysAddr>> KernelHalf<F, S> {
         (done, followed)
     }
 
+    /// Lets the roots follow a change of the reference's top in `range` that was made without [`KernelHalf::change`].
+    ///
+    /// # Errors
+    /// As [`KernelHalf::sync_global_pgds`].
+    pub fn follow<M: PhysMem>(&mut self, mem: &M, range: VirtRange) -> Result<(), SyncError> {
+        if self.follows_changes() { self.sync_global_pgds(mem, range) } else { Ok(()) }
+    }
+
     /// Whether a new entry of the reference is copied at once. Where tables are made at boot, this is for growth
     /// outside of vmalloc's range, from 6.1 on.
     fn follows_changes(&self) -> bool {

@@ -4,7 +4,7 @@ use super::Finding;
 use crate::tree::{File, Tree};
 
 /// Folders in the order of layers; those of one line do not use each other.
-const LAYERS: [&[&str]; 23] = [
+const LAYERS: [&[&str]; 24] = [
     &["foundation/base"],
     &["rules/arch"],
     &["rules/firmware"],
@@ -22,6 +22,7 @@ const LAYERS: [&[&str]; 23] = [
     &["machines/dump"],
     &["machines/hw"],
     &["faces/source"],
+    &["faces/live"],
     &["faces/verify"],
     &["faces/labs"],
     &["faces/cli"],

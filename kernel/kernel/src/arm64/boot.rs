@@ -78,6 +78,7 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
         memblock,
         sections,
         nodes,
+        gigantic: prepared.gigantic,
         pages: frames,
     })
 }

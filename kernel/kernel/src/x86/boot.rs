@@ -85,7 +85,7 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
     let brought = booting.paging_init(nodes)?;
     booting.map_apics()?;
     let prepared = booting.mm_init(&brought.nodes)?;
-    late::run(booting, brought, &prepared, boot)
+    late::run(booting, brought, prepared, boot)
 }
 
 /// Puts the kernel together.
@@ -96,8 +96,19 @@ pub(super) fn finish<'m, M, W>(
     roots: Roots,
     parts: late::Parts<W>,
 ) -> Kernel<'m, M, W> {
-    let late::Parts { memblock, sections, nodes, frames } = parts;
-    Kernel { mem, era, granule: Granule::K4, isa: Isa::X86(state), roots, memblock, sections, nodes, pages: frames }
+    let late::Parts { memblock, sections, nodes, frames, gigantic } = parts;
+    Kernel {
+        mem,
+        era,
+        granule: Granule::K4,
+        isa: Isa::X86(state),
+        roots,
+        memblock,
+        sections,
+        nodes,
+        gigantic,
+        pages: frames,
+    }
 }
 
 impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {

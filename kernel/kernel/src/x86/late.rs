@@ -54,13 +54,14 @@ pub(super) struct Parts<W> {
     pub sections: Sections<VecStore>,
     pub nodes: Nodes,
     pub frames: BootPages,
+    pub gigantic: Vec<GiganticPool>,
 }
 
 /// Hands memory over and takes the last steps.
 pub(super) fn run<'m, M: PhysMem, W: Witness>(
     booting: Booting<'m, '_, M, W>,
     Brought { sections, mut nodes }: Brought,
-    prepared: &Prepared,
+    prepared: Prepared,
     boot: &Boot<'_>,
 ) -> Result<Kernel<'m, M, W>, BootError> {
     let Booting { mem, config, cpu, image, symbols, tables, memblock, state, cpus, initrd, .. } = booting;
@@ -93,7 +94,8 @@ pub(super) fn run<'m, M: PhysMem, W: Witness>(
     late.pti_finalize()?;
     late.frames.settle(&late.nodes, boot);
     let roots = Roots { kernel: late.tables.root(), user: late.user_root(), idmap: None };
-    let parts = Parts { memblock: late.memblock, sections, nodes: late.nodes, frames: late.frames };
+    let gigantic = prepared.gigantic;
+    let parts = Parts { memblock: late.memblock, sections, nodes: late.nodes, frames: late.frames, gigantic };
     Ok(finish(mem, config.era, late.state, roots, parts))
 }
 

@@ -12,6 +12,27 @@ pub const MT_NORMAL: u64 = 0;
 /// Index of normal memory with tags; used by the linear map whether or not the CPU has tags.
 pub const MT_NORMAL_TAGGED: u64 = 1;
 
+/// Index of device memory whose writes may be gathered nowhere, reordered nowhere, and acknowledged early.
+///
+/// | era | index |
+/// |---|---|
+/// | 4.14 (UNVERIFIED), 5.10 | 5 |
+/// | 6.1 and later | 4 |
+const fn mt_device(era: Era) -> u64 {
+    match era {
+        Era::V4_14 | Era::V5_10 => 5,
+        Era::V6_1 | Era::V6_12 | Era::V7_2 => 4,
+    }
+}
+
+/// What `ioremap` maps with: device memory, writable, not executable, of unknown age.
+///
+/// Source: Linux 5.10–7.2 arch/arm64/include/asm/pgtable-prot.h `PROT_DEVICE_nGnRE`.
+#[must_use]
+pub const fn device(era: Era) -> Arm64Attrs {
+    Arm64Attrs(PAGE | mt_device(era) << ATTR_INDEX_SHIFT | DBM | PXN)
+}
+
 const PAGE: u64 = VALID | TABLE | AF | SHARED | UXN;
 
 const fn normal(bits: u64) -> Arm64Attrs {
@@ -89,6 +110,8 @@ mod tests {
         assert_eq!(vmemmap_block(Era::V6_1).0 & !TABLE, 0x0060_0000_0000_0701);
         assert_eq!(vmemmap_block(Era::V6_12).0 & !TABLE, 0x0068_0000_0000_0701);
         assert_eq!(vmemmap_block(Era::V7_2).0 & !TABLE, 0x00e8_0000_0000_0701);
+        assert_eq!(device(Era::V5_10).0, 0x0068_0000_0000_0717);
+        assert_eq!(device(Era::V6_1).0, 0x0068_0000_0000_0713);
         assert_eq!(table(Era::V6_1, true).0, 0x1800_0000_0000_0003);
         assert_eq!(table(Era::V7_2, false).0, 0x1000_0000_0000_0403);
     }

@@ -1,0 +1,185 @@
+//! What the parts of a running kernel need to know of its architecture and configuration, once and as plain values.
+//!
+//! Not here: a rule: each value comes from the layout and the protections that boot used.
+//!
+//! Source: Linux 6.1 arch/arm64/include/asm/vmalloc.h, arch/x86/include/asm/vmalloc.h, arch/x86/mm/init_64.c.
+
+use alloc::vec::Vec;
+
+use kernmem_arch::x86::memtype::{CacheMode, PatKind};
+use kernmem_arch::x86::prot::{Prot, table};
+use kernmem_arch::{EntryFormat, Format, arm64, x86::X86Level4};
+use kernmem_base::{Era, Granule, Order, PhysAddr, VirtAddr, VirtRange};
+use kernmem_config::Config;
+use kernmem_page_alloc::PageAllocator;
+use kernmem_slab::{Classes, KmallocArch};
+use kernmem_vmalloc::{Huge, Rules};
+
+use super::memmap::Place;
+use crate::{BootError, Isa, Kernel};
+
+/// Raw attribute bits of kernel mappings, in the form of a base page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Protections {
+    /// Data.
+    pub data: u64,
+    /// Data that nobody writes.
+    pub read_only: u64,
+    /// Device memory.
+    pub device: u64,
+    /// Entries that link tables.
+    pub table: u64,
+}
+
+/// The values.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Facts {
+    /// The branch.
+    pub era: Era,
+    /// The page size.
+    pub granule: Granule,
+    /// The format of the tables.
+    pub format: Format,
+    /// CPUs that come up.
+    pub cpus: u32,
+    /// The node of each CPU.
+    pub cpu_nodes: Vec<u32>,
+    /// Nodes.
+    pub nodes: u32,
+    /// Rules of areas.
+    pub vmalloc: Rules,
+    /// Attribute bits.
+    pub prot: Protections,
+    /// Size classes of objects.
+    pub classes: Classes,
+    /// Bytes of a page descriptor.
+    pub descriptor_bytes: u64,
+    /// Orders of huge pages, in the order in which Linux registers their sizes.
+    pub huge_orders: Vec<Order>,
+    /// The default size of huge pages.
+    pub default_huge: Order,
+    /// Huge pages give the memory of their descriptors back: Linux does it on this kernel and the command line says so.
+    pub hvo: bool,
+    /// Linux can do it on this kernel.
+    pub hvo_built: bool,
+    /// Bytes of a kernel stack.
+    pub thread_size: u64,
+}
+
+/// A part that does not start.
+pub(super) fn failed(what: &dyn core::fmt::Display) -> BootError {
+    BootError::Input(alloc::format!("running kernel: {what}"))
+}
+
+impl Facts {
+    /// The values of a booted kernel.
+    ///
+    /// # Errors
+    /// The kernel is of an architecture without a running form.
+    pub fn of<M, W>(kernel: &Kernel<'_, M, W>, config: &Config) -> Result<Self, BootError> {
+        let set = |name| config.kconfig.is_set(name);
+        let cpus = config.possible_cpus.max(1);
+        let nodes = kernel.nodes.nodes.len().max(1) as u32;
+        let (format, range, prot, classes, huge, cpu_nodes) = match &kernel.isa {
+            Isa::Arm64(state) => {
+                let ng = |attrs| arm64::prot::with_ng(attrs, state.not_global).0;
+                let prot = Protections {
+                    data: ng(arm64::prot::PAGE_KERNEL),
+                    read_only: ng(arm64::prot::PAGE_KERNEL_RO),
+                    device: ng(arm64::prot::device(config.era)),
+                    table: arm64::prot::table(config.era, false).0,
+                };
+                let layout = &state.layout;
+                let range = (layout.kimage, layout.vmalloc_end);
+                let arch = KmallocArch::Arm64 { bounce: true, writeback: 128 };
+                // Listings of tables need tables that stay: such a kernel maps no blocks there up to 6.12.
+                let blocks = !set("PTDUMP_DEBUGFS") || config.era == Era::V7_2;
+                (Format::Arm64Granule4K, range, prot, arch, (blocks, blocks), Vec::new())
+            }
+            Isa::X86(state) => {
+                let kernel = |prot| X86Level4::bits(state.masks.kernel(config.era, prot));
+                let prot = Protections {
+                    data: kernel(Prot::Kernel),
+                    read_only: kernel(Prot::KernelRo),
+                    device: kernel(Prot::KernelIo) | PatKind::Full.bits(CacheMode::UcMinus),
+                    table: X86Level4::bits(table::PAGE),
+                };
+                let layout = &state.layout;
+                let range = (layout.vmalloc_start, layout.vmalloc_last.wrapping_add(1));
+                let nodes = state.percpu.nodes.clone();
+                (Format::X86Level4, range, prot, KmallocArch::X86, (state.gbpages, true), nodes)
+            }
+        };
+        let vmalloc = Rules {
+            era: config.era,
+            granule: kernel.granule,
+            start: range.0,
+            end: range.1,
+            online_cpus: cpus,
+            online_nodes: nodes,
+            ioremap_max_order: 30,
+            max_page_order: kernel.pages.allocator.facts().max_order.0,
+            huge: Huge {
+                pud: huge.0,
+                pmd: huge.1,
+                vmalloc: set("HAVE_ARCH_HUGE_VMALLOC") && !config.cmdline.has("nohugevmalloc"),
+                io: set("HAVE_ARCH_HUGE_VMAP") && !config.cmdline.has("nohugeiomap"),
+            },
+        };
+        let has_gb = !matches!(&kernel.isa, Isa::X86(state) if !state.gbpages);
+        let hvo_built = set("HUGETLB_PAGE_OPTIMIZE_VMEMMAP");
+        let default_on = set("HUGETLB_PAGE_OPTIMIZE_VMEMMAP_DEFAULT_ON");
+        Ok(Self {
+            era: config.era,
+            granule: kernel.granule,
+            format,
+            cpus,
+            cpu_nodes,
+            nodes,
+            vmalloc,
+            prot,
+            classes: Classes::new(config.era, kernel.granule, classes),
+            descriptor_bytes: kernel.sections.geometry().page_bytes(),
+            huge_orders: if set("HUGETLB_PAGE") { super::huge::orders(format, has_gb) } else { Vec::new() },
+            default_huge: Order(9),
+            hvo: hvo_built && config.cmdline.hugetlb_free_vmemmap(config.era, default_on).value,
+            hvo_built,
+            thread_size: config.sizes.get("THREAD_SIZE").unwrap_or(16 << 10),
+        })
+    }
+
+    /// The node of a CPU.
+    #[must_use]
+    pub fn node_of(&self, cpu: u32) -> u32 {
+        self.cpu_nodes.get(cpu as usize).copied().unwrap_or(0)
+    }
+
+    /// Where the page descriptors are.
+    pub(super) fn memmap_place<M, W>(&self, kernel: &Kernel<'_, M, W>) -> Place {
+        let base = match &kernel.isa {
+            Isa::Arm64(state) => state.frame_zero(),
+            Isa::X86(state) => state.layout.vmemmap,
+        };
+        Place { format: self.format, root: kernel.roots.kernel, base }
+    }
+
+    /// The vmalloc region.
+    #[must_use]
+    pub fn vmalloc_range(&self) -> VirtRange {
+        VirtRange { start: self.vmalloc.start, last: VirtAddr(self.vmalloc.end.0.wrapping_sub(1)) }
+    }
+}
+
+/// Pages that the page allocator has in all.
+pub(super) fn total_pages<S: kernmem_page_alloc::store::Store>(allocator: &PageAllocator<S>) -> u64 {
+    allocator.managed()
+}
+
+/// The linear map's address of `pa`.
+#[must_use]
+pub fn linear<M, W>(kernel: &Kernel<'_, M, W>, pa: PhysAddr) -> VirtAddr {
+    match &kernel.isa {
+        Isa::Arm64(state) => state.linear(pa),
+        Isa::X86(state) => state.layout.direct(pa),
+    }
+}
