@@ -15,8 +15,8 @@ use kernmem_base::{CpuId, Frame, FrameOrigin, FrameSource, Granule, Level, NoFra
 use kernmem_config::Config;
 use kernmem_memblock::Frames;
 use kernmem_page_alloc::{
-    AddError, CpuPages, Facts, Gfp, HeapStore, PageAllocator, PageSource, Pages, Placement, ZoneKind, ZoneKinds,
-    ZoneSpan,
+    AddError, AllocError, CpuPages, Facts, FreeError, Gfp, HeapStore, PageAllocator, PageSource, Pages, Placement,
+    ZoneKind, ZoneKinds, ZoneSpan,
 };
 use kernmem_sparse::MigrateType;
 
@@ -127,6 +127,28 @@ impl BootPages {
     #[must_use]
     pub fn taken(&self) -> &[TableFrame] {
         &self.taken
+    }
+}
+
+impl PageSource for BootPages {
+    fn alloc_on(&mut self, nid: Option<u32>, gfp: Gfp, order: Order) -> Result<Pfn, AllocError> {
+        self.pages().alloc_on(nid, gfp, order)
+    }
+
+    fn alloc_contig(&mut self, nid: Option<u32>, gfp: Gfp, frames: u64) -> Result<Pfn, AllocError> {
+        self.pages().alloc_contig(nid, gfp, frames)
+    }
+
+    fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        self.pages().free(pfn, order)
+    }
+
+    fn adopt(&mut self, pfn: Pfn) -> Result<(), FreeError> {
+        self.pages().adopt(pfn)
+    }
+
+    fn free_frames(&self) -> u64 {
+        self.allocator.free_frames() + self.cpu.total()
     }
 }
 

@@ -10,9 +10,9 @@
 //!
 //! Source: Linux 6.1 mm/slab.h `struct slab`: what a page descriptor holds for a slab; the remote chain is ours.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
+use kernmem_base::sync::atomic::{AtomicU64, Ordering};
 use kernmem_base::{Order, Pfn};
+#[cfg(not(loom))]
 use kernmem_sparse::Descriptors;
 
 /// Words of a record.
@@ -37,6 +37,7 @@ impl<R: SlabPages + ?Sized> SlabPages for &R {
 #[derive(Debug)]
 pub struct DescriptorPages<'d, D: ?Sized>(pub &'d D);
 
+#[cfg(not(loom))]
 impl<D: Descriptors + ?Sized> SlabPages for DescriptorPages<'_, D> {
     fn record(&self, pfn: Pfn) -> Option<&Record> {
         self.0.words(pfn).ok()?.get(1..=RECORD_WORDS)?.try_into().ok()
@@ -243,7 +244,7 @@ pub(crate) fn clear(record: &Record) {
     record.iter().for_each(|word| word.store(0, Ordering::Relaxed));
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::vec::Vec;
 
@@ -290,5 +291,96 @@ mod tests {
         let words = table.0[1].each_ref().map(|word| word.load(Ordering::Relaxed));
         assert_eq!(words, [0, 7, 7, 7, 7, 7, 0, 0]);
         assert!(pages.record(Pfn(2)).is_none());
+    }
+}
+
+/// The remote word in every order that the memory model allows:
+/// `RUSTFLAGS="--cfg loom" cargo test -p kernmem-slab --lib --release model`.
+#[cfg(all(test, loom))]
+mod model {
+    use std::vec::Vec;
+
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::*;
+
+    const OWNER: u16 = 1;
+
+    /// A slab's record, and the link in each of its objects; object `at` has the offset `at`.
+    struct Shared {
+        record: Record,
+        links: [AtomicU64; 2],
+    }
+
+    impl Shared {
+        fn owned() -> Arc<Self> {
+            let shared = Self { record: Default::default(), links: Default::default() };
+            shared.links.iter().for_each(|link| link.store(u64::from(u32::MAX), Ordering::Relaxed));
+            Remote::owned_by(OWNER).swap(&shared.record);
+            Arc::new(shared)
+        }
+
+        /// As `Freed::to_remote`, with links that the model checker watches.
+        fn free(&self, at: u32) -> bool {
+            let mut remote = Remote::load(&self.record);
+            while remote.owner != 0 {
+                self.links[at as usize].store(u64::from(remote.head), Ordering::Relaxed);
+                let new = Remote { head: at + 1, count: remote.count + 1, ..remote };
+                match remote.exchange(new, &self.record) {
+                    Ok(()) => return true,
+                    Err(now) => remote = now,
+                }
+            }
+            false
+        }
+
+        /// Takes the remote chain over; the objects on it.
+        fn take(&self) -> Vec<u32> {
+            let remote = Remote::owned_by(OWNER).swap(&self.record);
+            let (mut objects, mut head) = (Vec::new(), remote.head);
+            while let Some(at) = head.checked_sub(1) {
+                objects.push(at);
+                head = self.links[at as usize].load(Ordering::Relaxed) as u32;
+            }
+            assert_eq!(objects.len(), usize::from(remote.count));
+            objects
+        }
+    }
+
+    #[test]
+    fn what_two_cpus_free_reaches_the_owner_once_and_linked() {
+        loom::model(|| {
+            let shared = Shared::owned();
+            let free = |at| {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || assert!(shared.free(at), "the owner stays"))
+            };
+            let threads = [free(0), free(1)];
+            let mut objects = shared.take();
+            for thread in threads {
+                thread.join().expect("a thread that ends");
+            }
+            objects.extend(shared.take());
+            objects.sort_unstable();
+            assert_eq!(objects, [0, 1]);
+        });
+    }
+
+    #[test]
+    fn an_owner_lets_go_only_of_a_slab_into_which_nobody_freed() {
+        loom::model(|| {
+            let shared = Shared::owned();
+            let other = {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || shared.free(0))
+            };
+            let left = Remote::owned_by(OWNER).exchange(Remote::UNOWNED, &shared.record).is_ok();
+            let freed = other.join().expect("a thread that ends");
+            assert_ne!(left, freed, "an object is on the chain of a slab with an owner, or the allocator is asked");
+            if freed {
+                assert_eq!(shared.take(), [0]);
+            }
+        });
     }
 }

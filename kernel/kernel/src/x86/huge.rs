@@ -1,6 +1,7 @@
 //! The descriptors of gigantic pages, of which only the first page is kept.
 //!
-//! Not here: where gigantic pages come from (`takers`); pools of smaller huge pages: they come from the page allocator.
+//! Not here: where gigantic pages come from (`takers`), how descriptors are shared (`kernmem-hugetlb`), pools of smaller
+//! huge pages: they come from the page allocator (`running`).
 //!
 //! Source: Linux 6.1 mm/hugetlb_vmemmap.c `hugetlb_vmemmap_optimize`, `split_vmemmap_huge_pmd`, `vmemmap_remap_pte`.
 
@@ -8,8 +9,9 @@ use alloc::vec::Vec;
 
 use kernmem_arch::x86::X86Level4;
 use kernmem_arch::x86::prot::{Prot, table};
-use kernmem_arch::{Change, Entry, EntryFormat, Reason};
-use kernmem_base::{Granule, Level, NoTlb, PhysAddr, PhysMem, PhysRange, VirtRange};
+use kernmem_arch::{Change, EntryFormat, Reason};
+use kernmem_base::{Granule, Level, NoTlb, Order, Pfn, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
+use kernmem_hugetlb::{Env, HvoError, Vmemmap, hvo};
 use kernmem_pgtable::{Sizes, Walk, translate};
 
 use super::boot::{PAGE, lacking};
@@ -29,52 +31,50 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
         if !built || !config.cmdline.hugetlb_free_vmemmap(config.era, default).value || !descriptor.is_power_of_two() {
             return Ok(());
         }
+        let vmemmap = Vmemmap {
+            era: config.era,
+            base: self.state.layout.descriptor(Pfn(0), descriptor),
+            descriptor_bytes: descriptor,
+            writable: self.state.masks.kernel(config.era, Prot::Kernel),
+            read_only: self.state.masks.kernel(config.era, Prot::KernelRo),
+            table: table::PAGE,
+        };
         for pool in pools {
             for page in &pool.pages {
-                let start = self.state.layout.descriptor(page.pfn(Granule::K4), descriptor);
-                let bytes = (pool.size >> Granule::K4.shift()) * descriptor;
-                if let Some(range) = VirtRange::of_size(start, bytes) {
-                    self.share_first_page(range)?;
-                }
+                self.share_first_page(*page, pool.size, &vmemmap)?;
             }
         }
         Ok(())
     }
 
-    fn share_first_page(&mut self, range: VirtRange) -> Result<(), BootError> {
-        let data = self.state.masks.kernel(self.config.era, Prot::Kernel);
-        let read_only = self.state.masks.kernel(self.config.era, Prot::KernelRo);
-        let shape = X86Level4::shape().level(Level::Pte);
-        let depth = X86Level4::shape().depth(Level::Pte);
-        let mut kept = None;
-        for offset in (0..range.size()).step_by(PAGE as usize) {
-            let va = range.start + offset;
-            let (root, mem) = (self.tables.root(), self.tables.mem());
-            let walk = translate::<X86Level4, M>(mem, root, va);
-            let Ok(Walk::Mapped { pa, level, .. }) = walk else { continue };
-            if level == Level::Pmd {
-                let page = VirtRange { start: va, last: va };
-                let split = self.tables.cursor(page).split_as(&mut self.frames, &mut NoTlb, table::PAGE, data)?;
-                split.1.forgive("no CPU of this machine holds translations yet");
-            }
-            let Some(first) = kept else {
-                kept = Some(pa);
-                continue;
-            };
-            let pages =
-                self.tables.make_table(va, Level::Pte, table::PAGE, &mut self.frames).map_err(BootError::Map)?;
-            let entry = Entry::Leaf { base: first, attrs: read_only };
-            let raw = X86Level4::encode(entry, Level::Pte).map_err(|error| BootError::Map(error.into()))?;
-            self.tables.set_entry(pages, depth, shape.index(va), raw)?;
+    fn share_first_page(&mut self, page: PhysAddr, size: u64, vmemmap: &Vmemmap<X86Level4>) -> Result<(), BootError> {
+        let (pfn, order) = (page.pfn(Granule::K4), Order((size >> Granule::K4.shift()).ilog2() as u8));
+        let Some(all) = vmemmap.descriptors(pfn, order) else { return Ok(()) };
+        let tails = VirtRange { start: all.start + PAGE, last: all.last };
+        let kept = self.frame_of(all.start);
+        let pages = (0..tails.size()).step_by(PAGE as usize);
+        let given: Vec<PhysAddr> = pages.filter_map(|offset| self.frame_of(tails.start + offset)).collect();
+        let mut env =
+            Env { tables: &mut self.tables, pages: &mut self.frames, tlb: &mut NoTlb, vmemmap, descriptors: &() };
+        hvo::optimize(&mut env, pfn, order).map_err(|error| match error {
+            HvoError::Map(error) => BootError::Map(error),
+            error => BootError::Input(alloc::format!("descriptors of a gigantic page: {error}")),
+        })?;
+        for pa in given {
             self.nodes.release_whole_pages(PhysRange::new(pa, pa + PAGE), Moment::BeforeWatermarks);
-            self.frames.add(PhysRange::new(pa, pa + PAGE))?;
         }
-        let rest = VirtRange { start: range.start + PAGE, last: range.last };
-        self.tell(Vec::from([rest]), Change::Hvo, false);
+        self.tell(Vec::from([tails]), Change::Hvo, false);
         if let Some(pa) = kept {
-            self.tell_shared(rest, pa);
+            self.tell_shared(tails, pa);
         }
         Ok(())
+    }
+
+    fn frame_of(&self, va: VirtAddr) -> Option<PhysAddr> {
+        match translate::<X86Level4, M>(self.tables.mem(), self.tables.root(), va) {
+            Ok(Walk::Mapped { pa, .. }) => Some(pa),
+            _ => None,
+        }
     }
 
     /// The addresses that show one page again and again are a mapping of their own.
