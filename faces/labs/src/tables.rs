@@ -40,7 +40,7 @@ pub(crate) fn kernel_leaf(live: &Live<'_>, va: VirtAddr) -> Result<Leaf, LabErro
 }
 
 /// An entry of the kernel's tables that is not empty.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Written {
     at: PhysAddr,
     raw: u64,
@@ -76,7 +76,7 @@ impl Snapshot {
             entries(kernel, kernel.roots.kernel, range, &mut snapshot);
         }
         // A table that two entries name is read twice.
-        snapshot.0.sort_unstable();
+        snapshot.0.sort_unstable_by_key(|entry| entry.at);
         snapshot.0.dedup_by_key(|entry| entry.at);
         snapshot
     }
@@ -89,16 +89,23 @@ impl Snapshot {
 
     /// What has changed until `later` among the entries that map addresses of `range`.
     pub(crate) fn changed(&self, later: &Self, range: VirtRange) -> Changed {
-        let is_inside = |entry: &&Written| range.start <= entry.va && entry.va <= range.last;
-        let written = later.0.iter().filter(|entry| self.raw(entry.at) != Some(entry.raw));
-        let gone = self.0.iter().filter(|entry| later.raw(entry.at).is_none());
         let mut changed = Changed::default();
-        for entry in written.chain(gone).filter(is_inside) {
-            match entry.is_leaf {
-                true => changed.leaves += 1,
-                false => changed.tables += 1,
+        let mut note = |entry: &Written| match (range.start <= entry.va && entry.va <= range.last, entry.is_leaf) {
+            (false, _) => {}
+            (true, true) => changed.leaves += 1,
+            (true, false) => changed.tables += 1,
+        };
+        let mut before = self.0.iter().peekable();
+        for entry in &later.0 {
+            while let Some(gone) = before.next_if(|old| old.at < entry.at) {
+                note(gone);
+            }
+            match before.next_if(|old| old.at == entry.at) {
+                Some(old) if old.raw == entry.raw => {}
+                _ => note(entry),
             }
         }
+        before.for_each(note);
         changed
     }
 }
@@ -116,4 +123,27 @@ impl EntryVisitor for Snapshot {
     }
 
     fn unreadable(&mut self, _va: VirtAddr, _level: Level, _error: BusError) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(entries: &[(u64, u64)]) -> Snapshot {
+        let written = |&(at, raw)| Written { at: PhysAddr(at), raw, va: VirtAddr(at << 12), is_leaf: raw & 1 == 1 };
+        Snapshot(entries.iter().map(written).collect())
+    }
+
+    #[test]
+    fn new_gone_and_other_entries_are_counted_by_kind_and_range() {
+        let before = snapshot(&[(8, 0x11), (16, 0x21), (24, 0x30), (32, 0x41)]);
+        let after = snapshot(&[(8, 0x11), (16, 0x23), (32, 0x41), (40, 0x51), (48, 0x60)]);
+        let all = Changed { leaves: 2, tables: 2 };
+        assert_eq!(before.changed(&after, VirtRange::ALL), all);
+        assert_eq!(after.changed(&before, VirtRange::ALL), all);
+        assert_eq!(before.changed(&before, VirtRange::ALL), Changed::default());
+        let first = VirtRange { start: VirtAddr(0), last: VirtAddr(16 << 12) };
+        assert_eq!(before.changed(&after, first), Changed { leaves: 1, tables: 0 });
+        assert_eq!((before.raw(PhysAddr(24)), after.raw(PhysAddr(24))), (Some(0x30), None));
+    }
 }

@@ -41,8 +41,8 @@ fn run(options: &LabOptions, book: &mut Notebook<'_>) -> Result<(), LabError> {
         book.claim(MAPPED_ALREADY, Text::BlockClaim)?;
         book.show(Text::CommandLine, &[("line", Value::Name(bench.source.config.cmdline.text().to_owned()))])?;
         let boot = Snapshot::of(live);
-        let object = objects(live, &boot, book)?;
-        let area = area(live, book)?;
+        let (object, before) = objects(live, &boot, book)?;
+        let area = area(live, &before, book)?;
         let (page, huge) = program(live)?;
         judge(&bench, live, &boot, &[object, area, page, huge], book)
     })
@@ -63,7 +63,7 @@ struct Given {
 }
 
 /// Takes objects, and shows what that did to the kernel's tables: nothing. The last one is kept.
-fn objects(live: &mut Live<'_>, boot: &Snapshot, book: &mut Notebook<'_>) -> Result<Given, LabError> {
+fn objects(live: &mut Live<'_>, boot: &Snapshot, book: &mut Notebook<'_>) -> Result<(Given, Snapshot), LabError> {
     let mut frames = Vec::new();
     let mut last = None;
     for _ in 0..OBJECTS {
@@ -74,7 +74,8 @@ fn objects(live: &mut Live<'_>, boot: &Snapshot, book: &mut Notebook<'_>) -> Res
     }
     frames.sort_unstable();
     frames.dedup();
-    let changed = boot.changed(&Snapshot::of(live), VirtRange::ALL);
+    let after = Snapshot::of(live);
+    let changed = boot.changed(&after, VirtRange::ALL);
     let own = last.ok_or(LabError::Missing("object"))?;
     book.say(
         Text::BlockObjects,
@@ -86,12 +87,11 @@ fn objects(live: &mut Live<'_>, boot: &Snapshot, book: &mut Notebook<'_>) -> Res
         ],
     )?;
     let pa = kernel_leaf(live, own)?.pa;
-    Ok(Given { by: "kmalloc", bytes: OBJECT_BYTES, own, privilege: Privilege::Kernel, pa })
+    Ok((Given { by: "kmalloc", bytes: OBJECT_BYTES, own, privilege: Privilege::Kernel, pa }, after))
 }
 
 /// An area of vmalloc, which cannot do without entries of its own.
-fn area(live: &mut Live<'_>, book: &mut Notebook<'_>) -> Result<Given, LabError> {
-    let before = Snapshot::of(live);
+fn area(live: &mut Live<'_>, before: &Snapshot, book: &mut Notebook<'_>) -> Result<Given, LabError> {
     let bytes = AREA_PAGES * PAGE;
     let own = live.on(CPU, |running, on| running.vmalloc(on, bytes)).0.map_err(LiveError::from)?;
     let changed = before.changed(&Snapshot::of(live), VirtRange::ALL);
@@ -221,11 +221,12 @@ fn judge(
     let linear = linear_map(live)?;
     let changed = boot.changed(&Snapshot::of(live), linear).entries();
     book.say(Text::BlockUnchanged, &[("linear_changed", Value::Count(changed))])?;
-    let holds = match (changed, kinds == given.len() as u64) {
+    let holds = match (changed, shared.bytes) {
         (1.., _) => Holds::No(Text::BlockChanged),
-        (0, true) => Holds::Yes,
-        (0, false) if shared.bytes == PAGE => Holds::OnlyIf(Text::BlockLeavesArePages),
-        (0, false) => Holds::OnlyIf(Text::BlockLeafIsSmall),
+        (0, PAGE) => Holds::OnlyIf(Text::BlockLeavesArePages),
+        (0, _) if kinds == given.len() as u64 => Holds::Yes,
+        (0, ..=HUGE_BYTES) => Holds::OnlyIf(Text::BlockLeafIsSmall),
+        (0, _) => Holds::OnlyIf(Text::BlockOtherLeaves),
     };
     book.conclude(bench.era(), holds)
 }

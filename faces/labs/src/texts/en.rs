@@ -250,8 +250,12 @@ pub const fn text(key: Text) -> &'static str {
             "the leaves are blocks: here each page has a leaf of its own, and still kmalloc changes no entry"
         }
         Text::BlockLeafIsSmall => {
-            "the leaf is large enough: here {kinds} of {given} share one, of {leaf}, and still kmalloc changes \
-             no entry"
+            "the leaf has 1G: a huge page of 2M fills a leaf of {leaf}, and {kinds} of {given} share one; still \
+             kmalloc changes no entry"
+        }
+        Text::BlockOtherLeaves => {
+            "they meet behind one leaf: here {kinds} of {given} do, of {leaf}, since memory has many; still \
+             kmalloc changes no entry"
         }
         Text::HvoTitle => "the descriptors of a huge page, given back (HVO)",
         Text::HvoReverse => "hugetlb_free_vmemmap=on, on arm64 as an option that Linux lacks; reversed off",
@@ -266,13 +270,13 @@ pub const fn text(key: Text) -> &'static str {
         }
         Text::HvoSwitchedOff => "descriptors are not given back",
         Text::HvoBefore => {
-            "a huge page of 2M at {huge}: its descriptors are the {map_pages} pages from {start}; the leaf \
+            "a huge page of 2M at {huge}: its descriptors are the {start_pages} pages from {start}; the leaf \
              there had {leaf_before}, and has {leaf_after} once the page is in the pool"
         }
-        Text::HvoPage => "  {va} maps {plain}, in the pool {pooled}, behind it {emptied}",
+        Text::HvoPage => "  {va} maps {plain}; in the pool {pooled}; after it {emptied}",
         Text::HvoGave => {
-            "given back: {given_back} of {map_pages} pages; tables taken for the split: {tables}; free frames \
-             more: {free_more}; managed frames more: {managed_more}; the host holds {host_after} instead of \
+            "given back: {given_back} of {map_pages} pages; tables that the split took: {tables}; more free \
+             frames: {free_more}; more managed frames: {managed_more}; the host holds {host_after} instead of \
              {host_before}"
         }
         Text::HvoAliases => "pages of descriptors that refuse a write: {refused} ({refusal})",
@@ -292,14 +296,14 @@ pub const fn text(key: Text) -> &'static str {
         }
         Text::HvoOff => "it is switched off: the leaf keeps its {leaf_after}, and all {map_pages} pages stay",
         Text::HvoAbsent => "no kernel of this branch gives descriptors back on this architecture",
-        Text::VmallocTitle => "vmalloc, call by call: neighbours in addresses, strangers in memory",
+        Text::VmallocTitle => "vmalloc's calls one by one; neighbours in addresses may be strangers in memory",
         Text::VmallocReverse => "single pages; reversed one block of 2M (vmalloc_huge)",
         Text::ChainClaim => {
             "\"vmalloc finds addresses, then takes pages into an array, then maps them in a loop of \
              vmap_range_noflush.\""
         }
         Text::ChainCall => "{call}",
-        Text::ChainCalls => "{calls} calls; vmap_range_noflush was called {loops} times",
+        Text::ChainCalls => "{calls} calls, of these {loops} of vmap_range_noflush",
         Text::ChainPage => "  {own} is frame {pfn}, linear map {linear}",
         Text::ChainFrames => {
             "{pages} pages in leaves of {leaf}: {neighbours} of {pairs} pairs are neighbours in memory; written \
@@ -307,12 +311,12 @@ pub const fn text(key: Text) -> &'static str {
         }
         Text::ChainGuard => "the area has {area_bytes}; a read at {guard}, behind its pages: {guard_read}",
         Text::ChainFreed => {
-            "vfree: {free_flushes} flushes, {lazy_pages} pages of addresses wait, a read there: {freed_read}; \
-             purge: {purge_flushes} flush, a read: {purged_read}"
+            "vfree: {free_flushes} flushes, {lazy_pages} pages of addresses wait; a read there, which a TLB may \
+             still answer: {freed_read}; purge: {purge_flushes} flush; a read then: {purged_read}"
         }
         Text::ChainNested => {
-            "{many_pages} pages need {array_bytes} bytes of pointers: __vmalloc_node is called {nodes} times, \
-             kmalloc_node {kmallocs} times (for the array's own array)"
+            "{many_pages} pages need {array_bytes} bytes of pointers, more than a page: __vmalloc_node is \
+             called {nodes} times, kmalloc_node {kmallocs} times, for the pointers of the pointers' area"
         }
         Text::OtherChain => "the calls are others",
         Text::LoopOfBlocks => {

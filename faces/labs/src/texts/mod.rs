@@ -137,6 +137,7 @@ pub enum Text {
     BlockChanged,
     BlockLeavesArePages,
     BlockLeafIsSmall,
+    BlockOtherLeaves,
     HvoTitle,
     HvoReverse,
     HvoClaim,
