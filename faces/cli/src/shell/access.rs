@@ -85,6 +85,7 @@ fn faults(session: &mut Session<'_, '_>, tally: Tally) {
         (tally.new_pages, "a new page is mapped"),
         (tally.copies, "the page is copied"),
         (tally.reused, "the page is taken over"),
+        (tally.marked, "the entry is marked as used"),
         (tally.spurious, "nothing was to be done"),
     ];
     for (count, what) in kinds {

@@ -16,7 +16,7 @@ pub const COMMANDS: &[Entry] = &[
     Entry { name: "ps", arguments: "", help: "lists the programs", run: ps },
     Entry {
         name: "mmap",
-        arguments: "PID SIZE [PROT] [hint ADDR|fixed ADDR]",
+        arguments: "PID SIZE [PROT] [hint|fixed ADDR]",
         help: "makes a private region; PROT is none or of r, w and x, else rw",
         run: mmap,
     },

@@ -202,3 +202,44 @@ impl<'l, 'm> Session<'l, 'm> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::KernelArgs;
+    use crate::shell::parse::commands;
+    use kernmem_live::Options;
+    use proptest::prelude::*;
+
+    const START: &str =
+        "A = vmalloc 8K; B = alloc 1; C = page_address $B; D = kmalloc 64; P = spawn; E = mmap $P 64K; write $P $E 1";
+
+    /// Any command with up to three words that may suit it, most of them numbers that mean something.
+    const LINE: &str = "(-?)([A-E] = |)(alloc|free|page_address|drain|vmalloc|vmalloc_huge|vfree|vmap|vunmap|ioremap\
+        |iounmap|purge|vmalloc_to_pfn|kmalloc|kmalloc|kfree|kfree|hugepages|hvo|spawn|fork|exit|ps|mmap|munmap|mprotect\
+        |read|write|peek|poke|poke|walk|cpu)\
+        ( (\\$[A-EP]|\\$[A-E]\\+(8|4096)|[0-9]{1,2}|4K|16K|2M|1G|0x[0-9a-f]{4,16}|0xffff[89c][0-9]{11}|r|rw|none|on|node\
+        |fixed|GFP_DMA|__GFP_ZERO)){0,3}";
+
+    /// Runs lines as at the prompt: what fails is told, and the next follows.
+    fn run_lines(source: &str, lines: &[String]) {
+        let opened = KernelArgs::default().open(Some(source)).unwrap();
+        let memory = Live::memory(&opened.source).unwrap();
+        let mut live = Live::start(&memory, &opened.source, Options::default()).unwrap();
+        let mut session = Session::new(&mut live, true);
+        for line in core::iter::once(START).chain(lines.iter().map(String::as_str)) {
+            for command in commands(line) {
+                session.run(&command.unwrap());
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        #[test]
+        fn random_commands_never_panic(is_x86 in any::<bool>(), lines in prop::collection::vec(LINE, 300)) {
+            run_lines(if is_x86 { "x86-4g" } else { "arm64-4g" }, &lines);
+        }
+    }
+}

@@ -116,7 +116,7 @@ fn help(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> Done {
     for Subject { title, commands } in &SUBJECTS {
         session.say(format_args!("{title}:"));
         for entry in *commands {
-            session.say(format_args!("  {:36} {}", entry.usage(), entry.help));
+            session.say(format_args!("  {:40} {}", entry.usage(), entry.help));
         }
     }
     session.say(format_args!(

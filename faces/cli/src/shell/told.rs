@@ -71,7 +71,7 @@ fn json(rows: &[Row], out: &mut Out) -> fmt::Result {
         json.open(Some("lines"), '[')?;
         answer.text.lines().try_for_each(|line| json.item(line))?;
         json.close(']')?;
-        if let Some(Stop::Refused(why)) = &answer.stop {
+        if let Some(Stop::Refused(why) | Stop::Bad(why)) = &answer.stop {
             json.text("error", why)?;
         }
         json.close('}')?;
