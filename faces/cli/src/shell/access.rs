@@ -1,11 +1,12 @@
 //! Commands that reach memory through the tables: as a program, and as the kernel.
 
 use kernmem::running::{Pid, ProcessError};
-use kernmem_base::{Privilege, VirtAddr};
+use kernmem_arch::Fault;
+use kernmem_base::{Access, Privilege, VirtAddr};
 use kernmem_live::{LiveError, Program, Tally};
 use kernmem_mm::Signal;
 use kernmem_report::walk::{RootChoice, Walked, print, take};
-use kernmem_sim::{CpuHandle, Interrupted};
+use kernmem_sim::CpuHandle;
 use kernmem_view::entries;
 
 use super::parse::Words;
@@ -17,7 +18,7 @@ pub const COMMANDS: &[Entry] = &[
     Entry { name: "read", arguments: "PID ADDR", help: "reads a word of 8 bytes as a program", run: read },
     Entry { name: "write", arguments: "PID ADDR VALUE", help: "writes one as a program", run: write },
     Entry { name: "peek", arguments: "ADDR", help: "reads a word as the kernel", run: peek },
-    Entry { name: "poke", arguments: "ADDR VALUE", help: "writes one as the kernel", run: poke },
+    Entry { name: "poke", arguments: "ADDR VALUE", help: "writes one as the kernel, into what commands took", run: poke },
     Entry {
         name: "walk",
         arguments: "ADDR [PID]",
@@ -98,7 +99,9 @@ fn faults(session: &mut Session<'_, '_>, tally: Tally) {
 fn peek(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> Done {
     let addr = VirtAddr(words.number("ADDR")?);
     words.end()?;
-    let word = as_kernel(session, addr, |session, cpu| cpu.read_u64(session.live.memory, addr, Privilege::Kernel))?;
+    let word = as_kernel(session, addr, |session, cpu| {
+        cpu.read_u64(session.live.memory, addr, Privilege::Kernel).map_err(|interrupted| interrupted.fault)
+    })?;
     session.say(format_args!("{word:#x}"));
     Ok(Some(word))
 }
@@ -106,7 +109,22 @@ fn peek(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> Done {
 fn poke(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> Done {
     let (addr, value) = (VirtAddr(words.number("ADDR")?), words.number("VALUE")?);
     words.end()?;
-    as_kernel(session, addr, |session, cpu| cpu.write_u64(session.live.memory, addr, value, Privilege::Kernel))?;
+    // The word may cross into a page of another frame.
+    for byte in [addr, addr.wrapping_add(7)] {
+        let reached = as_kernel(session, byte, |session, cpu| {
+            cpu.access(session.live.memory, byte, Access::Write, Privilege::Kernel)
+        })?;
+        if !session.owns(byte, reached.pa) {
+            let pa = reached.pa;
+            return Err(Stop::refused(format_args!(
+                "{byte:#018x} reaches {pa:#x}, which no command has taken: a kernel whose own memory is overwritten \
+                 can promise nothing"
+            )));
+        }
+    }
+    as_kernel(session, addr, |session, cpu| {
+        cpu.write_u64(session.live.memory, addr, value, Privilege::Kernel).map_err(|interrupted| interrupted.fault)
+    })?;
     Ok(None)
 }
 
@@ -115,7 +133,7 @@ fn poke(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> Done {
 fn as_kernel<T>(
     session: &mut Session<'_, '_>,
     addr: VirtAddr,
-    access: impl Fn(&Session<'_, '_>, CpuHandle<'_>) -> Result<T, Interrupted>,
+    access: impl Fn(&Session<'_, '_>, CpuHandle<'_>) -> Result<T, Fault>,
 ) -> Result<T, Stop> {
     let runs = session.runs.get(&session.cpu).copied();
     let has_halves = session.live.running.facts.format.has_root_per_half();
@@ -126,7 +144,7 @@ fn as_kernel<T>(
     }
     let once = |session: &Session<'_, '_>| {
         let cpu = session.live.cpus.cpu(session.cpu).ok_or(LiveError::Process(ProcessError::NoCpu))?;
-        access(session, cpu).map_err(LiveError::from)
+        access(session, cpu).map_err(LiveError::Fault)
     };
     let error = match (once(session), runs) {
         (Ok(value), _) => return Ok(value),

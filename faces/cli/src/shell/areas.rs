@@ -117,6 +117,7 @@ fn kmalloc(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> Done {
     let size = only_number(words, "SIZE")?;
     let object = session.live.kmalloc(session.cpu, size)?;
     let addr = session.live.address_of(object)?;
+    session.objects.insert(addr, size);
     session.say(format_args!("{addr:#x}"));
     Ok(Some(addr.0))
 }
@@ -128,7 +129,10 @@ fn kfree(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> Done {
     let done = session.live.kfree(session.cpu, object.ok_or_else(not_ours)?);
     // The allocator names the pointer by which this program sees the object; people know its address.
     match done {
-        Ok(()) => Ok(None),
+        Ok(()) => {
+            session.objects.remove(&addr);
+            Ok(None)
+        }
         Err(kernmem_live::LiveError::Slab(SlabError::NotOurs { .. })) => Err(not_ours()),
         Err(kernmem_live::LiveError::Slab(SlabError::NotAnObject { .. })) => {
             Err(Stop::refused(format_args!("slab: no object begins at {addr:#x}")))

@@ -3,6 +3,7 @@
 //! * [`parse`]: lines to words and numbers.
 //! * [`session`]: the kernel, the CPU that asks, names; one command on it.
 //! * [`table`]: the commands by name. By subject: `pages`, `areas`, `huge`, `processes`, `access`.
+//! * [`own`]: what the commands have taken.
 //! * [`trace`]: vmalloc's calls as a tree.
 //! * [`script`]: commands from a text, a file or standard input; [`prompt`]: from a person.
 //! * [`told`]: answers on standard output, as text or JSON.
@@ -12,10 +13,12 @@
 //! # Invariants
 //! 1. No line ends the program but by its rules: what is wrong with a line is told, what the kernel refuses is an answer.
 //! 2. What a command printed before it failed is told.
+//! 3. Commands write into memory that commands have taken, and give back no other.
 
 mod access;
 mod areas;
 mod huge;
+mod own;
 mod pages;
 mod parse;
 mod processes;

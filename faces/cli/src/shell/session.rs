@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use kernmem::running::{On, Pid, Running};
-use kernmem_base::{Asid, Cpu, CpuId, Half, Order, Pfn, PhysAddr};
+use kernmem_base::{Asid, Cpu, CpuId, Half, Order, Pfn, PhysAddr, VirtAddr};
 use kernmem_live::{Live, LiveError};
 use kernmem_sim::Memory;
 use kernmem_view::BootRecord;
@@ -93,6 +93,8 @@ pub struct Session<'l, 'm> {
     pub names: Names,
     /// Blocks that `alloc` gave.
     pub given: BTreeMap<Pfn, Order>,
+    /// Bytes of the objects that `kmalloc` gave.
+    pub objects: BTreeMap<VirtAddr, u64>,
     /// The program of each CPU that runs one.
     pub runs: BTreeMap<CpuId, Pid>,
     /// Calls of vmalloc are told.
@@ -119,6 +121,7 @@ impl<'l, 'm> Session<'l, 'm> {
             cpu: CpuId(0),
             names: Names::new(),
             given: BTreeMap::new(),
+            objects: BTreeMap::new(),
             runs: BTreeMap::new(),
             traces,
             is_strict: false,
