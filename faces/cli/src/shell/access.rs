@@ -18,7 +18,12 @@ pub const COMMANDS: &[Entry] = &[
     Entry { name: "read", arguments: "PID ADDR", help: "reads a word of 8 bytes as a program", run: read },
     Entry { name: "write", arguments: "PID ADDR VALUE", help: "writes one as a program", run: write },
     Entry { name: "peek", arguments: "ADDR", help: "reads a word as the kernel", run: peek },
-    Entry { name: "poke", arguments: "ADDR VALUE", help: "writes one as the kernel, into what commands took", run: poke },
+    Entry {
+        name: "poke",
+        arguments: "ADDR VALUE",
+        help: "writes one as the kernel, into what commands took",
+        run: poke,
+    },
     Entry {
         name: "walk",
         arguments: "ADDR [PID]",
@@ -187,7 +192,9 @@ fn walk(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> Done {
 /// The walk from a root that is not the kernel's own.
 fn below(session: &Session<'_, '_>, root: RootChoice, va: VirtAddr) -> Walked {
     let table = match root {
-        RootChoice::NotCanonical | RootChoice::LowerEmpty => return Walked { va, root, steps: Vec::new(), error: None },
+        RootChoice::NotCanonical | RootChoice::LowerEmpty => {
+            return Walked { va, root, steps: Vec::new(), error: None };
+        }
         RootChoice::Upper(table) | RootChoice::Lower(table) | RootChoice::Single(table) => table,
     };
     match entries::walk(&session.live.running.kernel, table, va) {

@@ -36,7 +36,8 @@ pub fn commands(line: &str) -> impl Iterator<Item = Result<Command<'_>, String>>
 
 /// A comment begins at a `#` that begins a word.
 fn uncommented(line: &str) -> &str {
-    let begins = |at: &usize| line[..*at].chars().next_back().is_none_or(|before| before.is_whitespace() || before == ';');
+    let begins =
+        |at: &usize| line[..*at].chars().next_back().is_none_or(|before| before.is_whitespace() || before == ';');
     let comment = line.match_indices('#').map(|(at, _)| at).find(begins);
     comment.map_or(line, |at| &line[..at])
 }
@@ -173,7 +174,8 @@ mod tests {
 
     #[test]
     fn semicolons_part_commands_and_comments_end_lines() {
-        let texts: Vec<&str> = commands("spawn; ;fork 1;# exit 1; spawn").map(|command| command.unwrap().text).collect();
+        let texts: Vec<&str> =
+            commands("spawn; ;fork 1;# exit 1; spawn").map(|command| command.unwrap().text).collect();
         assert_eq!(texts, ["spawn", "fork 1"]);
         assert_eq!(commands("# nothing").count() + commands("").count() + commands(" ;; ").count(), 0);
         assert_eq!(only("help a#b").words, ["help", "a#b"]);
