@@ -313,6 +313,19 @@ fn answers_for_programs_have_a_row_for_each_command() {
 }
 
 #[test]
+fn a_machine_of_64_tebibytes_runs_as_far_as_the_host_lets_it() {
+    let said = kernmem(&["shell", "--memory", "64T", "-c", "A = vmalloc 4K; poke $A 1; peek $A; -spawn"]).good();
+    // 64 GiB of counts may be more than the host has; then that is the answer.
+    let last = said.lines().last().unwrap();
+    assert!(said.contains("\n0x1\n") && (last == "1" || last.contains("no room to count")), "{said}");
+}
+
+#[test]
+fn a_kernel_that_is_not_modelled_is_told_before_anything_runs() {
+    assert!(kernmem(&["shell", "--page-size", "64K", "-c", "spawn"]).refused(3).contains("64K pages"));
+}
+
+#[test]
 fn help_lists_every_command_and_tells_one() {
     let all = kernmem(&["shell", "-c", "help"]).good();
     for name in ["alloc", "vmalloc", "ioremap", "kfree", "hugepages", "fork", "mprotect", "peek", "walk", "quit"] {
