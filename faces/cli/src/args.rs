@@ -7,7 +7,7 @@ use kernmem_base::{Era, Granule};
 use kernmem_config::Arch;
 
 use crate::numbers::{parse_number, parse_size};
-use crate::{diff, explain, info, lab, layout, ptdump, verify, walk};
+use crate::{diff, explain, info, lab, layout, ptdump, shell, verify, walk};
 
 /// Boots the memory subsystem of a Linux kernel and tells what it made of the machine.
 #[derive(Debug, Parser)]
@@ -44,6 +44,8 @@ pub enum Verb {
     Diff(diff::DiffArgs),
     /// Run an experiment of the documents and judge its claims; without a name, list them
     Lab(lab::LabArgs),
+    /// Run a kernel under commands: from a script, from standard input, or typed
+    Shell(shell::ShellArgs),
     /// Boot recordings from their inputs alone and compare every file; exit status 1 on a difference
     Verify(verify::VerifyArgs),
     /// Print completions for a shell

@@ -20,6 +20,7 @@ mod machine;
 mod numbers;
 mod output;
 mod ptdump;
+mod shell;
 mod verify;
 mod walk;
 
@@ -57,6 +58,7 @@ fn run(cli: &Cli) -> Outcome {
         Some(Verb::Explain(options)) => explain::run(options),
         Some(Verb::Diff(options)) => diff::run(options),
         Some(Verb::Lab(options)) => lab::run(options),
+        Some(Verb::Shell(options)) => shell::run(options),
         Some(Verb::Verify(options)) => verify::run(options),
         Some(Verb::Completions { shell }) => Ok(completions(*shell)),
     }

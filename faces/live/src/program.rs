@@ -21,6 +21,8 @@ pub struct Tally {
     pub copies: u64,
     /// Pages that were taken over in place.
     pub reused: u64,
+    /// Entries that were marked as used or written.
+    pub marked: u64,
     /// Faults that had nothing to do.
     pub spurious: u64,
 }
@@ -33,7 +35,8 @@ impl Tally {
             Handled::NewPage | Handled::FromZeroPage => self.new_pages += 1,
             Handled::Copied => self.copies += 1,
             Handled::Reused => self.reused += 1,
-            Handled::Marked | Handled::Spurious => self.spurious += 1,
+            Handled::Marked => self.marked += 1,
+            Handled::Spurious => self.spurious += 1,
         }
     }
 }

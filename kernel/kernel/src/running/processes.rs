@@ -45,6 +45,11 @@ pub enum ProcessError {
     NoCpu,
     /// There is no page of zeros: memory is short.
     NoZeroPage,
+    /// The host has no room to count the machine's frames.
+    NoCounts {
+        /// Frames.
+        frames: usize,
+    },
     /// A root could not be made.
     Root(RootError),
     /// The space refused.
@@ -58,6 +63,7 @@ impl fmt::Display for ProcessError {
             Self::TooMany => f.write_str("every number of programs is in use"),
             Self::NoCpu => f.write_str("there is no such CPU"),
             Self::NoZeroPage => f.write_str("no memory for the page of zeros"),
+            Self::NoCounts { frames } => write!(f, "the host has no room to count {frames} frames"),
             Self::Root(error) => error.fmt(f),
             Self::Space(error) => error.fmt(f),
         }
@@ -205,6 +211,11 @@ impl Processes {
         if let Some(page) = self.zero_page {
             return Ok(page);
         }
+        // An allocation that fails below ends the program, so one is tried first; memory is touched by neither.
+        let mut probe = Vec::<u32>::new();
+        probe.try_reserve_exact(self.frames).map_err(|_| ProcessError::NoCounts { frames: self.frames })?;
+        // Without this the compiler may leave the attempt out, since nobody uses what it gives.
+        drop(core::hint::black_box(probe));
         let pfn = pages.alloc(Gfp::KERNEL, Order(0)).map_err(|_| ProcessError::NoZeroPage)?;
         let page = pfn.to_phys(granule).ok_or(ProcessError::NoZeroPage)?;
         mem.zero(PhysRange::new(page, page + granule.bytes())).map_err(|_| ProcessError::NoZeroPage)?;
