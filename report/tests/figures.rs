@@ -9,9 +9,10 @@ use std::path::Path;
 
 use common::{Recorded, boots, told, tree};
 use kernmem_base::{Era, Granule};
+use kernmem_page_alloc::Watermarks;
 use kernmem_page_alloc::figures::{
-    BootFigures, LOWMEM_RESERVE_RATIO, Thp, Watermarks, ZoneCpus, ZoneFacts, boot_watermarks, lowmem_reserve,
-    pcp_limits, stat_threshold, total_reserve,
+    BootFigures, LOWMEM_RESERVE_RATIO, Thp, ZoneCpus, ZoneFacts, boot_watermarks, lowmem_reserve, pcp_limits,
+    stat_threshold, total_reserve,
 };
 use kernmem_view::proc::{MemField, Pageset, ZoneText, parse};
 

@@ -1,34 +1,11 @@
 //! Who took memory before the page allocator, and what the page allocator has at which moment: held against every
 //! recording in the tree.
 
-use std::path::{Path, PathBuf};
+mod common;
 
+use common::{recordings, with_kernel};
 use kernmem::zones::Node;
-use kernmem::{Boot, Kernel};
 use kernmem_base::PhysRange;
-use kernmem_sim::Memory;
-use kernmem_source::{Options, Source};
-use kernmem_view::BootRecord;
-
-fn recordings() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings");
-    let sets = ["arm64", "x86", "dumps"].map(|set| folder.join(set));
-    let folders = sets.iter().flat_map(|set| std::fs::read_dir(set).expect("a set of recordings"));
-    let mut paths: Vec<PathBuf> = folders.map(|entry| entry.expect("a readable folder").path()).collect();
-    paths.sort();
-    assert!(paths.len() > 60, "{} recordings", paths.len());
-    paths
-}
-
-/// Boots the machine of a recording and shows it with its record.
-fn with_kernel(path: &Path, show: impl FnOnce(&Kernel<'_, Memory, &mut BootRecord>)) {
-    let source = Source::open_with(path.to_str().expect("a path of text"), &Options::default()).expect("inputs");
-    let boot = Boot::new(&source.machine, &source.config);
-    let memory = Memory::new(kernmem::memory_ranges(&boot)).expect("memory");
-    let mut record = BootRecord::default();
-    let kernel = kernmem::boot(&memory, &boot, &mut record).expect("a kernel that boots");
-    show(&kernel);
-}
 
 /// The parts of `range` that none of `parts` covers.
 fn uncovered(range: PhysRange, parts: &[PhysRange]) -> Vec<PhysRange> {
@@ -51,7 +28,7 @@ fn uncovered(range: PhysRange, parts: &[PhysRange]) -> Vec<PhysRange> {
 fn every_byte_that_is_taken_has_a_taker() {
     let mut nobody = Vec::new();
     for path in recordings() {
-        with_kernel(&path, |kernel| {
+        with_kernel(&path, |kernel, _| {
             let record = kernel.witness();
             let tables = record.tables.iter().map(|table| PhysRange::new(table.pa, table.pa + 4096));
             let parts: Vec<PhysRange> = record.taken.iter().map(|taken| taken.range).chain(tables).collect();
@@ -89,7 +66,7 @@ fn reserves_of_lower_zones_follow_from_what_was_managed_then() {
         let Ok(text) = std::fs::read_to_string(path.join("zoneinfo")) else { continue };
         let lines = text.lines().filter_map(|line| line.trim().strip_prefix("protection: "));
         let recorded: Vec<String> = lines.map(str::to_owned).collect();
-        with_kernel(&path, |kernel| {
+        with_kernel(&path, |kernel, _| {
             let ours: Vec<String> = kernel.nodes.nodes.iter().flat_map(protection).collect();
             assert_eq!(ours, recorded, "{}", path.display());
             checked += recorded.len();
@@ -117,7 +94,7 @@ fn shares_of_the_watermarks_follow_from_what_was_managed_then() {
             .filter(|(index, _)| is_populated(*index))
             .map(|(_, min)| min)
             .collect();
-        with_kernel(&path, |kernel| {
+        with_kernel(&path, |kernel, _| {
             let zones = || kernel.nodes.nodes.iter().flat_map(|node| &node.zones).filter(|zone| zone.present > 0);
             let follows = |managed: Vec<u64>| {
                 let all: u64 = managed.iter().sum();

@@ -18,9 +18,10 @@ fn recordings(set: &str) -> Vec<PathBuf> {
 }
 
 /// Files that are compared wherever a recording has them, with their names in the tally.
-const COMPARED: [(&str, &str); 5] = [
-    ("zoneinfo", "zoneinfo zones"),
-    ("pagetypeinfo", "pagetypeinfo blocks"),
+const COMPARED: [(&str, &str); 6] = [
+    ("zoneinfo", "zoneinfo"),
+    ("buddyinfo", "buddyinfo"),
+    ("pagetypeinfo", "pagetypeinfo"),
     ("memblock_memory", "memblock_memory"),
     ("memblock_reserved", "memblock_reserved"),
     ("console.txt", "console memory lines"),

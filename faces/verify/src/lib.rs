@@ -1,8 +1,8 @@
 //! Verification: a recording's machine booted from its inputs alone, and held against what its kernel wrote.
 //!
 //! [`verify`] compares every file that it can: listings, the boot log's memory lines, the log of `memblock=debug`,
-//! the DirectMap counters, the section size, zones with their managed pages and pageblocks, the boot allocator's lists. What cannot follow from the inputs is left out by an [`Exclusion`]: a
-//! predicate on region and event, never on a recording's name or an address; how many lines each took is in the
+//! the DirectMap counters, the section size, zones with their figures, the boot allocator's lists. What cannot follow from
+//! the inputs is left out by an [`Exclusion`]: a predicate on region and event, never on a recording's name or an address; how many lines each took is in the
 //! [`Tally`]. `testing` shows that recordings fail without them; the two that no recording in the tree needs (freed
 //! objects of KFENCE, foreign lines) have tests of their own.
 //!

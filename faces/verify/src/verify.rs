@@ -91,9 +91,7 @@ pub fn verify_without(path: &Path, missing: Option<Exclusion>) -> Result<Verdict
     files.extend(ours.section_size(path));
     files.extend(ours.direct_map(path));
     let (format, era) = (kernel.format(), source.config.era);
-    files.extend(zones::zoneinfo(&kernel.nodes, path));
-    let blocks = |nid, zone: &kernmem::zones::Zone| kernel.nodes.pageblocks(era, &kernel.sections, nid, zone);
-    files.extend(zones::pagetypeinfo(&kernel.nodes, blocks, path));
+    files.extend(zones::files(&kernel, &boot, path));
     let (memory, reserved) = (kernel.memblock.memory().regions(), kernel.memblock.reserved().regions());
     let lists = [("memblock_memory", memory.to_vec()), ("memblock_reserved", reserved.to_vec())];
     drop(kernel);

@@ -1,92 +1,101 @@
-//! Zones and memory lists after boot: what `zoneinfo`, `pagetypeinfo` and the boot allocator's files say of them.
+//! Zones and memory lists after boot: what `zoneinfo`, `buddyinfo`, `pagetypeinfo` and the boot allocator's files say of
+//! them.
 //!
-//! Of `zoneinfo` only what boot alone decides is compared here: where a zone lies and how much of it the page allocator
-//! has. Of `pagetypeinfo` only the number of pageblocks: their types change while the system runs.
+//! The first three are printed from the booted kernel's page allocator, and held against the recording but for what goes on
+//! changing while a system runs: counters, free pages, what CPUs keep, how many free blocks there are, types of pageblocks.
 
+use core::fmt;
 use std::path::Path;
 
+use kernmem::figures::online_cpus;
 use kernmem::takers::Taken;
-use kernmem::zones::{Nodes, Zone};
-use kernmem_base::Era;
+use kernmem::{Boot, Kernel, Witness};
+use kernmem_base::{Era, Pfn};
 use kernmem_memblock::Region;
 use kernmem_report::memblock_log::{Style, debug_file};
+use kernmem_report::proc;
 use kernmem_view::BootRecord;
+use kernmem_view::proc::{LiveZones, TextConfig, ZoneKind};
 
 use crate::tally::FileTally;
 use crate::verify::compare_lines;
 
-/// The figures of a zone that are compared, by their names in `zoneinfo`.
-const FIGURES: [&str; 4] = ["spanned", "present", "managed", "start_pfn:"];
-
-/// Compares each zone's place and size.
-pub(crate) fn zoneinfo(nodes: &Nodes, path: &Path) -> Option<FileTally> {
-    let recorded = recorded_figures(&std::fs::read_to_string(path.join("zoneinfo")).ok()?);
-    let mut ours = Vec::new();
-    for node in &nodes.nodes {
-        for zone in &node.zones {
-            let (start, end) = (zone.span.start.0, zone.span.end.0);
-            for (figure, value) in FIGURES.iter().zip([end - start, zone.present, zone.managed.at_end, start]) {
-                ours.push(format!("Node {}, zone {}: {figure} {value}", node.nid, zone.name));
-            }
+/// The files about zones of a kernel that has just booted, beside what its recording has of them.
+pub(crate) fn files<M, W: Witness>(kernel: &Kernel<'_, M, W>, boot: &Boot<'_>, path: &Path) -> Vec<FileTally> {
+    let others = kernel.pages.other_cpus(&online_cpus(boot, &kernel.nodes), 0);
+    let cpus: Vec<_> = core::iter::once(&kernel.pages.cpu).chain(&others).collect();
+    let texts = TextConfig::of(&boot.config.kconfig, true, false);
+    let live = LiveZones { allocator: &kernel.pages.allocator, cpus: &cpus, texts: &texts };
+    let pageblocks = |nid, kind: ZoneKind, each: &mut dyn FnMut(Pfn)| {
+        let node = kernel.nodes.nodes.iter().find(|node| node.nid == nid);
+        let zone = node.and_then(|node| node.zones.iter().find(|zone| zone.name == kind.name()));
+        if let Some(zone) = zone {
+            kernel.nodes.each_pageblock(kernel.era, &kernel.sections, nid, zone, each);
         }
-    }
-    // Empty zones have no place, and ours need not list them.
-    let recorded = without_empty_zones(recorded);
-    Some(compare_lines("zoneinfo zones", &without_empty_zones(ours), &recorded))
+    };
+    let text = |print: &dyn Fn(&mut String) -> fmt::Result| {
+        let mut out = String::new();
+        print(&mut out).map(|()| out).unwrap_or_default()
+    };
+    let compare = |file: &str, settled: fn(&str) -> Vec<String>, ours: String| {
+        let recorded = std::fs::read_to_string(path.join(file)).ok()?;
+        Some(compare_lines(file, &settled(&ours), &settled(&recorded)))
+    };
+    let zoneinfo = text(&|out| proc::zoneinfo(kernel.era, &live.zoneinfo(), out));
+    let buddyinfo = text(&|out| proc::buddyinfo(&live.buddyinfo(), out));
+    let pagetypeinfo = text(&|out| proc::pagetypeinfo(&live.pagetypeinfo(pageblocks), out));
+    let tallies = [
+        compare("zoneinfo", settled_zoneinfo, zoneinfo),
+        compare("buddyinfo", settled_rows, buddyinfo),
+        compare("pagetypeinfo", settled_rows, pagetypeinfo),
+    ];
+    tallies.into_iter().flatten().collect()
 }
 
-fn recorded_figures(text: &str) -> Vec<String> {
-    let (mut zone, mut lines) = (String::new(), Vec::new());
+/// Fields of `zoneinfo` whose numbers go on changing.
+const MOVING: [&str; 3] = ["pages free", "count:", "node_unreclaimable:"];
+
+/// The lines of `zoneinfo` with their zones: whole where boot settles their numbers, else without them. Counters are the
+/// lines that are indented by six.
+fn settled_zoneinfo(text: &str) -> Vec<String> {
+    let (mut zone, mut lines) = ("", Vec::new());
     for line in text.lines() {
-        if let Some((node, name)) = line.strip_prefix("Node ").and_then(|rest| rest.split_once(", zone")) {
-            zone = format!("Node {node}, zone {}", name.trim());
+        if line.starts_with("Node") {
+            zone = line;
         }
-        let mut words = line.split_ascii_whitespace();
-        if let (Some(figure), Some(value), None) = (words.next(), words.next(), words.next())
-            && FIGURES.contains(&figure)
-        {
-            lines.push(format!("{zone}: {figure} {value}"));
-        }
+        let field = line.trim_start();
+        let moves = line.len() - field.len() == 6 || MOVING.iter().any(|name| field.starts_with(name));
+        let shown = if moves { line.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end() } else { line };
+        lines.push(format!("{zone}: {shown}"));
     }
     lines
 }
 
-/// Drops the figures of zones that span nothing.
-fn without_empty_zones(lines: Vec<String>) -> Vec<String> {
-    let empty: Vec<String> =
-        lines.iter().filter_map(|line| line.strip_suffix(" spanned 0")).map(|zone| format!("{zone} ")).collect();
-    lines.into_iter().filter(|line| !empty.iter().any(|zone| line.starts_with(zone.as_str()))).collect()
-}
-
-/// Compares the number of pageblocks of each zone, all types together.
-pub(crate) fn pagetypeinfo(nodes: &Nodes, blocks: impl Fn(u32, &Zone) -> u64, path: &Path) -> Option<FileTally> {
-    let text = std::fs::read_to_string(path.join("pagetypeinfo")).ok()?;
-    let total = |line: &str| {
-        let (node, rest) = line.strip_prefix("Node ")?.split_once(", zone")?;
-        let mut words = rest.split_ascii_whitespace();
-        let name = words.next()?;
-        let blocks: u64 = words.filter_map(|word| word.parse::<u64>().ok()).sum();
-        Some(format!("Node {node}, zone {name}: {blocks} blocks"))
-    };
-    // Each node has its own table, with its own heading.
-    let (mut inside, mut recorded) = (false, Vec::new());
+/// The lines of `buddyinfo` and `pagetypeinfo`: of rows with free blocks the head and how many columns there are, of
+/// rows with pageblocks the head and their sum, since types change while the system runs.
+fn settled_rows(text: &str) -> Vec<String> {
+    let mut counts_pageblocks = false;
+    let mut settled = Vec::new();
     for line in text.lines() {
-        if line.starts_with("Number of blocks type") {
-            inside = true;
-        } else if inside {
-            let row = total(line);
-            inside = row.is_some();
-            recorded.extend(row);
+        counts_pageblocks = match line {
+            _ if line.starts_with("Number of blocks type") => true,
+            _ if line.starts_with("Node") => counts_pageblocks,
+            _ => false,
+        };
+        if !line.starts_with("Node") {
+            settled.push(line.to_owned());
+            continue;
         }
+        let end = line.rfind(|c: char| c.is_alphabetic()).map_or(0, |at| at + 1);
+        let (head, numbers) = line.split_at(end);
+        let numbers: Vec<u64> =
+            numbers.split_whitespace().filter_map(|number| number.trim_start_matches('>').parse().ok()).collect();
+        settled.push(match counts_pageblocks {
+            true => format!("{head}: {} pageblocks", numbers.iter().sum::<u64>()),
+            false => format!("{head}: {} columns", numbers.len()),
+        });
     }
-    let mut ours = Vec::new();
-    for node in &nodes.nodes {
-        for zone in node.zones.iter().filter(|zone| zone.present > 0) {
-            let blocks = blocks(node.nid, zone);
-            ours.push(format!("Node {}, zone {}: {blocks} blocks", node.nid, zone.name));
-        }
-    }
-    Some(compare_lines("pagetypeinfo blocks", &ours, &recorded))
+    settled
 }
 
 /// Compares one of the boot allocator's lists; a difference names who took our region.
@@ -114,13 +123,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_read_by_zone_and_empty_zones_are_left_out() {
-        let text = "Node 0, zone      DMA\n  pages free     768308\n        spanned  786432\n        present  786432\n\
-                    \x20       managed  768676\n  start_pfn:           262144\nNode 0, zone    DMA32\n\
-                    \x20       spanned  0\n        present  0\n        managed  0\n";
-        let lines = without_empty_zones(recorded_figures(text));
-        let expected = ["spanned 786432", "present 786432", "managed 768676", "start_pfn: 262144"]
-            .map(|figure| format!("Node 0, zone DMA: {figure}"));
-        assert_eq!(lines, expected);
+    fn numbers_that_move_are_left_out_and_settled_ones_name_their_zone() {
+        let text = "Node 0, zone      DMA\n  per-node stats\n      nr_mapped    7\n  pages free     768308\n\
+                    \x20       min      5632\n        protection: (0, 12)\n    cpu: 0\n              count: 3\n\
+                    \x20             high:  44\n  start_pfn:           262144\n";
+        let expected = [
+            "Node 0, zone      DMA",
+            "  per-node stats",
+            "      nr_mapped",
+            "  pages free",
+            "        min      5632",
+            "        protection: (0, 12)",
+            "    cpu: 0",
+            "              count:",
+            "              high:  44",
+            "  start_pfn:           262144",
+        ];
+        assert_eq!(settled_zoneinfo(text), expected.map(|line| format!("Node 0, zone      DMA: {line}")));
+    }
+
+    #[test]
+    fn rows_keep_their_heads_and_pageblocks_their_sum() {
+        let text = "Pages per block:  512\nNode    0, zone   Normal, type  Reclaimable      1 >100000 \n\n\
+                    Number of blocks type     Unmovable      Movable \nNode 0, zone   Normal            4          506 \n\
+                    Page block order: 9\nNode    1, zone   Normal, type      Movable      1      0 \n";
+        let expected = [
+            "Pages per block:  512",
+            "Node    0, zone   Normal, type  Reclaimable: 2 columns",
+            "",
+            "Number of blocks type     Unmovable      Movable ",
+            "Node 0, zone   Normal: 510 pageblocks",
+            "Page block order: 9",
+            "Node    1, zone   Normal, type      Movable: 2 columns",
+        ];
+        assert_eq!(settled_rows(text), expected);
     }
 }

@@ -2,7 +2,7 @@
 //! runs.
 //!
 //! Here too: which of its frames became tables, for whoever compares them with a real kernel's.
-//! Not here: how blocks are kept and found (`kernmem-page-alloc`), what CPUs come up later (`running`).
+//! Not here: how blocks are kept and found (`kernmem-page-alloc`), which figures zones get (`figures`), what CPUs come up later (`running`).
 //!
 //! # Invariants
 //! 1. Watermarks are 0 and CPU lists keep nothing until the figures of zones are set, as in Linux's first steps.
@@ -15,12 +15,12 @@ use kernmem_base::{CpuId, Frame, FrameOrigin, FrameSource, Granule, Level, NoFra
 use kernmem_config::Config;
 use kernmem_memblock::Frames;
 use kernmem_page_alloc::{
-    CpuPages, Facts, Gfp, HeapStore, PageAllocator, PageSource, Pages, Placement, Topology, ZoneKind, ZoneKinds,
-    ZoneSpan,
+    CpuPages, Facts, Gfp, HeapStore, PageAllocator, PageSource, Pages, Placement, ZoneKind, ZoneKinds, ZoneSpan,
 };
 
-use crate::zones::Nodes;
-use crate::{BootError, TableFrame};
+use crate::zonelists::{EarlyNodes, groups_by_mobility};
+use crate::zones::{Node, Nodes};
+use crate::{Boot, BootError, TableFrame, figures};
 
 /// Blocks that one CPU's lists can hold: more than `high` of any zone asks for.
 pub const CPU_SLOTS: usize = 1 << 15;
@@ -34,11 +34,12 @@ pub struct BootPages {
     pub cpu: CpuPages<HeapStore>,
     granule: Granule,
     taken: Vec<TableFrame>,
+    /// Frames in use that are no tables.
+    others: u64,
 }
 
 impl BootPages {
-    /// The zones of `nodes` with the frames of `free`, which ascend. `cpus` may come up, `nodes_of_cpus` has the node of
-    /// each.
+    /// The zones of `nodes` with the frames of `free`, which ascend. The CPU that boots belongs to `boot_node`.
     ///
     /// # Errors
     /// A zone or a free range contradicts another.
@@ -46,31 +47,29 @@ impl BootPages {
         config: &Config,
         placement: Placement,
         nodes: &Nodes,
-        nodes_of_cpus: &[u32],
+        boot_node: u32,
         free: &[Frames],
     ) -> Result<Self, BootError> {
         let granule = Granule::K4;
-        let failed = |what: &dyn core::fmt::Display| BootError::Input(alloc::format!("page allocator: {what}"));
-        let spans = spans(nodes);
         let facts = facts(config, placement, nodes, free);
-        let count = nodes.nodes.iter().map(|node| node.nid + 1).max().unwrap_or(1);
-        let has_cpus: Vec<bool> =
-            (0..count).map(|nid| nodes_of_cpus.is_empty() || nodes_of_cpus.contains(&nid)).collect();
-        let topology = Topology {
-            nodes: count,
-            distances: &[],
-            has_cpus: &has_cpus,
-            max_numnodes: config.sizes.get("MAX_NUMNODES").unwrap_or(1),
-            cpus: config.possible_cpus.max(1),
-        };
+        let spans = spans(nodes, facts.kinds);
+        let early = EarlyNodes::new(config, nodes);
+        let topology = early.topology();
         let allocator = PageAllocator::new(&mut HeapStore, facts, &topology, &spans).map_err(|error| failed(&error))?;
         for frames in free {
             let nid = frames.nid.map_or(0, |nid| nid.0);
             allocator.add_free(nid, frames.start, frames.end).map_err(|error| failed(&error))?;
         }
-        let nid = nodes_of_cpus.first().copied().unwrap_or(0);
-        let cpu = CpuPages::on_heap(CpuId(0), nid, &allocator, CPU_SLOTS);
-        Ok(Self { allocator, cpu, granule, taken: Vec::new() })
+        let cpu = CpuPages::on_heap(CpuId(0), boot_node, &allocator, CPU_SLOTS);
+        Ok(Self { allocator, cpu, granule, taken: Vec::new(), others: 0 })
+    }
+
+    /// Empty lists of the CPUs that come up behind the one that boots, with room for `slots` blocks each; `online` has the
+    /// node of each CPU, that of the first among them.
+    #[must_use]
+    pub fn other_cpus(&self, online: &[u32], slots: usize) -> Vec<CpuPages<HeapStore>> {
+        let lists = |(cpu, nid): (u32, &u32)| CpuPages::on_heap(CpuId(cpu), *nid, &self.allocator, slots);
+        (0..).zip(online).skip(1).map(lists).collect()
     }
 
     /// Allocator and lists as one source.
@@ -81,7 +80,9 @@ impl BootPages {
     /// Takes one page for something that is no table.
     pub fn page(&mut self) -> Option<PhysAddr> {
         let granule = self.granule;
-        self.pages().alloc(Gfp::KERNEL, Order(0)).ok()?.to_phys(granule)
+        let pfn = self.pages().alloc(Gfp::KERNEL, Order(0)).ok()?;
+        self.others += 1;
+        pfn.to_phys(granule)
     }
 
     /// Takes in whole pages that boot had kept and needs no more.
@@ -89,10 +90,34 @@ impl BootPages {
     /// # Errors
     /// A page is none of the zones', or is the allocator's already.
     pub fn add(&mut self, range: PhysRange) -> Result<(), BootError> {
-        let shift = self.granule.shift();
-        let (start, end) = (Pfn(range.start.0.div_ceil(self.granule.bytes())), Pfn(range.end.0 >> shift));
-        let added = self.allocator.free_reserved(&mut self.cpu, start, end);
-        added.map_err(|error| BootError::Input(alloc::format!("page allocator: {error}")))
+        let (start, end) = self.whole_pages(range);
+        self.allocator.free_reserved(&mut self.cpu, start, end).map_err(|error| failed(&error))
+    }
+
+    /// Takes in whole pages that boot had kept and that stay in use.
+    ///
+    /// # Errors
+    /// As [`BootPages::add`].
+    pub fn adopt(&mut self, range: PhysRange) -> Result<(), BootError> {
+        let (start, end) = self.whole_pages(range);
+        self.allocator.adopt_taken(&self.cpu, start, end).map_err(|error| failed(&error))?;
+        self.others += end.0.saturating_sub(start.0);
+        Ok(())
+    }
+
+    fn whole_pages(&self, range: PhysRange) -> (Pfn, Pfn) {
+        (Pfn(range.start.0.div_ceil(self.granule.bytes())), Pfn(range.end.0 >> self.granule.shift()))
+    }
+
+    /// Managed frames that boot has in use: tables, pages, and what it took in while in use.
+    #[must_use]
+    pub fn in_use(&self) -> u64 {
+        self.taken.len() as u64 + self.others
+    }
+
+    /// Boot is over: each zone gets its figures, and what is taken from now on obeys them.
+    pub fn settle(&self, nodes: &Nodes, boot: &Boot<'_>) {
+        figures::settle(&self.allocator, nodes, boot);
     }
 
     /// Frames that became tables, in order.
@@ -115,38 +140,35 @@ impl FrameSource for BootPages {
     }
 }
 
-/// The zone of a name.
-#[must_use]
-pub fn kind_of(name: &str) -> Option<ZoneKind> {
-    ZoneKind::ALL.into_iter().find(|kind| kind.name() == name)
+fn failed(what: &dyn core::fmt::Display) -> BootError {
+    BootError::Input(alloc::format!("page allocator: {what}"))
 }
 
-fn spans(nodes: &Nodes) -> Vec<ZoneSpan> {
-    let of = |nid: u32, zone: &crate::zones::Zone| {
-        let kind = kind_of(zone.name)?;
-        Some(ZoneSpan {
-            nid,
-            kind,
+/// Every kind of zone for every node; those that a node lacks are empty.
+fn spans(nodes: &Nodes, kinds: ZoneKinds) -> Vec<ZoneSpan> {
+    let of = |node: &Node, kind: ZoneKind| {
+        let empty = ZoneSpan { nid: node.nid, kind, start: Pfn(0), end: Pfn(0), present: 0 };
+        let zone = node.zones.iter().find(|zone| zone.name == kind.name());
+        zone.map_or(empty, |zone| ZoneSpan {
             start: zone.span.start,
             end: zone.span.end.max(zone.span.start),
             present: zone.present,
+            ..empty
         })
     };
-    nodes.nodes.iter().flat_map(|node| node.zones.iter().filter_map(move |zone| of(node.nid, zone))).collect()
+    nodes.nodes.iter().flat_map(|node| kinds.iter().map(move |kind| of(node, kind))).collect()
 }
 
 fn facts(config: &Config, placement: Placement, nodes: &Nodes, free: &[Frames]) -> Facts {
     let set = |name| config.kconfig.is_set(name);
-    let names = nodes.limits.iter().filter_map(|limit| kind_of(limit.name));
+    let names = nodes.limits.iter().filter_map(|limit| ZoneKind::of_name(limit.name));
     let kinds = names.fold(ZoneKinds::EMPTY, ZoneKinds::with).with(ZoneKind::Movable);
     let kinds = if set("ZONE_DEVICE") { kinds.with(ZoneKind::Device) } else { kinds };
     let base = Facts::of(config.era, placement);
-    // Unmovable, movable, reclaimable, reserved for high orders; CMA's and isolated ones if built in.
-    let types = 4 + u64::from(set("CMA")) + u64::from(set("MEMORY_ISOLATION"));
     let pages: u64 = free.iter().map(|frames| frames.end.0.saturating_sub(frames.start.0)).sum();
     Facts {
         kinds,
-        grouping: pages >= types << base.pageblock_order.0,
+        grouping: groups_by_mobility(config, pages),
         cma: set("CMA"),
         thp: set("TRANSPARENT_HUGEPAGE"),
         ..base

@@ -8,14 +8,12 @@
 use alloc::vec::Vec;
 
 use kernmem_base::{Granule, Order, Pfn};
-use kernmem_config::Config;
 use kernmem_memblock::{Buddy, Frames, HandedOver, Memblock, VecArray};
-use kernmem_page_alloc::Placement;
 
 use crate::managed::Moment;
 use crate::takers::{self, Taker};
 use crate::zones::{Nodes, Span};
-use crate::{BootError, BootPages, Image, LogEntry, Witness};
+use crate::{Boot, BootError, BootPages, Image, LogEntry, Witness};
 
 /// The largest block of the page allocator: 4 MiB.
 const MAX_ORDER: Order = Order(10);
@@ -28,8 +26,7 @@ const MAX_ORDER: Order = Order(10);
 pub fn hand_over<W: Witness>(
     mut memblock: Memblock<VecArray, W>,
     nodes: &mut Nodes,
-    config: &Config,
-    placement: Placement,
+    boot: &Boot<'_>,
 ) -> Result<(HandedOver<VecArray, W>, BootPages), BootError> {
     for home in [memblock.memory().home(), memblock.reserved().home()].into_iter().flatten() {
         takers::tell(&mut memblock, Taker::MemblockLists, home.start, home.size());
@@ -43,7 +40,8 @@ pub fn hand_over<W: Witness>(
     for frames in &free {
         nodes.release(Span { start: frames.start, end: frames.end }, Moment::HandOver);
     }
-    let pages = BootPages::new(config, placement, nodes, &[], &free)?;
+    let boot_node = nodes.of_cpu(boot.machine, 0);
+    let pages = BootPages::new(boot.config, boot.placement, nodes, boot_node, &free)?;
     Ok((memblock, pages))
 }
 

@@ -8,7 +8,8 @@
 //! * [`arm64`]: memory limits, image, linear map, late changes.
 //! * [`x86`]: firmware map, direct map, image, isolation, late changes.
 //! * [`numa`], [`sparse_init`], [`zones`], [`zonelists`], [`takers`]: what both architectures share.
-//! * [`hand_over`], [`managed`]: from the boot allocator to the page allocator, and what boot gives it later.
+//! * [`hand_over`], [`managed`], [`figures`]: from the boot allocator to the page allocator, what boot gives it later, and
+//!   the figures of its zones.
 //!
 //! Not here: rules (`kernmem-arch`), texts (`kernmem-report`), where memory comes from (`machines/`).
 //!
@@ -25,6 +26,7 @@ extern crate alloc;
 pub mod arm64;
 mod boot_pages;
 mod error;
+pub mod figures;
 mod frames;
 pub mod hand_over;
 mod image;
@@ -40,7 +42,7 @@ pub mod x86;
 pub mod zonelists;
 pub mod zones;
 
-pub use boot_pages::{BootPages, CPU_SLOTS, kind_of};
+pub use boot_pages::{BootPages, CPU_SLOTS};
 pub use error::BootError;
 pub use frames::EarlyFrames;
 pub use image::Image;

@@ -1,108 +1,83 @@
-//! In which order the nodes are asked for memory, and what the log tells of it.
+//! What the log tells of the order in which nodes are asked for memory.
 //!
-//! Source: Linux 6.1 mm/page_alloc.c `build_all_zonelists`, `find_next_best_node`, `check_highest_zone`.
+//! Not here: the order itself (`kernmem-page-alloc`).
+//!
+//! Source: Linux 6.1 mm/page_alloc.c `build_all_zonelists`, `check_highest_zone`.
 
+use alloc::vec;
 use alloc::vec::Vec;
 
 use kernmem_base::Era;
 use kernmem_config::Config;
+use kernmem_page_alloc::{FallbackOrders, Topology};
 
 use crate::takers::page_counts::PageCounts;
 use crate::zones::Nodes;
 use crate::{LogEntry, Witness};
 
-/// Distances of a node to itself and to others, where firmware tells none.
-const LOCAL: u64 = 10;
-const REMOTE: u64 = 20;
-/// Pages of a pageblock, and kinds of them.
+/// Pages of a pageblock.
 const PAGEBLOCK_PAGES: u64 = 512;
 
-/// A node as the order sees it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ListNode {
-    /// Its number.
-    pub nid: u32,
-    /// Whether it has memory.
-    pub has_memory: bool,
-    /// Whether it has CPUs.
-    pub has_cpus: bool,
+/// The nodes when the zonelists are built, numbered up to the last that has memory: no CPU is tied to its node so early,
+/// on neither architecture, and firmware's distances are not read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EarlyNodes {
+    has_cpus: Vec<bool>,
+    max_nodes: u64,
+    cpus: u32,
 }
 
-/// The order of nodes for each node, in ascending order: itself, then by distance; nodes before it and nodes with CPUs
-/// count as a little farther, and so does a node that was the first choice of others.
-///
-/// | era | weight of a choice |
-/// |---|---|
-/// | 4.14, 5.10 | from the number of nodes downwards |
-/// | 6.1 and later | 1 |
-#[must_use]
-pub fn fallback_orders(era: Era, max_nodes: u64, nodes: &[ListNode]) -> Vec<(u32, Vec<u32>)> {
-    let distance = |a: u32, b: u32| if a == b { LOCAL } else { REMOTE };
-    let online = nodes.len() as u64;
-    let scale = match era {
-        Era::V4_14 | Era::V5_10 => online * max_nodes,
-        Era::V6_1 | Era::V6_12 | Era::V7_2 => max_nodes,
-    };
-    let mut loads = alloc::vec![0u64; nodes.len()];
-    let mut orders = Vec::with_capacity(nodes.len());
-    for local in nodes {
-        let mut order: Vec<u32> = Vec::new();
-        let itself = match era {
-            Era::V4_14 | Era::V5_10 | Era::V6_1 => true,
-            Era::V6_12 | Era::V7_2 => local.has_memory,
-        };
-        if itself {
-            order.push(local.nid);
-        }
-        let (mut previous, mut load) = (local.nid, online);
-        loop {
-            let rest = nodes.iter().enumerate().filter(|(_, node)| node.has_memory && !order.contains(&node.nid));
-            let far = |(index, node): &(usize, &ListNode)| {
-                let penalty = u64::from(node.nid < local.nid) + u64::from(node.has_cpus);
-                (distance(local.nid, node.nid) + penalty) * scale + loads[*index]
-            };
-            let Some((index, best)) = rest.min_by_key(far) else { break };
-            if distance(local.nid, best.nid) != distance(local.nid, previous) {
-                match era {
-                    Era::V4_14 | Era::V5_10 => loads[index] = load,
-                    Era::V6_1 | Era::V6_12 | Era::V7_2 => loads[index] += 1,
-                }
-            }
-            order.push(best.nid);
-            previous = best.nid;
-            load = load.saturating_sub(1);
-        }
-        orders.push((local.nid, order));
+impl EarlyNodes {
+    /// Those of `nodes`.
+    #[must_use]
+    pub fn new(config: &Config, nodes: &Nodes) -> Self {
+        let count = nodes.nodes.iter().map(|node| node.nid as usize + 1).max().unwrap_or(1);
+        let max_nodes = config.sizes.get("MAX_NUMNODES").unwrap_or(1);
+        Self { has_cpus: vec![false; count], max_nodes, cpus: config.possible_cpus.max(1) }
     }
-    orders
+
+    /// As the page allocator takes them.
+    #[must_use]
+    pub fn topology(&self) -> Topology<'_> {
+        Topology {
+            nodes: self.has_cpus.len() as u32,
+            distances: &[],
+            has_cpus: &self.has_cpus,
+            max_numnodes: self.max_nodes,
+            cpus: self.cpus,
+        }
+    }
 }
 
-/// Tells the log of the zonelists as boot builds them. No CPU is tied to its node so early, on neither architecture.
+/// For each node with memory its number and the order in which it asks.
+fn fallback_orders(config: &Config, nodes: &Nodes) -> Vec<(u32, Vec<u32>)> {
+    let early = EarlyNodes::new(config, nodes);
+    let topology = early.topology();
+    let has_memory = |nid: u32| {
+        let node = nodes.nodes.iter().find(|node| node.nid == nid);
+        node.is_some_and(|node| node.zones.iter().any(|zone| zone.present > 0))
+    };
+    let numbers = vec![0; FallbackOrders::<Vec<u32>>::numbers(topology.nodes as usize)];
+    let Some(orders) = FallbackOrders::new(config.era, &topology, has_memory, numbers) else { return Vec::new() };
+    nodes.nodes.iter().map(|node| (node.nid, orders.of(node.nid).collect())).collect()
+}
+
+/// Tells the log of the zonelists as boot builds them.
 pub fn build(config: &Config, nodes: &Nodes, counts: PageCounts, log: &mut impl Witness) {
-    let list_nodes: Vec<ListNode> = nodes
-        .nodes
-        .iter()
-        .map(|node| ListNode {
-            nid: node.nid,
-            has_memory: node.zones.iter().any(|zone| zone.present > 0),
-            has_cpus: false,
-        })
-        .collect();
     let numa = config.kconfig.is_set("NUMA");
     if numa {
         match config.era {
             Era::V4_14 | Era::V5_10 => {}
             Era::V6_1 | Era::V6_12 | Era::V7_2 => {
-                let max_nodes = config.sizes.get("MAX_NUMNODES").unwrap_or(1);
-                for (nid, order) in fallback_orders(config.era, max_nodes, &list_nodes) {
+                for (nid, order) in fallback_orders(config, nodes) {
                     log.log(LogEntry::FallbackOrder { nid, order });
                 }
             }
         }
     }
     let pages = counts.managed;
-    let mobility = pages >= PAGEBLOCK_PAGES * migrate_types(config);
-    log.log(LogEntry::ZonelistsBuilt { nodes: list_nodes.len(), mobility, pages });
+    let mobility = groups_by_mobility(config, pages);
+    log.log(LogEntry::ZonelistsBuilt { nodes: nodes.nodes.len(), mobility, pages });
     let populated = |name: &str| {
         let zones = nodes.nodes.iter().flat_map(|node| node.zones.iter());
         zones.filter(|zone| zone.name == name).any(|zone| zone.present > 0)
@@ -115,41 +90,11 @@ pub fn build(config: &Config, nodes: &Nodes, counts: PageCounts, log: &mut impl 
     }
 }
 
-/// Unmovable, movable, reclaimable, reserved for high orders; CMA's and isolated ones if built in.
-fn migrate_types(config: &Config) -> u64 {
+/// Whether pages are grouped by mobility: there is a pageblock for each type, among so many pages.
+///
+/// Types are unmovable, movable, reclaimable, reserved for high orders; CMA's and isolated ones if built in.
+#[must_use]
+pub fn groups_by_mobility(config: &Config, pages: u64) -> bool {
     let set = |name| u64::from(config.kconfig.is_set(name));
-    4 + set("CMA") + set("MEMORY_ISOLATION")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn nodes(count: u32) -> Vec<ListNode> {
-        (0..count).map(|nid| ListNode { nid, has_memory: true, has_cpus: true }).collect()
-    }
-
-    /// Recorded: two nodes, each with memory and CPUs.
-    #[test]
-    fn two_nodes_ask_themselves_first() {
-        let orders = fallback_orders(Era::V6_1, 16, &nodes(2));
-        assert_eq!(orders, [(0, [0, 1].into()), (1, [1, 0].into())]);
-    }
-
-    /// By hand: node 0 takes 1 (load 1), then 2; for node 1 both others are as far, 2 comes behind it and costs no
-    /// penalty; for node 2 both come before it, and 1 carries a load.
-    #[test]
-    fn nodes_that_were_chosen_first_come_later() {
-        let orders = fallback_orders(Era::V6_1, 16, &nodes(3));
-        assert_eq!(orders, [(0, [0, 1, 2].into()), (1, [1, 2, 0].into()), (2, [2, 0, 1].into())]);
-    }
-
-    #[test]
-    fn a_node_without_memory_is_asked_by_nobody_but_itself() {
-        let mut three = nodes(3);
-        three[1].has_memory = false;
-        assert_eq!(fallback_orders(Era::V6_1, 16, &three)[0].1, [0, 2]);
-        assert_eq!(fallback_orders(Era::V6_1, 16, &three)[1].1, [1, 2, 0]);
-        assert_eq!(fallback_orders(Era::V6_12, 16, &three)[1].1, [2, 0]);
-    }
+    pages >= PAGEBLOCK_PAGES * (4 + set("CMA") + set("MEMORY_ISOLATION"))
 }

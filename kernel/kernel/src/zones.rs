@@ -5,6 +5,7 @@
 use alloc::vec::Vec;
 
 use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysRange};
+use kernmem_firmware::Machine;
 use kernmem_memblock::{Memblock, PfnRange, RegionArray};
 use kernmem_sparse::{Sections, VecStore};
 
@@ -171,6 +172,13 @@ fn node(nid: u32, ranges: &[PfnRange], limits: &[ZoneLimits], movable: &[(u32, P
 }
 
 impl Nodes {
+    /// The node of a CPU: the one that firmware tells, or node 0 if it tells none or that has no memory.
+    #[must_use]
+    pub fn of_cpu(&self, machine: &Machine, cpu: u32) -> u32 {
+        let told = machine.cpu_nodes.get(cpu as usize).copied().unwrap_or(0);
+        if self.nodes.iter().any(|node| node.nid == told) { told } else { 0 }
+    }
+
     /// Pageblocks of a zone as Linux counts them: from the zone's first frame, which need not start a pageblock, in
     /// steps of a pageblock; a step counts if its frame has a descriptor of that zone.
     ///
@@ -182,13 +190,26 @@ impl Nodes {
     /// Source: Linux 6.1 mm/vmstat.c `pagetypeinfo_showblockcount_print`.
     #[must_use]
     pub fn pageblocks(&self, era: Era, sections: &Sections<VecStore>, nid: u32, zone: &Zone) -> u64 {
+        let mut blocks = 0;
+        self.each_pageblock(era, sections, nid, zone, |_| blocks += 1);
+        blocks
+    }
+
+    /// Names the frame that each pageblock of a zone is counted by, as [`Nodes::pageblocks`] counts them.
+    pub fn each_pageblock(
+        &self,
+        era: Era,
+        sections: &Sections<VecStore>,
+        nid: u32,
+        zone: &Zone,
+        mut each: impl FnMut(Pfn),
+    ) {
         let geometry = sections.geometry();
         let pageblock = geometry.pages_per_section() / geometry.pageblocks_per_section();
         let has_descriptor = |pfn: Pfn| match era {
             Era::V4_14 | Era::V5_10 => sections.has_map(geometry.section_of(pfn)),
             Era::V6_1 | Era::V6_12 | Era::V7_2 => sections.subsection_in_use(pfn),
         };
-        let mut blocks = 0;
         let mut at = zone.span.start;
         while at < zone.span.end {
             let nr = geometry.section_of(at);
@@ -199,10 +220,11 @@ impl Nodes {
                 at = Pfn(at.0 + steps * pageblock);
                 continue;
             }
-            blocks += u64::from(has_descriptor(at) && self.zone_of(at) == Some((nid, zone.name)));
+            if has_descriptor(at) && self.zone_of(at) == Some((nid, zone.name)) {
+                each(at);
+            }
             at = Pfn(at.0 + pageblock);
         }
-        blocks
     }
 
     /// The zone of a frame's descriptor: that of its memory; in a hole that of the memory behind it, or of the last

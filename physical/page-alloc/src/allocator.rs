@@ -21,7 +21,7 @@ use crate::pcp::{self, CpuPages};
 use crate::store::{Needs, Store};
 use crate::watermark::{self, Pass};
 use crate::zone::Zone;
-use crate::zonelist::{self, END};
+use crate::zonelist::FallbackOrders;
 use crate::{AllocError, Facts, FreeError, Gfp, Pages, Topology, ZoneKind, ZoneSpan};
 
 /// The page allocator of one kernel.
@@ -30,8 +30,8 @@ pub struct PageAllocator<S: Store> {
     nodes: u32,
     /// By node, then by kind.
     zones: S::Zones,
-    /// A row of nodes a node, nearest first.
-    lists: S::Numbers,
+    /// The nodes as each node asks them.
+    orders: FallbackOrders<S::Numbers>,
     requests: S::Requests,
 }
 
@@ -57,7 +57,7 @@ pub fn needs<S: Store>(facts: &Facts, topology: &Topology<'_>, spans: &[ZoneSpan
     let nodes = topology.nodes as usize;
     let mut needs = Needs {
         zones: nodes * facts.kinds.count(),
-        numbers: zonelist::numbers(nodes),
+        numbers: FallbackOrders::<S::Numbers>::numbers(nodes),
         requests: topology.cpus as usize,
         ..Needs::default()
     };
@@ -87,14 +87,14 @@ impl<S: Store> PageAllocator<S> {
             }
             *place = Some(Zone::new(span, index, facts, store).ok_or(BuildError::Store)?);
         }
-        let mut lists = store.numbers(zonelist::numbers(nodes)).ok_or(BuildError::Store)?;
+        let numbers = store.numbers(FallbackOrders::<S::Numbers>::numbers(nodes)).ok_or(BuildError::Store)?;
         let requests = store.requests(topology.cpus as usize).ok_or(BuildError::Store)?;
         let has_memory = |nid: u32| {
             let first = nid as usize * kinds;
             zones.as_ref()[first..first + kinds].iter().flatten().any(Zone::is_populated)
         };
-        zonelist::build(facts.era, topology, has_memory, lists.as_mut());
-        Ok(Self { facts, nodes: topology.nodes, zones, lists, requests })
+        let orders = FallbackOrders::new(facts.era, topology, has_memory, numbers).ok_or(BuildError::Store)?;
+        Ok(Self { facts, nodes: topology.nodes, zones, orders, requests })
     }
 
     /// What it was told.
@@ -134,9 +134,7 @@ impl<S: Store> PageAllocator<S> {
 
     /// The nodes in the order in which a request of `nid` looks at them.
     pub fn fallback_order(&self, nid: u32) -> impl Iterator<Item = u32> {
-        let nodes = self.nodes as usize;
-        let row = self.lists.as_ref().get(nid as usize * nodes..(nid as usize + 1) * nodes).unwrap_or_default();
-        row.iter().copied().take_while(|&nid| nid != END)
+        self.orders.of(nid)
     }
 
     /// The zones that a request may be served from, first choice first.
@@ -495,6 +493,23 @@ impl<S: Store> PageAllocator<S> {
             zone.lock(&cpu.held).adopt(pfn)?;
             let freed = self.free(cpu, pfn, Order(0));
             debug_assert!(freed.is_ok(), "the frame was just adopted");
+        }
+        Ok(())
+    }
+
+    /// Takes over frames that boot had in use and that stay so, `[start, end)`: counted as managed, and single frames of the
+    /// caller.
+    ///
+    /// # Errors
+    /// [`AddError`]; what lies below the frame that it names was taken over.
+    pub fn adopt_taken(&self, cpu: &CpuPages<S>, start: Pfn, end: Pfn) -> Result<(), AddError> {
+        let mut at = start;
+        while at < end {
+            let zone = self.zone_of(at).ok_or(AddError::NoZone { pfn: at })?;
+            let stop = end.min(zone.span().end);
+            let mut locked = zone.lock(&cpu.held);
+            (at.0..stop.0).try_for_each(|pfn| locked.adopt(Pfn(pfn)))?;
+            at = stop;
         }
         Ok(())
     }

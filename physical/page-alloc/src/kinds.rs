@@ -1,6 +1,11 @@
 //! Kinds of zones, and which of them a kernel has.
 //!
-//! Source: Linux 6.1 include/linux/mmzone.h `zone_type`.
+//! Source: Linux 5.10–7.2 include/linux/mmzone.h `zone_type`; mm/page_alloc.c `zone_names`.
+
+use core::fmt;
+
+/// The most zones that a node can have.
+pub const MAX_ZONES: usize = 6;
 
 /// What a zone of a node is for. The order is that of their numbers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -21,7 +26,8 @@ pub enum ZoneKind {
 
 impl ZoneKind {
     /// All kinds, lowest first.
-    pub const ALL: [Self; 6] = [Self::Dma, Self::Dma32, Self::Normal, Self::HighMem, Self::Movable, Self::Device];
+    pub const ALL: [Self; MAX_ZONES] =
+        [Self::Dma, Self::Dma32, Self::Normal, Self::HighMem, Self::Movable, Self::Device];
 
     /// The name in Linux's listings.
     #[must_use]
@@ -34,6 +40,24 @@ impl ZoneKind {
             Self::Movable => "Movable",
             Self::Device => "Device",
         }
+    }
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Whether an ordinary request of a program (`GFP_USER`) may be served from here.
+    #[must_use]
+    pub const fn serves_user(self) -> bool {
+        matches!(self, Self::Dma | Self::Dma32 | Self::Normal)
+    }
+}
+
+impl fmt::Display for ZoneKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 
@@ -75,5 +99,18 @@ impl ZoneKinds {
     /// The kinds, lowest first.
     pub fn iter(self) -> impl DoubleEndedIterator<Item = ZoneKind> {
         ZoneKind::ALL.into_iter().filter(move |&kind| self.contains(kind))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_both_ways() {
+        for kind in ZoneKind::ALL {
+            assert_eq!(ZoneKind::of_name(kind.name()), Some(kind));
+        }
+        assert_eq!(ZoneKind::of_name("Low"), None);
     }
 }

@@ -4,6 +4,7 @@
 //! * [`PageAllocator`]: the zones of all nodes behind their locks; [`CpuPages`]: the lists of one CPU; [`Pages`]: both, as
 //!   one CPU passes them on.
 //! * [`Facts`], [`ZoneSpan`], [`Topology`]: what an allocator is made from; [`Placement`]: in which order blocks are taken.
+//! * [`FallbackOrders`]: the nodes as each node asks them.
 //! * [`Zone`]: the figures of one zone, for rules and reports.
 //! * [`PageSource`]: how the layers above ask for frames.
 //! * [`store`]: memory for the allocator's own records, lent by the caller; `HeapStore` (feature `alloc`) lends from the
@@ -51,9 +52,10 @@ pub use free_area::Placement;
 pub use gfp::{BadGfp, Gfp, GfpFacts, LateBit};
 #[cfg(all(feature = "alloc", not(loom)))]
 pub use heap::{HeapStates, HeapStore, HeapWords};
-pub use kinds::{ZoneKind, ZoneKinds};
+pub use kinds::{MAX_ZONES, ZoneKind, ZoneKinds};
 pub use pages::Pages;
 pub use pcp::{CpuPages, PcpSet, PcpSlot};
 pub use source::{AllocError, FreeError, PageSource};
 pub use watermark::Watermarks;
 pub use zone::{PcpLimits, Zone};
+pub use zonelist::FallbackOrders;

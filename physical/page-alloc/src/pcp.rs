@@ -95,10 +95,17 @@ impl<S: Store> CpuPages<S> {
     }
 
     /// The figure `high` of the lists of a zone, as it stands now.
+    ///
+    /// | era | figure |
+    /// |---|---|
+    /// | 4.14, 5.10, 6.1 | the limit (4.14 UNVERIFIED) |
+    /// | 6.12, 7.2 | what it has grown to: 0 until the lists are used, then between the two limits |
     #[must_use]
     pub fn high(&self, zone: &Zone<S>) -> u64 {
-        let set = self.lists.sets.as_ref().get(zone.index).copied().unwrap_or_default();
-        high(zone.facts.era, &set, zone.pcp())
+        match zone.facts.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 => zone.pcp().high_min,
+            Era::V6_12 | Era::V7_2 => self.lists.sets.as_ref().get(zone.index).map_or(0, |set| set.high),
+        }
     }
 
     /// Frames in all lists.
@@ -147,8 +154,8 @@ fn order_of(facts: &Facts, list: usize) -> u8 {
 /// | 6.12, 7.2 | what it has grown to, between its two limits |
 fn high(era: Era, set: &PcpSet, limits: PcpLimits) -> u64 {
     match era {
-        Era::V4_14 | Era::V5_10 | Era::V6_1 => limits.high,
-        Era::V6_12 | Era::V7_2 => set.high.clamp(limits.high, limits.high_max.max(limits.high)),
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => limits.high_min,
+        Era::V6_12 | Era::V7_2 => set.high.clamp(limits.high_min, limits.high_max.max(limits.high_min)),
     }
 }
 
@@ -160,17 +167,18 @@ fn high(era: Era, set: &PcpSet, limits: PcpLimits) -> u64 {
 /// | 6.1 | the batch | the batch by frames, at least 2 |
 /// | 6.12, 7.2 | the batch, doubled up to five times by refills in a row, within `high` | as 6.1 |
 fn refill_blocks(era: Era, set: &mut PcpSet, order: u8, limits: PcpLimits) -> u64 {
+    set.high = high(era, set, limits);
     if order > 0 {
         return if limits.batch > 1 { (limits.batch >> order).max(2) } else { 1 };
     }
     match era {
         Era::V4_14 | Era::V5_10 | Era::V6_1 => limits.batch,
         Era::V6_12 | Era::V7_2 => {
-            let most = limits.high_max.max(limits.high);
-            if most > limits.high {
-                set.high = (high(era, set, limits) + limits.batch).min(most);
+            let most = limits.high_max.max(limits.high_min);
+            if most > limits.high_min {
+                set.high = (set.high + limits.batch).min(most);
             }
-            let room = high(era, set, limits).saturating_sub(set.count + limits.batch).max(limits.batch);
+            let room = set.high.saturating_sub(set.count + limits.batch).max(limits.batch);
             let wanted = limits.batch << set.factor;
             if wanted <= room && set.factor < SCALE_MAX {
                 set.factor += 1;
@@ -188,7 +196,8 @@ fn refill_blocks(era: Era, set: &mut PcpSet, order: u8, limits: PcpLimits) -> u6
 /// | 6.1 | all after a larger block that follows others; else the batch, doubled by each time in a row |
 /// | 6.12, 7.2 | what was freed in a row, between the batch and `high` less the batch |
 fn spill_frames(era: Era, set: &mut PcpSet, order: u8, limits: PcpLimits) -> u64 {
-    let (batch, high) = (limits.batch, high(era, set, limits));
+    set.high = high(era, set, limits);
+    let (batch, high) = (limits.batch, set.high);
     let most = high.saturating_sub(batch).max(batch);
     match era {
         Era::V4_14 | Era::V5_10 => {

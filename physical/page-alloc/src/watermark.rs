@@ -10,16 +10,17 @@ use crate::store::Store;
 use crate::zone::Zone;
 use crate::{Facts, Gfp, LateBit};
 
-/// The levels of a zone, in frames.
+/// The levels of a zone in frames, without boost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Watermarks {
     /// Below it only urgent requests are served.
     pub min: u64,
     /// Below it the reclaimer is woken.
     pub low: u64,
-    /// Above it the reclaimer sleeps.
+    /// Up to it the reclaimer works.
     pub high: u64,
-    /// Above it pages are moved to faster nodes (6.12 and later).
+    /// Up to it the reclaimer works where pages are moved to faster nodes; eras before 6.12 do not print it, and 5.10 has
+    /// none.
     pub promo: u64,
 }
 

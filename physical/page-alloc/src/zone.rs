@@ -19,13 +19,10 @@ use crate::free_area::Areas;
 use crate::ground::Ground;
 use crate::store::{Store, ZoneNeeds};
 use crate::watermark::Watermarks;
-use crate::{Facts, ZoneKind, ZoneSpan};
+use crate::{Facts, MAX_ZONES, ZoneKind, ZoneSpan};
 
 /// The rank of the zone lock.
 pub(crate) const RANK: u8 = 30;
-
-/// The most zones a node may have.
-pub(crate) const ZONES_MAX: usize = ZoneKind::ALL.len();
 
 /// What the zone lock guards.
 #[derive(Debug)]
@@ -36,20 +33,20 @@ pub(crate) struct Inner<W> {
     pub reserved_highatomic: u64,
 }
 
-/// How large the lists of a CPU may grow.
+/// How large the lists of a CPU for one zone may grow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PcpLimits {
-    /// Frames that are moved at once.
+    /// Frames that go to and come from the zone at once, at least 1.
     pub batch: u64,
-    /// Frames above which some are given back; from 6.12 on the least that this figure may be.
-    pub high: u64,
-    /// The most that `high` may become (6.12 and later; elsewhere unused).
+    /// Frames above which some are given back; from 6.12 on the least value of a limit that moves.
+    pub high_min: u64,
+    /// The most that the moving limit reaches; before 6.12 equal to `high_min`.
     pub high_max: u64,
 }
 
 impl PcpLimits {
     /// The limits that boot begins with: nothing is kept.
-    pub const BOOT: Self = Self { batch: 1, high: 0, high_max: 0 };
+    pub const BOOT: Self = Self { batch: 1, high_min: 0, high_max: 0 };
 }
 
 /// Keys: `C` constant after construction; `Z` the zone lock; `A` atomic.
@@ -78,8 +75,8 @@ pub struct Zone<S: Store> {
     /// A — what a fallback between types adds to each watermark for a while.
     pub(crate) boost: AtomicU64,
     /// A — frames kept from requests that could do with a higher zone, by the index of that zone.
-    reserve: [AtomicU64; ZONES_MAX],
-    /// A — batch, high, high_max.
+    reserve: [AtomicU64; MAX_ZONES],
+    /// A — batch, high_min, high_max.
     pcp: [AtomicU64; 3],
 }
 
@@ -119,7 +116,7 @@ impl<S: Store> Zone<S> {
             marks: core::array::from_fn(|_| AtomicU64::new(0)),
             boost: AtomicU64::new(0),
             reserve: core::array::from_fn(|_| AtomicU64::new(0)),
-            pcp: [PcpLimits::BOOT.batch, PcpLimits::BOOT.high, PcpLimits::BOOT.high_max].map(AtomicU64::new),
+            pcp: [PcpLimits::BOOT.batch, PcpLimits::BOOT.high_min, PcpLimits::BOOT.high_max].map(AtomicU64::new),
         })
     }
 
@@ -213,13 +210,13 @@ impl<S: Store> Zone<S> {
     /// The limits of CPU lists.
     #[must_use]
     pub fn pcp(&self) -> PcpLimits {
-        let [batch, high, high_max] = [0, 1, 2].map(|at: usize| read(&self.pcp[at]));
-        PcpLimits { batch, high, high_max }
+        let [batch, high_min, high_max] = [0, 1, 2].map(|at: usize| read(&self.pcp[at]));
+        PcpLimits { batch, high_min, high_max }
     }
 
     /// Sets the limits of CPU lists; a batch of 0 counts as 1.
     pub fn set_pcp(&self, limits: PcpLimits) {
-        let values = [limits.batch.max(1), limits.high, limits.high_max];
+        let values = [limits.batch.max(1), limits.high_min, limits.high_max];
         for (place, value) in self.pcp.iter().zip(values) {
             write(place, value);
         }

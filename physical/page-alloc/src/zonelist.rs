@@ -1,9 +1,10 @@
 //! Zonelists: in which order a node's requests look at the zones of all nodes.
 //!
-//! Here: the order of nodes by distance; zones inside a node go from the highest to the lowest.
+//! Here: the order of nodes by distance, as a value of its own, since the boot log tells it before there is an allocator.
+//! Not here: zones inside a node, which go from the highest to the lowest.
 //!
 //! # Invariants
-//! 1. The list of a node names every node with memory once, and ends with [`END`].
+//! 1. The list of a node names every node with memory once.
 //!
 //! Source: Linux 5.10–7.2 mm/page_alloc.c `build_zonelists`, `find_next_best_node`.
 
@@ -12,11 +13,46 @@ use kernmem_base::Era;
 use crate::Topology;
 
 /// The end of a list of nodes.
-pub(crate) const END: u32 = u32::MAX;
+const END: u32 = u32::MAX;
 
-/// Numbers that the lists of all nodes need: a row a node, and two rows for the work.
-pub(crate) const fn numbers(nodes: usize) -> usize {
-    nodes * nodes + 2 * nodes
+/// For each node, the nodes that its requests look at, nearest first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FallbackOrders<N> {
+    nodes: usize,
+    /// A row a node, and two rows for the work.
+    numbers: N,
+}
+
+impl<N: AsRef<[u32]> + AsMut<[u32]>> FallbackOrders<N> {
+    /// Numbers that the orders of so many nodes need.
+    #[must_use]
+    pub const fn numbers(nodes: usize) -> usize {
+        nodes * nodes + 2 * nodes
+    }
+
+    /// The orders of all nodes, kept in `numbers`; `None` if there are too few numbers.
+    ///
+    /// | era | a node without memory |
+    /// |---|---|
+    /// | 4.14 (UNVERIFIED), 5.10, 6.1 | leads its own list |
+    /// | 6.12, 7.2 | is on no list |
+    ///
+    /// Source: Linux 5.10–7.2 mm/page_alloc.c `build_zonelists`, `find_next_best_node`.
+    #[must_use]
+    pub fn new(era: Era, topology: &Topology<'_>, has_memory: impl Fn(u32) -> bool, mut numbers: N) -> Option<Self> {
+        let nodes = topology.nodes as usize;
+        let all = numbers.as_mut().get_mut(..Self::numbers(nodes))?;
+        build(era, topology, has_memory, all);
+        Some(Self { nodes, numbers })
+    }
+
+    /// The nodes in the order in which a request of `nid` looks at them; none for a node that does not exist.
+    pub fn of(&self, nid: u32) -> impl Iterator<Item = u32> {
+        let nid = nid as usize;
+        let row =
+            if nid < self.nodes { self.numbers.as_ref().get(nid * self.nodes..(nid + 1) * self.nodes) } else { None };
+        row.unwrap_or_default().iter().copied().take_while(|&nid| nid != END)
+    }
 }
 
 /// What a node's choice is weighed with.
@@ -48,8 +84,8 @@ const fn leads_without_memory(era: Era) -> bool {
     }
 }
 
-/// Writes the lists of all nodes into `out`, of [`numbers`] numbers.
-pub(crate) fn build(era: Era, topology: &Topology<'_>, has_memory: impl Fn(u32) -> bool, out: &mut [u32]) {
+/// Writes the lists of all nodes into `out`.
+fn build(era: Era, topology: &Topology<'_>, has_memory: impl Fn(u32) -> bool, out: &mut [u32]) {
     let nodes = topology.nodes as usize;
     let (rows, work) = out.split_at_mut(nodes * nodes);
     let (loads, used) = work.split_at_mut(nodes);
@@ -110,9 +146,13 @@ mod tests {
 
     fn weighed(era: Era, max_numnodes: u64, has_memory: impl Fn(u32) -> bool) -> [[u32; 4]; 4] {
         let topology = Topology { nodes: 4, distances: &RING, has_cpus: &[], max_numnodes, cpus: 4 };
-        let mut out = [0; numbers(4)];
-        build(era, &topology, has_memory, &mut out);
-        core::array::from_fn(|nid| core::array::from_fn(|at| out[nid * 4 + at]))
+        let orders =
+            FallbackOrders::new(era, &topology, has_memory, [0; FallbackOrders::<[u32; 24]>::numbers(4)]).unwrap();
+        let row = |nid: usize| {
+            let mut order = orders.of(nid as u32);
+            core::array::from_fn(|_| order.next().unwrap_or(END))
+        };
+        core::array::from_fn(row)
     }
 
     /// By hand. Node 0: 1 and 3 are equally near, 1 is lower and is loaded; then 3, then 2, which is loaded for its new
@@ -139,5 +179,46 @@ mod tests {
         assert_eq!(lists(Era::V6_1, |nid| nid != 1)[1], [1, 2, 0, 3]);
         assert_eq!(lists(Era::V6_12, |nid| nid != 1)[1], [2, 0, 3, END]);
         assert_eq!(lists(Era::V7_2, |nid| nid != 1)[0], [0, 3, 2, END]);
+    }
+
+    /// Nodes that are all as far from each other, each with CPUs.
+    fn alike<const NODES: usize>(era: Era, has_memory: impl Fn(u32) -> bool) -> [[u32; NODES]; NODES] {
+        let topology =
+            Topology { nodes: NODES as u32, distances: &[], has_cpus: &[], max_numnodes: 16, cpus: NODES as u32 };
+        let orders = FallbackOrders::new(era, &topology, has_memory, [0; 24]).unwrap();
+        core::array::from_fn(|nid| {
+            let mut order = orders.of(nid as u32);
+            core::array::from_fn(|_| order.next().unwrap_or(END))
+        })
+    }
+
+    /// Recorded: two nodes, each with memory and CPUs.
+    #[test]
+    fn two_nodes_ask_themselves_first() {
+        assert_eq!(alike(Era::V6_1, |_| true), [[0, 1], [1, 0]]);
+    }
+
+    /// By hand: node 0 takes 1 (load 1), then 2; for node 1 both others are as far, 2 comes behind it and costs no
+    /// penalty; for node 2 both come before it, and 1 carries a load.
+    #[test]
+    fn nodes_that_were_chosen_first_come_later() {
+        assert_eq!(alike(Era::V6_1, |_| true), [[0, 1, 2], [1, 2, 0], [2, 0, 1]]);
+    }
+
+    #[test]
+    fn a_node_without_memory_is_asked_by_nobody_but_itself() {
+        let without_1 = |nid| nid != 1;
+        assert_eq!(alike(Era::V6_1, without_1)[0], [0, 2, END]);
+        assert_eq!(alike(Era::V6_1, without_1)[1], [1, 2, 0]);
+        assert_eq!(alike(Era::V6_12, without_1)[1], [2, 0, END]);
+    }
+
+    #[test]
+    fn orders_need_room_and_a_node_that_exists() {
+        let topology = Topology::flat(1);
+        assert_eq!(FallbackOrders::new(Era::V6_1, &topology, |_| true, [0; 2]), None);
+        let orders = FallbackOrders::new(Era::V6_1, &topology, |_| true, [0; 3]).unwrap();
+        assert_eq!(orders.of(0).count(), 1);
+        assert_eq!(orders.of(1).count() + orders.of(u32::MAX).count(), 0);
     }
 }

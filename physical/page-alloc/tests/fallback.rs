@@ -461,7 +461,7 @@ fn from_6_12_on_lists_grow_with_what_is_asked() {
     for era in [Era::V6_12, Era::V7_2] {
         let allocator = one_zone(linux(era), 0, 0x400);
         let zone = allocator.zones().next().unwrap();
-        zone.set_pcp(kernmem_page_alloc::PcpLimits { batch: 8, high: 8, high_max: 32 });
+        zone.set_pcp(kernmem_page_alloc::PcpLimits { batch: 8, high_min: 8, high_max: 32 });
         let mut cpu = cpu(&allocator);
         let mut take = || {
             allocator.alloc(&mut cpu, None, Gfp::KERNEL, Order(0)).unwrap();

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{ERAS, PLACEMENTS, by_order, counts, cpu, lists, one_zone};
+use common::{ERAS, PLACEMENTS, by_order, counts, cpu, lists, one_zone, span};
 use kernmem_base::{Era, Order, Pfn};
-use kernmem_page_alloc::{AddError, Facts, FreeError, Gfp, Placement};
+use kernmem_page_alloc::{AddError, Facts, FreeError, Gfp, HeapStore, PageAllocator, Placement, Topology, ZoneKind};
 use kernmem_sparse::MigrateType;
 
 /// An order above those that CPU lists hold, so that each call reaches the zone.
@@ -43,6 +43,33 @@ fn a_block_that_will_probably_merge_goes_to_the_tail() {
         for expected in [0x30, 0x10, 0x50] {
             assert_eq!(allocator.alloc(&mut cpu, None, Gfp::HIGHUSER_MOVABLE, ORDER), Ok(Pfn(expected)), "{era}");
         }
+    }
+}
+
+/// By hand: 0x400 frames are free; of the 0x400 behind them, which boot has in use, the second half stays so and the first
+/// becomes free. All 0x800 are managed, 0x600 free, and what stays in use is given back as single frames.
+#[test]
+fn what_boot_keeps_is_managed_and_not_free() {
+    for (era, placement) in ERAS.into_iter().flat_map(|era| PLACEMENTS.map(|placement| (era, placement))) {
+        let spans = [span(0, ZoneKind::Normal, 0, 0x800)];
+        let facts = Facts::of(era, placement);
+        let allocator = PageAllocator::new(&mut HeapStore, facts, &Topology::flat(2), &spans).unwrap();
+        allocator.add_free(0, Pfn(0), Pfn(0x400)).unwrap();
+        let mut cpu = cpu(&allocator);
+        allocator.adopt_taken(&cpu, Pfn(0x600), Pfn(0x800)).unwrap();
+        for (pfn, error) in [
+            (Pfn(0x3ff), AddError::Known { pfn: Pfn(0x3ff) }),
+            (Pfn(0x600), AddError::Known { pfn: Pfn(0x600) }),
+            (Pfn(0x800), AddError::NoZone { pfn: Pfn(0x800) }),
+        ] {
+            assert_eq!(allocator.adopt_taken(&cpu, pfn, Pfn(pfn.0 + 1)), Err(error), "{era}");
+        }
+        allocator.free_reserved(&mut cpu, Pfn(0x400), Pfn(0x600)).unwrap();
+        allocator.drain(&mut cpu);
+        assert_eq!((allocator.free_frames(), allocator.managed()), (0x600, 0x800), "{era}");
+        allocator.free_contig(&mut cpu, Pfn(0x600), 0x200).unwrap();
+        assert_eq!((allocator.free_frames(), allocator.managed()), (0x800, 0x800), "{era}");
+        assert_eq!(allocator.zones().next().unwrap().nr_free(Order(10)), 2, "{era}");
     }
 }
 

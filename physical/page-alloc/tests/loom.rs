@@ -123,7 +123,7 @@ fn of_two_who_free_a_block_one_is_told() {
         let allocator = Arc::new(allocator());
         let mut own = cpu(0, &allocator);
         let zone = allocator.zones().next().unwrap();
-        zone.set_pcp(PcpLimits { batch: 1, high: 8, high_max: 8 });
+        zone.set_pcp(PcpLimits { batch: 1, high_min: 8, high_max: 8 });
         let pfn = allocator.alloc(&mut own, None, Gfp::HIGHUSER_MOVABLE, Order(0)).unwrap();
         let shared = Arc::clone(&allocator);
         let task = thread::spawn(move || {

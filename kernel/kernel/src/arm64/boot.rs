@@ -63,9 +63,10 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
     let shared = later::Shared { machine, config, state: &state, not_global };
     let (sections, mut nodes) = later::bootmem_init(&shared, &mut tables, &mut memblock)?;
     let prepared = mm_init::take(&shared, &image, &mut memblock, &nodes)?;
-    let mut late = late::Late::new(&shared, image, &mut tables, memblock, &mut nodes, rodata, boot.placement)?;
+    let mut late = late::Late::new(&shared, image, &mut tables, memblock, &mut nodes, rodata, boot)?;
     late.run(&prepared)?;
     let (memblock, frames) = late.finish();
+    frames.settle(&nodes, boot);
     let roots = Roots { kernel: tables.root(), user: None, idmap };
     let era = config.era;
     Ok(Kernel {

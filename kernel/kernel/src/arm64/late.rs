@@ -8,7 +8,6 @@ use kernmem_arch::{Born, Bound, Change as Cause, Reason};
 use kernmem_base::{Granule, PhysMem, PhysRange, VirtAddr, VirtRange};
 use kernmem_config::{Config, Rodata};
 use kernmem_memblock::{HandedOver, Memblock, VecArray};
-use kernmem_page_alloc::Placement;
 use kernmem_pgtable::{Change, Mapping, Sizes};
 
 use super::State;
@@ -19,7 +18,7 @@ use crate::hand_over::{hand_over, memory_figures};
 use crate::managed::Moment;
 use crate::takers::hash_tables;
 use crate::zones::Nodes;
-use crate::{Area, BootError, BootPages, Changed, Freed, Image, LogEntry, Mapped, Witness};
+use crate::{Area, Boot, BootError, BootPages, Changed, Freed, Image, LogEntry, Mapped, Witness};
 
 /// The steps after the hand-over.
 pub(super) struct Late<'s, 'm, 'c, M, W> {
@@ -42,9 +41,9 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
         memblock: Memblock<VecArray, W>,
         nodes: &'s mut Nodes,
         rodata: Rodata,
-        placement: Placement,
+        boot: &Boot<'_>,
     ) -> Result<Self, BootError> {
-        let (mut memblock, frames) = hand_over(memblock, nodes, shared.config, placement)?;
+        let (mut memblock, frames) = hand_over(memblock, nodes, boot)?;
         if let Some(figures) = memory_figures(&image, nodes, 0) {
             memblock.observer().log(LogEntry::Memory(figures));
         }
@@ -59,7 +58,9 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
         self.map_entry_trampoline()?;
         for pool in &prepared.gigantic {
             for page in &pool.pages {
-                self.nodes.release_whole_pages(PhysRange::new(*page, *page + pool.size), Moment::BeforeWatermarks);
+                let range = PhysRange::new(*page, *page + pool.size);
+                self.nodes.release_whole_pages(range, Moment::BeforeWatermarks);
+                self.frames.adopt(range)?;
             }
         }
         self.free_initrd()?;

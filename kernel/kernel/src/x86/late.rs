@@ -17,7 +17,6 @@ use kernmem_arch::{Born, Bound, Change, Reason};
 use kernmem_base::{PhysMem, PhysRange, VirtRange};
 use kernmem_config::{Config, Rodata};
 use kernmem_memblock::{HandedOver, VecArray};
-use kernmem_page_alloc::Placement;
 use kernmem_pgtable::{Mapping, Sizes};
 use kernmem_sparse::{Sections, VecStore};
 
@@ -31,7 +30,7 @@ use crate::managed::Moment;
 use crate::takers::gigantic::GiganticPool;
 use crate::takers::hash_tables;
 use crate::zones::{Nodes, Span};
-use crate::{Area, BootError, BootPages, Freed, Image, Kept, Kernel, LogEntry, Mapped, Roots, Witness};
+use crate::{Area, Boot, BootError, BootPages, Freed, Image, Kept, Kernel, LogEntry, Mapped, Roots, Witness};
 
 /// The steps after the hand-over.
 pub(super) struct Late<'c, 'm, M, W> {
@@ -63,10 +62,10 @@ pub(super) fn run<'m, M: PhysMem, W: Witness>(
     booting: Booting<'m, '_, M, W>,
     Brought { sections, mut nodes }: Brought,
     prepared: Prepared,
-    placement: Placement,
+    boot: &Boot<'_>,
 ) -> Result<Kernel<'m, M, W>, BootError> {
     let Booting { mem, config, cpu, image, symbols, tables, memblock, state, cpus, initrd, .. } = booting;
-    let (memblock, frames) = hand_over(memblock, &mut nodes, config, placement)?;
+    let (memblock, frames) = hand_over(memblock, &mut nodes, boot)?;
     let protections = protections(&image, &symbols);
     let aliases = AliasFacts {
         page_offset: state.layout.page_offset,
@@ -93,6 +92,7 @@ pub(super) fn run<'m, M: PhysMem, W: Witness>(
     late.free(FreedPart::Init)?;
     late.mark_rodata_ro()?;
     late.pti_finalize()?;
+    late.frames.settle(&late.nodes, boot);
     let roots = Roots { kernel: late.tables.root(), user: late.user_root(), idmap: None };
     let gigantic = prepared.gigantic;
     let parts = Parts { memblock: late.memblock, sections, nodes: late.nodes, frames: late.frames, gigantic };
@@ -225,7 +225,9 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
     fn gather_gigantic(&mut self, pools: &[GiganticPool]) -> Result<(), BootError> {
         for pool in pools {
             for page in &pool.pages {
-                self.nodes.release_whole_pages(PhysRange::new(*page, *page + pool.size), Moment::BeforeWatermarks);
+                let range = PhysRange::new(*page, *page + pool.size);
+                self.nodes.release_whole_pages(range, Moment::BeforeWatermarks);
+                self.frames.adopt(range)?;
             }
         }
         self.optimise_gigantic(pools)

@@ -9,6 +9,8 @@ use kernmem_base::Era;
 /// What was built into a kernel, as far as its texts about memory show it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TextConfig {
+    /// Several CPUs (`SMP`).
+    pub smp: bool,
     /// Several nodes (`NUMA`).
     pub numa: bool,
     /// Swap (`SWAP`).
@@ -31,6 +33,8 @@ pub struct TextConfig {
     pub thp: bool,
     /// Contiguous areas (`CMA`).
     pub cma: bool,
+    /// Pageblocks that nobody may take pages from (`MEMORY_ISOLATION`).
+    pub isolation: bool,
     /// Pages that failed (`MEMORY_FAILURE`).
     pub memory_failure: bool,
     /// Memory that is mapped on demand (`HIGHMEM`).

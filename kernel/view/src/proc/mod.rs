@@ -14,7 +14,7 @@
 //!
 //! Here too: [`parse`], which reads the texts back; [`arm64_iomem_of_boot`] and [`x86_iomem_of_boot`], which make the
 //! part of `/proc/iomem` that follows from memory and image.
-//! [`OfBoot`] fills what a boot settles.
+//! [`OfBoot`] fills what a boot settles, [`LiveZones`] what the page allocator of a running kernel knows.
 //! Not here: how the texts look (`kernmem-report`), where the numbers come from.
 //!
 //! # Invariants
@@ -26,6 +26,7 @@ mod buddy;
 mod counters;
 mod iomem;
 mod iomem_boot;
+mod live;
 mod meminfo;
 mod memory_blocks;
 mod of_boot;
@@ -40,8 +41,9 @@ pub use iomem::{IoMem, Resource};
 pub use iomem_boot::{
     CRASH_KERNEL, FirmwareEntry, Named, Segment, X86_SEGMENTS, arm64_iomem_of_boot, arm64_segments, x86_iomem_of_boot,
 };
-pub use kernmem_page_alloc::figures::ZoneKind;
+pub use kernmem_page_alloc::ZoneKind;
 pub use kernmem_sparse::MigrateType;
+pub use live::LiveZones;
 pub use meminfo::{MemField, MemInfo};
 pub use memory_blocks::{BlockState, MemoryBlock, MemoryBlocks};
 pub use of_boot::OfBoot;

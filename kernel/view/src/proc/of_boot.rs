@@ -34,6 +34,7 @@ impl TextConfig {
         let set = |name| kconfig.is_set(name);
         let is_x86 = set("X86");
         Self {
+            smp: set("SMP"),
             numa: set("NUMA"),
             swap: set("SWAP"),
             numa_balancing: set("NUMA_BALANCING"),
@@ -45,6 +46,7 @@ impl TextConfig {
             hugetlb: set("HUGETLB_PAGE") && has_huge_pages,
             thp: set("TRANSPARENT_HUGEPAGE"),
             cma: set("CMA"),
+            isolation: set("MEMORY_ISOLATION"),
             memory_failure: set("MEMORY_FAILURE"),
             highmem: set("HIGHMEM"),
             memtest_ran: false,

@@ -5,9 +5,9 @@
 use kernmem_base::{Era, Granule};
 
 use super::{
-    WATERMARK_SCALE_FACTOR, Watermarks, ZoneFacts, free_buffer_pages, min_free_kbytes, recommended_min_free_kbytes,
-    watermarks,
+    WATERMARK_SCALE_FACTOR, ZoneFacts, free_buffer_pages, min_free_kbytes, recommended_min_free_kbytes, watermarks,
 };
+use crate::Watermarks;
 
 /// What becomes of transparent huge pages during boot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

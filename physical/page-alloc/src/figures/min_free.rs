@@ -61,8 +61,8 @@ pub fn recommended_min_free_kbytes(zones: &[ZoneFacts], pageblock_pages: u64, pa
 
 #[cfg(test)]
 mod tests {
-    use super::super::ZoneKind;
     use super::*;
+    use crate::ZoneKind;
 
     fn zone(kind: ZoneKind, managed: u64) -> ZoneFacts {
         ZoneFacts { kind, node: 0, spanned: managed, present: managed, managed }

@@ -28,8 +28,8 @@ mod zone;
 
 pub use boot::{BootFigures, Thp, boot_watermarks};
 pub use min_free::{INITIAL_MIN_FREE_KBYTES, free_buffer_pages, min_free_kbytes, recommended_min_free_kbytes};
-pub use pcp::{PcpLimits, ZoneCpus, pcp_batch, pcp_limits};
+pub use pcp::{ZoneCpus, pcp_batch, pcp_limits};
 pub use reserve::{LOWMEM_RESERVE_RATIO, LowmemRatio, lowmem_reserve, total_reserve};
 pub use stats::stat_threshold;
-pub use watermarks::{WATERMARK_SCALE_FACTOR, Watermarks, lowmem_pages, watermarks};
-pub use zone::{MAX_ZONES, ZoneFacts, ZoneKind};
+pub use watermarks::{WATERMARK_SCALE_FACTOR, lowmem_pages, watermarks};
+pub use zone::ZoneFacts;

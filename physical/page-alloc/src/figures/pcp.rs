@@ -4,6 +4,8 @@
 
 use kernmem_base::{Era, Granule};
 
+use crate::PcpLimits;
+
 /// The CPUs that share a zone's lists out among them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ZoneCpus {
@@ -11,17 +13,6 @@ pub struct ZoneCpus {
     pub of_node: u64,
     /// Online CPUs of the machine.
     pub online: u64,
-}
-
-/// Limits of one CPU's lists for one zone, in pages.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct PcpLimits {
-    /// Pages that go to and come from the zone at once, at least 1.
-    pub batch: u64,
-    /// Above this many pages some go back. From 6.12 on the least value of a limit that moves.
-    pub high_min: u64,
-    /// The most that the moving limit reaches; before 6.12 equal to `high_min`.
-    pub high_max: u64,
 }
 
 /// The batch of a zone of `managed` pages as computed: 0 where a CPU would hold less than one page.

@@ -2,7 +2,8 @@
 //!
 //! Source: Linux 5.10–7.2 mm/page_alloc.c `setup_per_zone_lowmem_reserve`, `calculate_totalreserve_pages`.
 
-use super::{MAX_ZONES, ZoneFacts, ZoneKind};
+use super::ZoneFacts;
+use crate::{MAX_ZONES, ZoneKind};
 
 /// For each kind of zone, one page in how many of the higher zones is kept; 0: none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

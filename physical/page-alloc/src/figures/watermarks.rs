@@ -4,25 +4,12 @@
 
 use kernmem_base::{Era, Granule};
 
+use super::ZoneFacts;
 use super::zone::is_high;
-use super::{ZoneFacts, ZoneKind};
+use crate::{Watermarks, ZoneKind};
 
 /// Distance between watermarks in ten-thousandths of a zone, unless the user wrote another.
 pub const WATERMARK_SCALE_FACTOR: u64 = 10;
-
-/// Watermarks of one zone in pages, without boost.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Watermarks {
-    /// Below this only urgent requests are served.
-    pub min: u64,
-    /// Below this the reclaimer is woken.
-    pub low: u64,
-    /// Up to this it works.
-    pub high: u64,
-    /// Up to this it works where pages are promoted between tiers of memory; eras before 6.12 do not print it, and
-    /// 5.10 has none.
-    pub promo: u64,
-}
 
 /// Pages among which the least free memory is shared out.
 ///

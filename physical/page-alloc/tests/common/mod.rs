@@ -50,7 +50,7 @@ pub fn min(allocator: &Allocator, kind: ZoneKind, min: u64) {
 
 pub fn lists(allocator: &Allocator, batch: u64, high: u64) {
     for zone in allocator.zones() {
-        zone.set_pcp(PcpLimits { batch, high, high_max: high });
+        zone.set_pcp(PcpLimits { batch, high_min: high, high_max: high });
     }
 }
 

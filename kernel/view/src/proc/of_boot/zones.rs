@@ -8,9 +8,9 @@ use alloc::vec::Vec;
 use kernmem::Witness;
 use kernmem::zones::{Node, Zone};
 use kernmem_base::{Era, Granule, Pfn};
+use kernmem_page_alloc::Watermarks;
 use kernmem_page_alloc::figures::{
-    BootFigures, LOWMEM_RESERVE_RATIO, Thp, Watermarks, ZoneCpus, ZoneFacts, boot_watermarks, lowmem_reserve,
-    pcp_limits, stat_threshold,
+    BootFigures, LOWMEM_RESERVE_RATIO, ZoneCpus, ZoneFacts, boot_watermarks, lowmem_reserve, pcp_limits, stat_threshold,
 };
 
 use super::super::{
@@ -88,11 +88,13 @@ impl<M, W: Witness> OfBoot<'_, '_, M, W> {
         let buddy = self.buddyinfo();
         let zones: Vec<Sized> = self.kernel.nodes.nodes.iter().flat_map(|node| self.sizes(node, &buddy)).collect();
         let facts: Vec<ZoneFacts> = zones.iter().map(|zone| zone.facts).collect();
+        let managed = facts.iter().map(|zone| zone.managed).sum();
+        let thp = kernmem::figures::thp(self.boot.config, self.kernel.granule, managed);
         let figures = BootFigures {
             era: self.kernel.era,
             granule: self.kernel.granule,
             pageblock_pages: 1 << self.kernel.sections.geometry().facts().pageblock_order,
-            thp: self.thp(texts, &facts),
+            thp,
         };
         let mut marks = vec![Watermarks::default(); facts.len()];
         boot_watermarks(&figures, &facts, &facts, &mut marks);
@@ -153,7 +155,7 @@ impl<M, W: Witness> OfBoot<'_, '_, M, W> {
             batch: limits.batch,
             high_min: limits.high_min,
             high_max: limits.high_max,
-            threshold: Some(stat_threshold(granule, managed, online)),
+            threshold: texts.smp.then(|| stat_threshold(granule, managed, online)),
         };
         let mut counters = Counters::zero(era, texts);
         counters.set(ZoneCounter::NrFreePages, managed);
@@ -166,18 +168,5 @@ impl<M, W: Witness> OfBoot<'_, '_, M, W> {
             reserved_highatomic: 0,
             free_highatomic: 0,
         }
-    }
-
-    /// Whether transparent huge pages come up.
-    fn thp(&self, texts: &TextConfig, zones: &[ZoneFacts]) -> Thp {
-        let pages: u64 = zones.iter().map(|zone| zone.managed).sum();
-        let is_large = pages >= (512 << 20) / self.kernel.granule.bytes();
-        if !texts.thp || !texts.hugetlb || !is_large {
-            return Thp::Absent;
-        }
-        let by_config = !self.boot.config.kconfig.is_set("TRANSPARENT_HUGEPAGE_NEVER");
-        let word = self.boot.config.cmdline.last_value("transparent_hugepage");
-        let is_on = word.map_or(by_config, |word| word == "always" || word == "madvise");
-        if is_on { Thp::Enabled } else { Thp::Disabled }
     }
 }
