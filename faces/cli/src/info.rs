@@ -1,4 +1,4 @@
-//! `info`: the files of `/proc` and sysfs about memory.
+//! `info`: the files of `/proc` and sysfs about memory, of a kernel that has just come up.
 
 use core::fmt;
 use std::process::ExitCode;
@@ -7,10 +7,11 @@ use clap::Args;
 use kernmem::Boot;
 use kernmem_arch::hugetlb::HugeArch;
 use kernmem_config::Arch;
+use kernmem_live::{ProcError, ProcFile, proc_text};
 use kernmem_report::json::Json;
 use kernmem_report::{hugepages, proc};
-use kernmem_view::proc::{OfBoot, TextConfig};
-use kernmem_view::{Answer, BootRecord, KernelView};
+use kernmem_view::proc::{OfBoot, Settled};
+use kernmem_view::{Answer, KernelView};
 
 use crate::Outcome;
 use crate::args::KernelArgs;
@@ -18,7 +19,7 @@ use crate::failure::Failure;
 use crate::machine::{Booted, Opened};
 use crate::output::Out;
 
-/// Which files, as the page allocator takes over.
+/// Which files, of a kernel that has just come up.
 #[derive(Args, Debug)]
 pub struct InfoArgs {
     /// A preset, a file, a recording, or `-`
@@ -43,7 +44,7 @@ struct FileArgs {
     /// /proc/zoneinfo: sizes, watermarks, limits of each zone
     #[arg(long)]
     zoneinfo: bool,
-    /// /proc/pagetypeinfo: free blocks by migrate type
+    /// /proc/pagetypeinfo: free blocks and pageblocks by migrate type
     #[arg(long)]
     pagetypeinfo: bool,
     /// /proc/meminfo
@@ -69,39 +70,36 @@ struct FileArgs {
 /// A file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum File {
-    Buddyinfo,
-    Zoneinfo,
-    Pagetypeinfo,
-    Meminfo,
-    Iomem,
-    Vmallocinfo,
-    Slabinfo,
+    Proc(ProcFile),
     Sections,
     Hugepages,
+}
+
+/// What a machine must have done before a file says anything.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Needs {
+    /// Nothing: the file follows from the kernel alone.
+    Nothing,
+    /// A boot.
+    Boot,
+    /// A kernel that runs.
+    Running,
 }
 
 impl File {
     const fn name(self) -> &'static str {
         match self {
-            Self::Buddyinfo => "buddyinfo",
-            Self::Zoneinfo => "zoneinfo",
-            Self::Pagetypeinfo => "pagetypeinfo",
-            Self::Meminfo => "meminfo",
-            Self::Iomem => "iomem",
-            Self::Vmallocinfo => "vmallocinfo",
-            Self::Slabinfo => "slabinfo",
+            Self::Proc(file) => file.name(),
             Self::Sections => "sections",
             Self::Hugepages => "hugepages",
         }
     }
 
-    /// What a kernel must have done before the file says anything; `None` if a boot settles it.
-    const fn comes_later(self) -> Option<&'static str> {
+    const fn needs(self) -> Needs {
         match self {
-            Self::Pagetypeinfo => Some("pageblocks have no migrate types"),
-            Self::Vmallocinfo => Some("there are no vmalloc areas"),
-            Self::Slabinfo => Some("there are no slab caches"),
-            Self::Buddyinfo | Self::Zoneinfo | Self::Meminfo | Self::Iomem | Self::Sections | Self::Hugepages => None,
+            Self::Hugepages => Needs::Nothing,
+            Self::Sections | Self::Proc(ProcFile::Iomem) => Needs::Boot,
+            Self::Proc(_) => Needs::Running,
         }
     }
 }
@@ -109,13 +107,13 @@ impl File {
 impl FileArgs {
     fn chosen(&self) -> Vec<File> {
         let all = [
-            (self.buddyinfo, File::Buddyinfo),
-            (self.zoneinfo, File::Zoneinfo),
-            (self.pagetypeinfo, File::Pagetypeinfo),
-            (self.meminfo, File::Meminfo),
-            (self.iomem, File::Iomem),
-            (self.vmallocinfo, File::Vmallocinfo),
-            (self.slabinfo, File::Slabinfo),
+            (self.buddyinfo, File::Proc(ProcFile::Buddyinfo)),
+            (self.zoneinfo, File::Proc(ProcFile::Zoneinfo)),
+            (self.pagetypeinfo, File::Proc(ProcFile::Pagetypeinfo)),
+            (self.meminfo, File::Proc(ProcFile::Meminfo)),
+            (self.iomem, File::Proc(ProcFile::Iomem)),
+            (self.vmallocinfo, File::Proc(ProcFile::Vmallocinfo)),
+            (self.slabinfo, File::Proc(ProcFile::Slabinfo)),
             (self.sections, File::Sections),
             (self.hugepages, File::Hugepages),
         ];
@@ -126,22 +124,31 @@ impl FileArgs {
 /// Prints.
 pub fn run(args: &InfoArgs) -> Outcome {
     let files = args.files.chosen();
-    // What cannot be answered is said first, not after a boot.
-    if let Some((file, why)) = files.iter().find_map(|file| Some((file.name(), file.comes_later()?))) {
-        return Err(Failure::beyond(format!("--{file}: a boot ends where the page allocator takes over: {why} yet")));
-    }
     let opened = args.kernel.open(args.source.as_deref())?;
-    let texts = if files == [File::Hugepages] {
-        vec![(File::Hugepages, huge(&opened)?)]
-    } else {
-        opened.boot(|kernel, record| {
-            files.iter().map(|file| Ok((*file, text(&opened, kernel, record, *file)?))).collect()
-        })?
-    };
+    let texts = texts(&opened, &files)?;
     let mut out = Out::new();
     // Writing to `Out` cannot fail: it ends the program itself.
     let _ = if args.json { json(&opened, &texts, &mut out) } else { print(&texts, &mut out) };
     Ok(ExitCode::SUCCESS)
+}
+
+/// The files' texts, from a machine that has gone no further than they need.
+fn texts(opened: &Opened, files: &[File]) -> Result<Vec<(File, String)>, Failure> {
+    match files.iter().map(|file| file.needs()).max() {
+        None | Some(Needs::Nothing) => files.iter().map(|file| Ok((*file, huge(opened)?))).collect(),
+        Some(Needs::Boot) => opened.boot(|kernel, record| {
+            let boot = Boot::new(&opened.source.machine, &opened.source.config);
+            let settled = Settled::of(boot, kernel, record);
+            files.iter().map(|file| Ok((*file, of_boot(opened, kernel, &settled, *file)?))).collect()
+        }),
+        Some(Needs::Running) => opened.run(|of| {
+            let text = |file: &File| match file {
+                File::Proc(file) => proc_text(&of, *file).map_err(|error| untold(opened, &error)),
+                file => of_boot(opened, &of.running.kernel, of.settled, *file),
+            };
+            files.iter().map(|file| Ok((*file, text(file)?))).collect()
+        }),
+    }
 }
 
 /// One file alone is printed as it is.
@@ -189,31 +196,26 @@ fn unprinted(opened: &Opened, file: File) -> Failure {
     Failure::input(format!("{}: --{} cannot be shown", opened.name, file.name()))
 }
 
-fn text(opened: &Opened, kernel: &Booted<'_>, record: &BootRecord, file: File) -> Result<String, Failure> {
-    let boot = Boot::new(&opened.source.machine, &opened.source.config);
-    let of = OfBoot { boot, kernel };
-    let known = |answer: Option<_>| answer.ok_or_else(|| unprinted(opened, file));
+fn untold(opened: &Opened, error: &ProcError) -> Failure {
+    let hint = if matches!(error, ProcError::Unknown(_)) { "; name them (--symbols)" } else { "" };
+    Failure::input(format!("{}: {error}{hint}", opened.name))
+}
+
+/// The text of a file that is settled once the kernel has booted.
+fn of_boot(opened: &Opened, kernel: &Booted<'_>, settled: &Settled, file: File) -> Result<String, Failure> {
     let era = kernel.era();
-    let direct_map = kernel.direct_map().known().unwrap_or_default();
-    let texts =
-        TextConfig::of(&opened.source.config.kconfig, true, direct_map.iter().any(|(bytes, _)| *bytes >= 1 << 30));
     let mut out = String::new();
     let printed = match file {
-        File::Buddyinfo => proc::buddyinfo(&of.buddyinfo(), &mut out),
-        File::Zoneinfo => proc::zoneinfo(era, &of.zoneinfo(&texts), &mut out),
-        File::Meminfo => proc::meminfo(&of.meminfo(&texts, &direct_map), &mut out),
-        File::Iomem => match of.iomem(record.log()) {
-            Answer::Known(iomem) => proc::iomem(era, &iomem, &mut out),
-            Answer::Absent(why) => {
-                return Err(Failure::input(format!("{}: {why}; name them (--symbols)", opened.name)));
-            }
-        },
         File::Sections => {
-            let bytes = known(kernel.memory_block_bytes().known())?;
-            proc::memory_blocks(era, &of.memory_blocks(bytes), &mut out)
+            let bytes = kernel.memory_block_bytes().known().ok_or_else(|| unprinted(opened, file))?;
+            let boot = Boot::new(&opened.source.machine, &opened.source.config);
+            proc::memory_blocks(era, &OfBoot { boot, kernel }.memory_blocks(bytes), &mut out)
         }
         File::Hugepages => hugepages::print(huge_arch(opened), &mut out),
-        File::Pagetypeinfo | File::Vmallocinfo | File::Slabinfo => Err(fmt::Error),
+        File::Proc(_) => match settled.iomem() {
+            Answer::Known(iomem) => proc::iomem(era, iomem, &mut out),
+            Answer::Absent(why) => return Err(untold(opened, &ProcError::Unknown(why))),
+        },
     };
     printed.map_err(|_| unprinted(opened, file))?;
     Ok(out)

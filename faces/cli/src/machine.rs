@@ -1,10 +1,13 @@
 //! Opens a source, boots it, and hands the kernel to a verb.
 
+use kernmem::running::Running;
 use kernmem::{Boot, Kernel};
+use kernmem_base::NoTlb;
 use kernmem_config::Arch;
 use kernmem_sim::Memory;
 use kernmem_source::{Options, Source};
 use kernmem_view::BootRecord;
+use kernmem_view::proc::{OfRunning, Settled};
 
 use crate::args::KernelArgs;
 use crate::failure::Failure;
@@ -55,15 +58,34 @@ impl KernelArgs {
 }
 
 impl Opened {
-    /// Boots the machine and gives kernel, record and memory to `then`.
+    /// Boots the machine and gives kernel and record to `then`.
     pub fn boot<T>(&self, then: impl FnOnce(&Booted<'_>, &BootRecord) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.boot_up(|kernel, record| then(&kernel, record))
+    }
+
+    /// Boots the machine, lets its kernel run, and gives that and what boot settled to `then`.
+    pub fn run<T>(
+        &self,
+        then: impl FnOnce(OfRunning<'_, '_, Memory, Guard>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let boot = Boot::new(&self.source.machine, &self.source.config);
+        self.boot_up(|kernel, record| {
+            let settled = Settled::of(boot, &kernel, record);
+            // No CPU has seen the tables: nobody has to flush.
+            let running = Running::start(kernel, &boot, &mut NoTlb);
+            let running = running.map_err(|error| Failure::boot(&self.name, &error))?;
+            then(OfRunning { running: &running, settled: &settled })
+        })
+    }
+
+    fn boot_up<T>(&self, then: impl FnOnce(Booted<'_>, &BootRecord) -> Result<T, Failure>) -> Result<T, Failure> {
         let boot = Boot::new(&self.source.machine, &self.source.config);
         let ranges = kernmem::memory_ranges(&boot);
         let memory = Memory::new(ranges).map_err(|error| Failure::input(format!("{}: {error}", self.name)))?;
         let mut kernel =
             kernmem::boot(&memory, &boot, Guard::new(&self.name)).map_err(|error| Failure::boot(&self.name, &error))?;
         let record = core::mem::take(&mut kernel.memblock.observer().record);
-        then(&kernel, &record)
+        then(kernel, &record)
     }
 
     /// Where the parts came from.

@@ -12,6 +12,8 @@ use kernmem_sim::{Interrupted, MemoryError, WindowError};
 use kernmem_slab::SlabError;
 use kernmem_vmalloc::VmallocError;
 
+use crate::ProcError;
+
 /// Why an operation on a running kernel failed.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -40,6 +42,8 @@ pub enum LiveError {
     Signal(Signal),
     /// The kernel ends for a fault of its own.
     KernelFault(KernelFault),
+    /// A file of `/proc` that cannot be told.
+    Proc(ProcError),
     /// An access that the MMU refuses and nobody mends.
     Fault(Fault),
 }
@@ -67,6 +71,7 @@ impl fmt::Display for LiveError {
             Self::Process(error) => error.fmt(f),
             Self::Signal(signal) => write!(f, "the program gets a signal: {signal:?}"),
             Self::KernelFault(fault) => write!(f, "kernel: {fault}"),
+            Self::Proc(error) => error.fmt(f),
             Self::Fault(fault) => write!(f, "fault at {}: {:?}", fault.va, fault.kind),
         }
     }

@@ -4,6 +4,7 @@
 //!   tables name.
 //! * [`Flush`]: one flush for all that may hold translations: the CPUs' TLBs and the windows.
 //! * [`Program`]: what a program does: reads and writes through a CPU, with faults that the kernel deals with.
+//! * [`ProcFile`], [`Live::proc`]: files of `/proc` of this moment.
 //!
 //! Not here: rules of Linux (the layers above), arguments and output (`faces/cli`).
 //!
@@ -14,9 +15,11 @@
 mod error;
 mod flush;
 mod live;
+mod proc;
 mod program;
 
 pub use error::LiveError;
 pub use flush::Flush;
 pub use live::{Live, Options};
+pub use proc::{ProcError, ProcFile, proc_text};
 pub use program::{Program, Tally};

@@ -10,6 +10,7 @@ use kernmem_page_alloc::{Gfp, Placement};
 use kernmem_sim::{Cpus, LinearWindow, Memory, TlbShape, Window, Windows};
 use kernmem_source::Source;
 use kernmem_view::BootRecord;
+use kernmem_view::proc::Settled;
 use kernmem_vmalloc::Trace;
 
 use crate::{Flush, LiveError};
@@ -40,6 +41,7 @@ pub struct Live<'m> {
     /// The windows.
     pub windows: Windows<'m>,
     linear: Option<LinearWindow<'m>>,
+    settled: Settled,
 }
 
 impl fmt::Debug for Live<'_> {
@@ -65,6 +67,7 @@ impl<'m> Live<'m> {
     pub fn start(memory: &'m Memory, source: &Source, options: Options) -> Result<Self, LiveError> {
         let boot = Boot::new(&source.machine, &source.config).with_placement(options.placement);
         let kernel = kernmem::boot(memory, &boot, BootRecord::default())?;
+        let settled = Settled::of(boot, &kernel, kernel.witness());
         // Nothing translates yet: neither CPU nor window has seen the tables.
         let running = Running::start(kernel, &boot, &mut NoTlb)?;
         let windows = Windows::new(memory)?;
@@ -75,7 +78,13 @@ impl<'m> Live<'m> {
         for mut cpu in cpus.handles() {
             kernmem_base::Cpu::load_root(&mut cpu, half, root, Asid(0));
         }
-        Ok(Self { memory, running, cpus, windows, linear })
+        Ok(Self { memory, running, cpus, windows, linear, settled })
+    }
+
+    /// What boot settled for the files of `/proc`.
+    #[must_use]
+    pub const fn settled(&self) -> &Settled {
+        &self.settled
     }
 
     /// The linear map by pointers.

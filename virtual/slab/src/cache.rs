@@ -1,7 +1,7 @@
 //! One object cache: its shape, its slabs by node, and what was asked when it was made.
 //!
 //! # Invariants
-//! 1. `slabs` and `objects` of a node count all slabs that were made for the node and not given back, whoever has them.
+//! 1. `slabs`, `objects` and `pages` of a node count all slabs that were made for the node and not given back, whoever has them.
 //! 2. Every slab on a partial list has a free object; every slab on a full list has none.
 //!
 //! Source: Linux 5.10–7.2 mm/slub.c `struct kmem_cache`, `struct kmem_cache_node`.
@@ -69,10 +69,13 @@ pub(crate) struct Node {
     pub(crate) full: SlabList,
     pub(crate) slabs: u64,
     pub(crate) objects: u64,
+    /// Pages of the slabs, whichever order each was made with.
+    pub(crate) pages: u64,
 }
 
 impl Node {
-    pub(crate) const EMPTY: Self = Self { partial: SlabList::EMPTY, full: SlabList::EMPTY, slabs: 0, objects: 0 };
+    pub(crate) const EMPTY: Self =
+        Self { partial: SlabList::EMPTY, full: SlabList::EMPTY, slabs: 0, objects: 0, pages: 0 };
 }
 
 /// What the shape of a cache follows from, beside its specification.

@@ -3,7 +3,16 @@
 //! Source: Linux 6.1 mm/slub.c `get_slabinfo`; mm/slab_common.c `cache_show`.
 
 use crate::record::SlabPages;
-use crate::{CacheId, Name, Slab, SlabError};
+use crate::{CacheFlags, CacheId, Name, Slab, SlabError};
+
+/// Pages that the allocator has on one node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct NodePages {
+    /// Of caches whose memory can be given back on request.
+    pub reclaimable: u64,
+    /// Of all other caches, and of requests that were too large for a cache.
+    pub unreclaimable: u64,
+}
 
 /// One line of `/proc/slabinfo`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,5 +64,22 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
                 slabs: cache.nodes.iter().map(|node| node.slabs).sum(),
             })
         })
+    }
+
+    /// Pages that the allocator has on `node`: `nr_slab_reclaimable` and `nr_slab_unreclaimable`.
+    ///
+    /// Source: Linux 6.1 mm/slab.h `account_slab`, `cache_vmstat_idx`; mm/slab_common.c `__kmalloc_large_node`.
+    #[must_use]
+    pub fn pages_on(&self, node: u32) -> NodePages {
+        let node = node as usize;
+        let mut pages = NodePages { unreclaimable: self.large.get(node).copied().unwrap_or(0), ..NodePages::default() };
+        for cache in self.caches.iter().flatten() {
+            let own = cache.nodes.get(node).map_or(0, |node| node.pages);
+            match cache.flags.contains(CacheFlags::RECLAIM_ACCOUNT) {
+                true => pages.reclaimable += own,
+                false => pages.unreclaimable += own,
+            }
+        }
+        pages
     }
 }

@@ -15,7 +15,7 @@ use crate::cache::Cache;
 use crate::env::{Env, Place, SlabPlace, locate, va};
 use crate::list::record_of;
 use crate::order::order_for;
-use crate::record::{self, Ident, SlabPages};
+use crate::record::{self, Ident, OnList, SlabPages, State};
 use crate::slab::object_pa;
 use crate::{CacheFlags, CacheId, CacheSpec, Classes, CpuSlabs, Families, Family, Slab, SlabError};
 
@@ -144,7 +144,7 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
 
     /// Takes a block of pages for a request that no class serves.
     fn kmalloc_large<P, M, R>(
-        &self,
+        &mut self,
         env: &mut Env<'_, P, M, R>,
         node: usize,
         bytes: u64,
@@ -161,10 +161,12 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
         }
         let order = order_for(granule, bytes);
         let pfn = env.pages.alloc_on(Some(node as u32), gfp | Gfp::COMP, order).map_err(SlabError::NoPages)?;
-        let made = self.prepare_large(env, pfn, order, gfp.contains(Gfp::ZERO));
+        let made = self.prepare_large(env, pfn, order, node as u8, gfp.contains(Gfp::ZERO));
         if made.is_err() {
             env.pages.free(pfn, order).map_err(SlabError::Refused)?;
+            return made;
         }
+        self.large[node] += 1 << order.0;
         made
     }
 
@@ -173,6 +175,7 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
         env: &Env<'_, P, M, R>,
         pfn: Pfn,
         order: Order,
+        node: u8,
         is_zero: bool,
     ) -> Result<NonNull<u8>, SlabError>
     where
@@ -188,6 +191,7 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
         }
         record::clear(record);
         Ident::Large { order }.store(record);
+        State { head: 0, inuse: 0, node, list: OnList::None }.store(record);
         Ok(block.base())
     }
 
@@ -213,7 +217,12 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
         match locate(env.mem, env.records, self.rules.granule(), ptr)? {
             Place::Slab(place) => self.free_object(env, cpu, place, ptr),
             Place::Large { pfn, order } => {
-                record::clear(record_of(env.records, pfn)?);
+                let record = record_of(env.records, pfn)?;
+                let node = usize::from(State::load(record).node);
+                record::clear(record);
+                if let Some(pages) = self.large.get_mut(node) {
+                    *pages = pages.saturating_sub(1 << order.0);
+                }
                 env.pages.free(pfn, order).map_err(SlabError::Refused)
             }
         }

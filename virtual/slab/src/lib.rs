@@ -64,7 +64,7 @@ pub use env::Env;
 pub use error::SlabError;
 pub use flags::CacheFlags;
 pub use global::{Heap, HeapLock, SlabHeap};
-pub use info::CacheInfo;
+pub use info::{CacheInfo, NodePages};
 pub use kmalloc::ZERO_SIZE;
 pub use layout::{SlotFacts, SlotLayout, WORD, request_bytes, slot_align, track_bytes};
 pub use name::{NAME_BYTES, Name};

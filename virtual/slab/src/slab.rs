@@ -72,6 +72,8 @@ pub struct Slab<const CACHES: usize, const NODES: usize = 1> {
     generations: [u16; CACHES],
     /// Place of the cache of each class by family, plus 1.
     pub(crate) kmalloc: [[u16; CLASSES]; 4],
+    /// Pages of requests that were too large for a cache, by node.
+    pub(crate) large: [u64; NODES],
     born: u64,
     handles: [u64; MAX_CPUS as usize / 64],
 }
@@ -86,6 +88,7 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
             caches: [const { None }; CACHES],
             generations: [0; CACHES],
             kmalloc: [[0; CLASSES]; 4],
+            large: [0; NODES],
             born: 0,
             handles: [0; MAX_CPUS as usize / 64],
         }

@@ -128,6 +128,7 @@ impl<const NODES: usize> Cache<NODES> {
             Ok(place) => {
                 self.nodes[node].slabs += 1;
                 self.nodes[node].objects += u64::from(self.objects(order));
+                self.nodes[node].pages += 1 << order.0;
                 Ok(place)
             }
             Err(why) => {
@@ -323,6 +324,7 @@ impl<const NODES: usize> Cache<NODES> {
         let objects = u64::from(self.objects(place.order));
         let node = &mut self.nodes[usize::from(node)];
         (node.slabs, node.objects) = (node.slabs - 1, node.objects - objects);
+        node.pages -= 1 << place.order.0;
         clear_frames(env.records, place.pfn, place.order);
         env.pages.free(place.pfn, place.order).map_err(SlabError::Refused)
     }

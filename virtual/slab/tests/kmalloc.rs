@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 use common::{Machine, booted, lent, moved, with, x86};
 use kernmem_base::{CpuId, Era, Granule, LinearMem, Seed};
 use kernmem_page_alloc::Gfp;
-use kernmem_slab::{CacheSpec, SlabError, SlabRules, ZERO_SIZE, object_pa};
+use kernmem_slab::{CacheFlags, CacheSpec, NodePages, SlabError, SlabRules, ZERO_SIZE, object_pa};
 
 #[test]
 fn a_request_is_served_by_the_smallest_class_and_aligned_to_a_power_of_two() {
@@ -46,6 +46,7 @@ fn large_requests_are_blocks_of_pages() {
     with(&mut machine, |env| {
         let ptr = slab.kmalloc(env, &mut cpu, 8193, Gfp::KERNEL).unwrap();
         assert_eq!(slab.ksize(env, ptr), Ok(16384));
+        assert_eq!(slab.pages_on(0), NodePages { reclaimable: 0, unreclaimable: 4 });
         assert!(object_pa(env.mem, ptr).unwrap().is_aligned(16384));
         let inside = moved(env.mem, ptr, 8);
         assert!(matches!(slab.kfree(env, &mut cpu, inside), Err(SlabError::NotAnObject { .. })));
@@ -54,7 +55,9 @@ fn large_requests_are_blocks_of_pages() {
         assert_eq!(slab.kfree(env, &mut cpu, ptr), Ok(()));
         assert!(matches!(slab.kfree(env, &mut cpu, ptr), Err(SlabError::NotOurs { .. })));
         let most = slab.kmalloc(env, &mut cpu, 4 << 20, Gfp::KERNEL).unwrap();
+        assert_eq!(slab.pages_on(0).unreclaimable, 1024);
         assert_eq!(slab.kfree(env, &mut cpu, most), Ok(()));
+        assert_eq!(slab.pages_on(0), NodePages::default());
         let bytes = (4 << 20) + 1;
         assert_eq!(slab.kmalloc(env, &mut cpu, bytes, Gfp::KERNEL), Err(SlabError::TooLarge { bytes }));
     });
@@ -187,6 +190,26 @@ fn every_failure_of_the_page_source_is_told_and_nothing_is_lost() {
     }
 }
 
+/// 1024-byte slots come sixteen to a slab of four pages on two CPUs.
+#[test]
+fn pages_of_caches_that_can_shrink_are_counted_apart() {
+    let mut machine = Machine::new(256);
+    let (mut slab, mut cpu) = booted(x86(Era::V6_1));
+    let flags = CacheFlags::RECLAIM_ACCOUNT | CacheFlags::NO_MERGE;
+    let spec = CacheSpec { flags, ..CacheSpec::new("inode", 1024) };
+    let cache = slab.create(&spec).unwrap();
+    with(&mut machine, |env| {
+        let first = slab.alloc(env, &mut cpu, cache, Gfp::KERNEL).unwrap();
+        let other = slab.kmalloc(env, &mut cpu, 1024, Gfp::KERNEL).unwrap();
+        assert_eq!(slab.pages_on(0), NodePages { reclaimable: 4, unreclaimable: 4 });
+        slab.kfree(env, &mut cpu, first).unwrap();
+        slab.kfree(env, &mut cpu, other).unwrap();
+        slab.destroy(env, &mut cpu, cache).unwrap();
+        assert_eq!(slab.pages_on(0), NodePages { reclaimable: 0, unreclaimable: 4 });
+    });
+    assert_eq!(slab.pages_on(7), NodePages::default());
+}
+
 #[test]
 fn a_slab_falls_back_to_the_least_order() {
     // 8 frames, of which the first is taken: no block of order 3 is left.
@@ -200,6 +223,7 @@ fn a_slab_falls_back_to_the_least_order() {
         let id = slab.kmalloc_cache(2048, Gfp::KERNEL).unwrap();
         let info = slab.slabinfo(env.records).map(Result::unwrap).find(|info| info.id == id).unwrap();
         assert_eq!((info.objects, info.slabs, info.per_slab), (2, 1, 16));
+        assert_eq!(slab.pages_on(0), NodePages { reclaimable: 0, unreclaimable: 1 });
     });
     assert_eq!(odd.pfn(Granule::K4), common::FIRST);
 }

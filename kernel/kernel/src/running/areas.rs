@@ -25,7 +25,7 @@ use super::{On, Running, lists};
 use crate::{BootError, BootPages, Image, Isa, Kernel, Witness};
 
 /// Who asks for areas, by the number of [`Caller`].
-pub const CALLERS: [&str; 4] = ["kernmem", "paging_init", "start_kernel", "ioremap"];
+pub const CALLERS: [&str; 5] = ["kernmem", "paging_init", "start_kernel", "ioremap", "irq_init_percpu_irqstack"];
 
 /// The name behind a number.
 #[must_use]
@@ -37,6 +37,7 @@ const OURS: Caller = Caller(0);
 const PAGING_INIT: Caller = Caller(1);
 const START_KERNEL: Caller = Caller(2);
 const IOREMAP: Caller = Caller(3);
+const IRQ_STACK: Caller = Caller(4);
 
 /// The areas that boot made, and everything else free.
 pub(super) fn start<M, W>(
@@ -48,14 +49,23 @@ pub(super) fn start<M, W>(
     for area in image_areas(kernel, config)? {
         early.add(area).map_err(|error| failed(&error))?;
     }
-    // The first kernel stack, which boot has mapped.
-    let pages = facts.thread_size >> facts.granule.shift();
-    let stack = Area {
-        nr_pages: pages,
-        ..Area::new(VirtAddr(0), facts.thread_size + facts.granule.bytes(), VmFlags::ALLOC, START_KERNEL)
-    };
-    early.register(stack, 1).map_err(|error| failed(&error))?;
+    early.register(interrupt_stack(kernel, facts), 1).map_err(|error| failed(&error))?;
     early.init().map_err(|(_, error)| failed(&error))
+}
+
+/// The stack on which the first CPU takes interrupts: the first area, which boot has mapped. Its pages are the area's own
+/// on arm64, per-CPU variables on x86.
+///
+/// Source: Linux 6.1 arch/arm64/kernel/irq.c `init_irq_stacks`; arch/x86/kernel/irq_64.c `map_irq_stack`.
+fn interrupt_stack<M, W>(kernel: &Kernel<'_, M, W>, facts: &Facts) -> Area {
+    let area = |flags, caller| Area::new(VirtAddr(0), facts.thread_size + facts.granule.bytes(), flags, caller);
+    match &kernel.isa {
+        Isa::Arm64(_) => {
+            let nr_pages = facts.thread_size >> facts.granule.shift();
+            Area { nr_pages, ..area(VmFlags::ALLOC, START_KERNEL) }
+        }
+        Isa::X86(_) => area(VmFlags::MAP, IRQ_STACK),
+    }
 }
 
 /// arm64's image is five areas of vmalloc; only the last has a guard page.

@@ -10,7 +10,9 @@ use core::ptr::NonNull;
 
 use kernmem_base::{CpuId, LinearMem, PhysMem};
 use kernmem_page_alloc::{Gfp, HeapStore, Pages};
-use kernmem_slab::{CacheId, CacheInfo, CacheSpec, CpuSlabs, DescriptorPages, Env, Slab, SlabError, SlabRules};
+use kernmem_slab::{
+    CacheId, CacheInfo, CacheSpec, CpuSlabs, DescriptorPages, Env, NodePages, Slab, SlabError, SlabRules,
+};
 
 use super::facts::{Facts, failed};
 use super::memmap::LiveMap;
@@ -105,6 +107,12 @@ impl<'m, M: PhysMem, W: Witness> Running<'m, M, W> {
         let records = DescriptorPages(&*map);
         let mut env = Env { pages: &mut pages, mem: linear, records: &records };
         work(objects, &mut env, slabs)
+    }
+
+    /// Pages that objects have on a node.
+    #[must_use]
+    pub fn slab_pages(&self, nid: u32) -> NodePages {
+        self.objects.pages_on(nid)
     }
 
     /// The caches, newest first, as `/proc/slabinfo` lists them.

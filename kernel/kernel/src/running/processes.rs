@@ -164,6 +164,12 @@ impl Processes {
         with_table!(&self.table, table => table.spaces.get(&pid).map(Space::regions))
     }
 
+    /// The frames that programs map, each once, in order; not the page of zeros.
+    pub fn mapped_frames(&self) -> impl Iterator<Item = Pfn> {
+        let mapped = self.counts.iter().enumerate().filter(|(_, count)| **count != 0);
+        mapped.map(|(at, _)| Pfn(self.first.0 + at as u64))
+    }
+
     /// Pages and bytes of tables that a program has.
     #[must_use]
     pub fn usage(&self, pid: Pid) -> Option<(u64, u64)> {

@@ -14,7 +14,7 @@
 //!
 //! Here too: [`parse`], which reads the texts back; [`arm64_iomem_of_boot`] and [`x86_iomem_of_boot`], which make the
 //! part of `/proc/iomem` that follows from memory and image.
-//! [`OfBoot`] fills what a boot settles, [`LiveZones`] what the page allocator of a running kernel knows.
+//! [`OfBoot`] fills what a boot settles, [`OfRunning`] what a running kernel knows, [`LiveZones`] the zones among it.
 //! Not here: how the texts look (`kernmem-report`), where the numbers come from.
 //!
 //! # Invariants
@@ -30,6 +30,7 @@ mod live;
 mod meminfo;
 mod memory_blocks;
 mod of_boot;
+mod of_running;
 pub mod parse;
 mod slab;
 mod vmalloc;
@@ -47,6 +48,7 @@ pub use live::LiveZones;
 pub use meminfo::{MemField, MemInfo};
 pub use memory_blocks::{BlockState, MemoryBlock, MemoryBlocks};
 pub use of_boot::OfBoot;
+pub use of_running::{OfRunning, Settled};
 pub use slab::{SlabInfo, SlabRow};
 pub use vmalloc::{Shown, VmWords, VmallocInfo, VmallocLine, VmallocUse};
 pub use zoneinfo::{Pageset, PopulatedZone, ZoneInfo, ZoneText};

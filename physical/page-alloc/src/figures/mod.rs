@@ -7,7 +7,7 @@
 //! | pages kept from requests that could go higher | [`lowmem_reserve`] | `protection` of zoneinfo |
 //! | sizes of a CPU's page lists | [`pcp_batch`], [`pcp_limits`] | `batch`, `high`, `high_min`, `high_max` |
 //! | drift of a CPU's counters | [`stat_threshold`] | `vm stats threshold` |
-//! | pages no program may count on | [`total_reserve`] | inside `MemAvailable` |
+//! | pages no program may count on | [`total_reserve`], [`zone_reserve`] | inside `MemAvailable` |
 //!
 //! [`boot_watermarks`] goes through them in the order of a boot.
 //! Not here: when a watermark is compared, boosts, the lists themselves.
@@ -29,7 +29,7 @@ mod zone;
 pub use boot::{BootFigures, Thp, boot_watermarks};
 pub use min_free::{INITIAL_MIN_FREE_KBYTES, free_buffer_pages, min_free_kbytes, recommended_min_free_kbytes};
 pub use pcp::{ZoneCpus, pcp_batch, pcp_limits};
-pub use reserve::{LOWMEM_RESERVE_RATIO, LowmemRatio, lowmem_reserve, total_reserve};
+pub use reserve::{LOWMEM_RESERVE_RATIO, LowmemRatio, lowmem_reserve, total_reserve, zone_reserve};
 pub use stats::stat_threshold;
 pub use watermarks::{WATERMARK_SCALE_FACTOR, lowmem_pages, watermarks};
 pub use zone::ZoneFacts;

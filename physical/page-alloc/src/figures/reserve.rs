@@ -39,6 +39,16 @@ pub fn lowmem_reserve(node: &[ZoneFacts], index: usize, ratio: &LowmemRatio) -> 
     kept
 }
 
+/// What no program may count on in one zone: the most that it keeps from a request and its high watermark, but not more
+/// than it manages.
+///
+/// Source: Linux 5.10–7.2 mm/page_alloc.c `calculate_totalreserve_pages`.
+#[must_use]
+pub const fn zone_reserve(kept: u64, high: u64, managed: u64) -> u64 {
+    let wanted = kept.saturating_add(high);
+    if wanted < managed { wanted } else { managed }
+}
+
 /// Pages that no program may count on: in each zone its high watermark and the largest of its reserves, but not more
 /// than it manages.
 ///
@@ -52,8 +62,7 @@ pub fn total_reserve(zones: &[ZoneFacts], high: &[u64], ratio: &LowmemRatio) -> 
     for node in zones.chunk_by(|one, next| one.node == next.node) {
         for (index, zone) in node.iter().enumerate() {
             let kept = lowmem_reserve(node, index, ratio).into_iter().max().unwrap_or(0);
-            let wanted = kept.saturating_add(high.next().unwrap_or(0));
-            total = total.saturating_add(wanted.min(zone.managed));
+            total = total.saturating_add(zone_reserve(kept, high.next().unwrap_or(0), zone.managed));
         }
     }
     total
