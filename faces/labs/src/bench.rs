@@ -69,6 +69,18 @@ impl Bench {
         bench
     }
 
+    /// The machine with the largest leaves in its linear map that its CPU has, or, the other way round, with the
+    /// smallest that its command line can ask for. A caller's own command line stays.
+    pub(crate) fn with_leaves(self, options: &LabOptions) -> Self {
+        match (self.source.machine.arch, options.parts.cmdline.is_some()) {
+            (_, true) => self,
+            (Arch::Arm64, _) if options.reverse => self.with_word("rodata", Some("rodata=full")),
+            (Arch::Arm64, _) => self.with_word("rodata", Some("rodata=off")),
+            (Arch::X86_64, _) if options.reverse => self.with_word("nogbpages", Some("nogbpages")),
+            (Arch::X86_64, _) => self.with_word("nogbpages", None),
+        }
+    }
+
     /// Boots the machine and gives it to `then`.
     pub(crate) fn boot<T>(&self, then: impl FnOnce(&mut Booted<'_>) -> Result<T, LabError>) -> Result<T, LabError> {
         let boot = Boot::new(&self.source.machine, &self.source.config);
@@ -98,16 +110,9 @@ impl Booted<'_> {
         }
     }
 
-    /// Memory as the boot allocator left it; banks that touch are one, since a leaf may span the nodes of both.
+    /// As [`banks`].
     pub(crate) fn banks(&self) -> Vec<PhysRange> {
-        let mut banks: Vec<PhysRange> = Vec::new();
-        for region in self.kernel.memblock.memory().regions() {
-            match banks.last_mut() {
-                Some(last) if last.end == region.base => last.end = region.range().end,
-                _ => banks.push(region.range()),
-            }
-        }
-        banks
+        banks(&self.kernel)
     }
 
     /// The linear map's addresses of all memory, bank by bank.
@@ -131,6 +136,18 @@ impl Booted<'_> {
         let page = pa.align_down(4096);
         Ok(self.memory.entry::<AtomicU64>(page, ((pa - page) / 8) as usize)?)
     }
+}
+
+/// Memory as the boot allocator left it; banks that touch are one, since a leaf may span the nodes of both.
+pub(crate) fn banks<M>(kernel: &Kernel<'_, M, BootRecord>) -> Vec<PhysRange> {
+    let mut banks: Vec<PhysRange> = Vec::new();
+    for region in kernel.memblock.memory().regions() {
+        match banks.last_mut() {
+            Some(last) if last.end == region.base => last.end = region.range().end,
+            _ => banks.push(region.range()),
+        }
+    }
+    banks
 }
 
 /// The byte that a walk reaches, and the bytes of its leaf.

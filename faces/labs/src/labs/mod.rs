@@ -4,6 +4,7 @@ pub(crate) mod boot_tables;
 pub(crate) mod flip;
 pub(crate) mod linear_map;
 pub(crate) mod sparsemem;
+pub(crate) mod tlb;
 pub(crate) mod ttbr;
 pub(crate) mod vmemmap_size;
 pub(crate) mod walk;

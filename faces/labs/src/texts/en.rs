@@ -218,5 +218,44 @@ pub const fn text(key: Text) -> &'static str {
         }
         Text::HostMemory => "the host holds {host} of it all",
         Text::MapOfPages => "a part of it is mapped by pages",
+        Text::TlbTitle => "what a TLB saves, and what larger leaves save beyond it",
+        Text::TlbReverse => {
+            "arm64: rodata=off, reversed rodata=full; x86-64: 1G leaves where the CPU has them, reversed \
+             nogbpages"
+        }
+        Text::ReachClaim => {
+            "\"Mapped by 2M or 1G, the linear map misses the TLB less often; a gigabyte takes one entry.\""
+        }
+        Text::TourPlan => "a TLB of {entries} entries; each tour reads a word every {step} of {work}, twice",
+        Text::TourOfLinear => {
+            "the linear map ({line}): walks {linear_first}, then {linear_again}; TLB entries {linear_held} for \
+             {linear_reach}"
+        }
+        Text::TourBy => {
+            "such memory by leaves of {leaf}: walks {first} (entries read {entries}), then {again}; TLB entries \
+             {held} for {reach}"
+        }
+        Text::SmallTour => "  only {small} of it, a page for each entry: walks {small_first}, then {small_again}",
+        Text::BothCount => "reads of tables and data: the CPUs counted {by_cpus}, the memory {by_memory}",
+        Text::MoreThanReach => {
+            "more is in use than the TLB holds by pages ({reach_4k} in {entries} entries): less than that is \
+             walked to once, by leaves of any size"
+        }
+        Text::LinearByPages => "this linear map is mapped by pages and misses as often as any other map by pages",
+        Text::HitClaim => {
+            "\"The TLB keeps translations, so that tables are not read again; when a table changes it must be \
+             flushed.\""
+        }
+        Text::HitOfPage => "{va}, in a page: {first} reads, then {again}; after a flush {flushed}",
+        Text::HitOfLinear => "{linear}, the same memory in the linear map: {linear_first} reads, then {linear_again}",
+        Text::WalkCache => {
+            "a CPU that remembers {pointers} tables, too, misses in the page beside it with {beside} reads"
+        }
+        Text::StaleHit => {
+            "unmapped, flushes {flushes}: the TLB still translates it, reads {stale}; it sees what was written \
+             since: {seen}"
+        }
+        Text::PurgedHit => "purged, flushes {purges}: reads {faulting}, all of tables; a fault: {faults}",
+        Text::WalkedAgain => "a second read walked again, or the first did not read every level",
     }
 }
