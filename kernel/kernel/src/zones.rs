@@ -171,6 +171,13 @@ fn node(nid: u32, ranges: &[PfnRange], limits: &[ZoneLimits], movable: &[(u32, P
 }
 
 impl Nodes {
+    /// The node of a CPU as firmware tells it in `told`; 0 where it tells none, or one without memory that counts.
+    #[must_use]
+    pub fn node_of_cpu(&self, told: &[u32], cpu: u32) -> u32 {
+        let told = told.get(cpu as usize).copied().unwrap_or(0);
+        if self.nodes.iter().any(|node| node.nid == told) { told } else { 0 }
+    }
+
     /// Pageblocks of a zone as Linux counts them: from the zone's first frame, which need not start a pageblock, in
     /// steps of a pageblock; a step counts if its frame has a descriptor of that zone.
     ///

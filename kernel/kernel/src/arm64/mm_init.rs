@@ -40,11 +40,7 @@ pub(super) fn take<A: RegionArray, W: Witness>(
     takers::command_lines(config, memblock)?;
     let built = config.kconfig.number("NR_CPUS").unwrap_or(1) as u32;
     let cpus = config.possible_cpus.min(config.cmdline.nr_cpus(built)).max(1);
-    let node_of = |cpu: u32| {
-        let told = machine.cpu_nodes.get(cpu as usize).copied().unwrap_or(0);
-        if nodes.nodes.iter().any(|node| node.nid == told) { told } else { 0 }
-    };
-    let cpu_nodes: Vec<u32> = (0..cpus).map(node_of).collect();
+    let cpu_nodes: Vec<u32> = (0..cpus).map(|cpu| nodes.node_of_cpu(&machine.cpu_nodes, cpu)).collect();
     setup_percpu(shared, image, memblock, &cpu_nodes)?;
     let facts = PageCountFacts {
         era: config.era,
