@@ -150,6 +150,25 @@ pub(crate) fn banks<M>(kernel: &Kernel<'_, M, BootRecord>) -> Vec<PhysRange> {
     banks
 }
 
+/// The descriptor of frame 0 by the layout alone, modulo 2^64.
+pub(crate) fn frame_zero<M>(kernel: &Kernel<'_, M, BootRecord>) -> Result<(VirtAddr, bool), LabError> {
+    match &kernel.isa {
+        // The start of memory is a variable there.
+        Isa::Arm64(state) => Ok((state.frame_zero(), true)),
+        Isa::X86(state) => Ok((state.layout.vmemmap, state.layout.vmemmap.0 != 0xffff_ea00_0000_0000)),
+        _ => Err(LabError::Missing("memory map that is known")),
+    }
+}
+
+/// Where the layout puts the memory map: on arm64 the descriptor of the linear map's first frame.
+pub(crate) fn vmemmap_start<M>(kernel: &Kernel<'_, M, BootRecord>) -> Option<VirtAddr> {
+    match &kernel.isa {
+        Isa::Arm64(state) => Some(state.layout.vmemmap_start),
+        Isa::X86(state) => Some(state.layout.vmemmap),
+        _ => None,
+    }
+}
+
 /// The byte that a walk reaches, and the bytes of its leaf.
 pub(crate) fn reached(steps: &[WalkStep], va: VirtAddr) -> Option<(PhysAddr, u64)> {
     let last = steps.last()?;

@@ -2,7 +2,9 @@
 
 use core::fmt;
 
-use crate::labs::{boot_tables, flip, linear_map, sparsemem, tlb, ttbr, vmemmap_size, walk};
+use crate::labs::{
+    boot_tables, fallback, flip, linear_map, memblock_to_zones, pagedoc, sparsemem, tlb, ttbr, vmemmap_size, walk,
+};
 use crate::notebook::Notebook;
 use crate::texts::Text;
 use crate::{ClaimId, LabError, LabOptions, Verdict};
@@ -31,8 +33,19 @@ impl fmt::Debug for Lab {
 }
 
 /// All labs, in the order of the documents.
-pub const LABS: &[Lab] =
-    &[linear_map::LAB, tlb::LAB, flip::LAB, ttbr::LAB, walk::LAB, boot_tables::LAB, sparsemem::LAB, vmemmap_size::LAB];
+pub const LABS: &[Lab] = &[
+    linear_map::LAB,
+    tlb::LAB,
+    flip::LAB,
+    ttbr::LAB,
+    walk::LAB,
+    boot_tables::LAB,
+    memblock_to_zones::LAB,
+    fallback::LAB,
+    pagedoc::LAB,
+    sparsemem::LAB,
+    vmemmap_size::LAB,
+];
 
 /// The lab of that name.
 #[must_use]

@@ -1,8 +1,11 @@
 //! A file for each lab.
 
 pub(crate) mod boot_tables;
+pub(crate) mod fallback;
 pub(crate) mod flip;
 pub(crate) mod linear_map;
+pub(crate) mod memblock_to_zones;
+pub(crate) mod pagedoc;
 pub(crate) mod sparsemem;
 pub(crate) mod tlb;
 pub(crate) mod ttbr;
