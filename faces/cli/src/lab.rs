@@ -77,9 +77,10 @@ fn failure(name: &str, error: &LabError) -> Failure {
 
 fn list(as_json: bool, out: &mut Out) -> fmt::Result {
     if !as_json {
+        let widest = LABS.iter().map(|lab| lab.name.len()).max().unwrap_or(0);
         return LABS.iter().try_for_each(|lab| {
             let (title, reverse) = (LANGUAGE.text(lab.title), LANGUAGE.text(lab.reverse));
-            writeln!(out, "{:13} {title}\n{:13} {reverse}", lab.name, "")
+            writeln!(out, "{:widest$} {title}\n{:widest$} {reverse}", lab.name, "")
         });
     }
     let mut json = Json::new(out);

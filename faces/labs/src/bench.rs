@@ -112,16 +112,9 @@ impl Booted<'_> {
         }
     }
 
-    /// Memory as the boot allocator left it; banks that touch are one, since a leaf may span the nodes of both.
+    /// As [`banks`].
     pub(crate) fn banks(&self) -> Vec<PhysRange> {
-        let mut banks: Vec<PhysRange> = Vec::new();
-        for region in self.kernel.memblock.memory().regions() {
-            match banks.last_mut() {
-                Some(last) if last.end == region.base => last.end = region.range().end,
-                _ => banks.push(region.range()),
-            }
-        }
-        banks
+        banks(&self.kernel)
     }
 
     /// The linear map's addresses of all memory, bank by bank.
@@ -144,6 +137,37 @@ impl Booted<'_> {
     pub(crate) fn read_word(&self, pa: PhysAddr) -> Result<u64, LabError> {
         let page = pa.align_down(4096);
         Ok(self.memory.entry::<AtomicU64>(page, ((pa - page) / 8) as usize)?)
+    }
+}
+
+/// Memory as the boot allocator left it; banks that touch are one, since a leaf may span the nodes of both.
+pub(crate) fn banks<M>(kernel: &Kernel<'_, M, BootRecord>) -> Vec<PhysRange> {
+    let mut banks: Vec<PhysRange> = Vec::new();
+    for region in kernel.memblock.memory().regions() {
+        match banks.last_mut() {
+            Some(last) if last.end == region.base => last.end = region.range().end,
+            _ => banks.push(region.range()),
+        }
+    }
+    banks
+}
+
+/// The descriptor of frame 0 by the layout alone, modulo 2^64.
+pub(crate) fn frame_zero<M>(kernel: &Kernel<'_, M, BootRecord>) -> Result<(VirtAddr, bool), LabError> {
+    match &kernel.isa {
+        // The start of memory is a variable there.
+        Isa::Arm64(state) => Ok((state.frame_zero(), true)),
+        Isa::X86(state) => Ok((state.layout.vmemmap, state.layout.vmemmap.0 != 0xffff_ea00_0000_0000)),
+        _ => Err(LabError::Missing("memory map that is known")),
+    }
+}
+
+/// Where the layout puts the memory map: on arm64 the descriptor of the linear map's first frame.
+pub(crate) fn vmemmap_start<M>(kernel: &Kernel<'_, M, BootRecord>) -> Option<VirtAddr> {
+    match &kernel.isa {
+        Isa::Arm64(state) => Some(state.layout.vmemmap_start),
+        Isa::X86(state) => Some(state.layout.vmemmap),
+        _ => None,
     }
 }
 

@@ -2,7 +2,10 @@
 
 use core::fmt;
 
-use crate::labs::{block, boot_tables, flip, hvo, linear_map, sparsemem, ttbr, vmalloc, vmemmap_size, walk};
+use crate::labs::{
+    block, boot_tables, fallback, flip, hvo, linear_map, memblock_to_zones, pagedoc, sparsemem, tlb, ttbr, vmalloc,
+    vmemmap_size, walk,
+};
 use crate::notebook::Notebook;
 use crate::texts::Text;
 use crate::{ClaimId, LabError, LabOptions, Verdict};
@@ -33,12 +36,16 @@ impl fmt::Debug for Lab {
 /// All labs, in the order of the documents.
 pub const LABS: &[Lab] = &[
     linear_map::LAB,
+    tlb::LAB,
     hvo::LAB,
     block::LAB,
     flip::LAB,
     ttbr::LAB,
     walk::LAB,
     boot_tables::LAB,
+    memblock_to_zones::LAB,
+    fallback::LAB,
+    pagedoc::LAB,
     sparsemem::LAB,
     vmemmap_size::LAB,
     vmalloc::LAB,

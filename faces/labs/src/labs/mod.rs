@@ -2,10 +2,14 @@
 
 pub(crate) mod block;
 pub(crate) mod boot_tables;
+pub(crate) mod fallback;
 pub(crate) mod flip;
 pub(crate) mod hvo;
 pub(crate) mod linear_map;
+pub(crate) mod memblock_to_zones;
+pub(crate) mod pagedoc;
 pub(crate) mod sparsemem;
+pub(crate) mod tlb;
 pub(crate) mod ttbr;
 pub(crate) mod vmalloc;
 pub(crate) mod vmemmap_size;

@@ -1,7 +1,6 @@
 //! Document 003: sections, the two-level array of their descriptors, holes, the coded pointer, and what a lookup
 //! costs in each memory model.
 
-use kernmem::Isa;
 use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysRange, VirtAddr};
 use kernmem_firmware::{Arch, Bank};
 use kernmem_sparse::{
@@ -9,7 +8,7 @@ use kernmem_sparse::{
     VirtualMap, Word,
 };
 
-use crate::bench::{Bench, Booted, Own, reached};
+use crate::bench::{Bench, Booted, Own, frame_zero, reached};
 use crate::notebook::Notebook;
 use crate::texts::Text;
 use crate::{ClaimId, Holds, Lab, LabError, LabOptions, Value};
@@ -29,7 +28,7 @@ pub(crate) const LAB: Lab = Lab {
 };
 
 /// 4 GiB with a hole of one.
-const MACHINE: &str = r#"
+pub(super) const MACHINE: &str = r#"
 arch = "arm64"
 model = "4 GiB with a hole of 1 GiB"
 cmdline = "rodata=off"
@@ -198,21 +197,11 @@ fn holes(bench: &Bench, booted: &Booted<'_>, book: &mut Notebook<'_>) -> Result<
     Ok(())
 }
 
-/// The descriptor of frame 0 by the layout alone, modulo 2^64.
-fn frame_zero(booted: &Booted<'_>) -> Result<(VirtAddr, bool), LabError> {
-    match &booted.kernel.isa {
-        // The start of memory is a variable there.
-        Isa::Arm64(state) => Ok((state.frame_zero(), true)),
-        Isa::X86(state) => Ok((state.layout.vmemmap, state.layout.vmemmap.0 != 0xffff_ea00_0000_0000)),
-        _ => Err(LabError::Missing("memory map that is known")),
-    }
-}
-
 fn coded(bench: &Bench, booted: &Booted<'_>, book: &mut Notebook<'_>) -> Result<(), LabError> {
     book.claim(CODED, Text::CodedClaim)?;
     let sections = &booted.kernel.sections;
     let geometry = sections.geometry();
-    let (base, _) = frame_zero(booted)?;
+    let (base, _) = frame_zero(&booted.kernel)?;
     let root = booted.kernel_root()?;
     let (mut equal, mut mapped, mut total) = (0, 0, 0);
     for nr in sections.present() {
@@ -251,7 +240,7 @@ fn slower(bench: &Bench, booted: &Booted<'_>, book: &mut Notebook<'_>) -> Result
     book.claim(SLOWER, Text::SlowerClaim)?;
     let own = &booted.kernel.sections;
     let geometry = *own.geometry();
-    let (base, variable) = frame_zero(booted)?;
+    let (base, variable) = frame_zero(&booted.kernel)?;
     let virtuals = Memmap::<VecStore>::Virtual(VirtualMap { base, page_bytes: geometry.page_bytes(), variable });
     let classic = classic(booted, geometry.with_model(Model::Extreme))?;
     let by_word = Memmap::Sections(&classic);

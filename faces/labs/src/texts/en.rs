@@ -323,5 +323,151 @@ pub const fn text(key: Text) -> &'static str {
             "the area is made of blocks: the loop goes over blocks, and single pages are written to the last \
              level without it"
         }
+        Text::TlbTitle => "what a TLB saves, and what larger leaves save beyond it",
+        Text::TlbReverse => {
+            "arm64: rodata=off, reversed rodata=full; x86-64: 1G leaves where the CPU has them, reversed \
+             nogbpages"
+        }
+        Text::ReachClaim => {
+            "\"Mapped by 2M or 1G, the linear map misses the TLB less often; a gigabyte takes one entry.\""
+        }
+        Text::TourPlan => "a TLB of {entries} entries; each tour reads a word every {step} of {work}, twice",
+        Text::TourOfLinear => {
+            "the linear map ({line}): walks {linear_first}, then {linear_again}; TLB entries {linear_held} for \
+             {linear_reach}"
+        }
+        Text::TourBy => {
+            "such memory by leaves of {leaf}: walks {first} (entries read {entries}), then {again}; TLB entries \
+             {held} for {reach}"
+        }
+        Text::SmallTour => "  only {small} of it, a page for each entry: walks {small_first}, then {small_again}",
+        Text::BothCount => "reads of tables and data: the CPUs counted {by_cpus}, the memory {by_memory}",
+        Text::MoreThanReach => {
+            "more is in use than the TLB holds by pages ({reach_4k} in {entries} entries): less than that is \
+             walked to once, by leaves of any size"
+        }
+        Text::LinearByPages => "this linear map is mapped by pages and misses as often as any other map by pages",
+        Text::HitClaim => {
+            "\"The TLB keeps translations, so that tables are not read again; when a table changes it must be \
+             flushed.\""
+        }
+        Text::HitOfPage => "{va}, in a page: {first} reads, then {again}; after a flush {flushed}",
+        Text::HitOfLinear => "{linear}, the same memory in the linear map: {linear_first} reads, then {linear_again}",
+        Text::WalkCache => {
+            "a CPU that remembers {pointers} tables, too, misses in the page beside it with {beside} reads"
+        }
+        Text::StaleHit => {
+            "unmapped, flushes {flushes}: the TLB still translates it, reads {stale}; it sees what was written \
+             since: {seen}"
+        }
+        Text::PurgedHit => "purged, flushes {purges}: reads {faulting}, all of tables; a fault: {faults}",
+        Text::WalkedAgain => "a second read walked again, or the first did not read every level",
+        Text::ToZonesTitle => "how the boot allocator's memory becomes nodes, zones and free pages",
+        Text::ToZonesReverse => "nodes as firmware tells them; reversed numa=off",
+        Text::StepsClaim => {
+            "\"Memory is set up in four steps: it enters the system, memblock manages it, tables map it, \
+             zones are made.\""
+        }
+        Text::StepMemblock => "1, 2 memblock: {memory} in {regions} regions; changes of its lists so far: {before}",
+        Text::StepTables => "3 tables: {tables} of memblock's pages; {late_tables} more when memblock had ended",
+        Text::StepZones => {
+            "4 zones: limits that hold {present} of memory, and no page yet; changes of memblock's lists \
+             meanwhile: {between}"
+        }
+        Text::ZoneLimit => "    {zone} from {start}, {bytes}",
+        Text::StepHandOver => {
+            "5 hand-over: {given} become pages of zones; changes of memblock's lists after it: {after}"
+        }
+        Text::PagesAtHandOver => {
+            "a fifth step is added: zones get limits in the fourth and pages at the hand-over, and between \
+             the two memblock goes on serving ({between} changes)"
+        }
+        Text::ZonesDiffer => "zones hold {present} of memory, memblock {memory}",
+        Text::NodesClaim => {
+            "\"With NUMA memory is divided into nodes, and each CPU has a local one; without, all of it is \
+             one node.\""
+        }
+        Text::NodeRow => "node {nid}: {bytes} in zones {zones}; its requests look at nodes {order}",
+        Text::NodesInAll => "nodes: {nodes}, with {of_nodes} in all",
+        Text::CpuRow => "CPU {cpu} of node {own} asks for a page and gets {pa} of node {from}",
+        Text::LocalPages => "{local} of {cpus} CPUs got a page of their own node",
+        Text::NotLocal => "memory has no node, or a CPU got a page of another node",
+        Text::ManagedClaim => "\"The page allocator manages all physical memory.\"",
+        Text::LeftFree => {
+            "of {memory} memblock left {free} free; {reserved} stay taken. Who asked for 1M or more before:"
+        }
+        Text::TakerRow => "    {taker}: {bytes}",
+        Text::ZoneRow => {
+            "node {nid} {zone}: pages {present}, managed at the hand-over {handed}, at the end of boot \
+             {at_end}"
+        }
+        Text::ManagedNow => {
+            "handed over {handed_over} and later {late}: managed {managed}; free now {now}, in use {used}"
+        }
+        Text::WhatIsLeft => {
+            "what memblock left is meant: {reserved} of {memory} never come to it or only when boot is over \
+             ({late} pages), though they have descriptors"
+        }
+        Text::DoesNotAddUp => "zones, memblock and the page allocator count different pages",
+        Text::FallbackTitle => "from where a request is served when its zone is used up",
+        Text::FallbackReverse => "with watermarks and reserves as boot computes them; reversed without any",
+        Text::FallbackClaim => {
+            "\"A request that its zone cannot serve goes down: HIGHMEM, NORMAL, DMA; one for DMA goes nowhere \
+             else.\""
+        }
+        Text::FallbackPlan => {
+            "{managed} pages managed; each request, of pages {block}, is repeated on CPU 0 until none is \
+             given"
+        }
+        Text::WishRow => "{wish} ({gfp}):",
+        Text::SourceRow => {
+            "  node {nid} {zone}: managed {managed}, got {got}, stay {left} (min {min}, reserve {reserve})"
+        }
+        Text::UrgentRow => "  then a request that is urgent and cannot wait: got {urgent} more",
+        Text::AboveTheMarks => {
+            "a zone gives what it has above its min watermark and its reserve from higher requests; with 64 \
+             bits there is no HighMem, DMA32 stands between Normal and DMA, and after the own node come the \
+             others"
+        }
+        Text::OtherOrder => "zones served in another order",
+        Text::PagedocTitle => "which descriptor a frame has, and where descriptors live",
+        Text::PagedocReverse => "descriptors stay where boot put them; reversed huge pages give theirs back",
+        Text::PageOfPfnClaim => {
+            "\"pfn is the address shifted by PAGE_SHIFT; the struct page of pfn is at vmemmap + pfn.\""
+        }
+        Text::PageBase => {
+            "descriptors of {page_bytes}; that of frame 0 would be at {base}, the region begins at {start}"
+        }
+        Text::PageRow => "{pa}: frame {pfn}, descriptor at {page}; the CPU reads flags {flags}: node {node}, {zone}",
+        Text::PagesAgree => "{agree} of {frames} frames: address, way back, node and zone agree",
+        Text::PagesOfHoles => "sections without memory between the others: {holes}; descriptors not mapped: {unmapped}",
+        Text::BaseIsShifted => {
+            "vmemmap is the variable and not the region's start: {base}, the start less the descriptors below \
+             the linear map's first frame; and sections without memory have none"
+        }
+        Text::PagesDiffer => "a descriptor is somewhere else, or names another zone",
+        Text::HomeClaim => {
+            "\"A section's page descriptors are allocated at boot, before zones are made; a section is cut \
+             into subsections of 2M.\""
+        }
+        Text::HomeOfSections => {
+            "{sections} sections with {map_bytes} of descriptors; {of_boot} in memory that memblock gave for \
+             them and never gave back"
+        }
+        Text::HomeOfFirst => {
+            "frame {first_pfn}: its descriptor {first_page} lies at {home}; the descriptor of that memory \
+             says reserved: {is_reserved}"
+        }
+        Text::Subsections => "subsections of {subsection}, {each} a section; in use {in_use}",
+        Text::BootOrder => "sections ready, zones, hand-over, in this order: {ordered}",
+        Text::SharedHome => {
+            "{huge_pages} huge pages more; the {descriptor_pages} pages of descriptors of frame {huge_pfn} \
+             lie in {homes} page of memory; free pages fell by {spent}"
+        }
+        Text::UnlessGivenBack => {
+            "no huge page has given the memory of its descriptors back: here {descriptor_pages} pages of \
+             descriptors lie in {homes}"
+        }
+        Text::NotOfBoot => "descriptors lie elsewhere, or zones came first",
     }
 }

@@ -10,13 +10,12 @@ use kernmem_arch::x86::memtype::{CacheMode, PatKind};
 use kernmem_arch::x86::prot::{Prot, table};
 use kernmem_arch::{EntryFormat, Format, arm64, x86::X86Level4};
 use kernmem_base::{Era, Granule, Order, PhysAddr, VirtAddr, VirtRange};
-use kernmem_config::Config;
 use kernmem_page_alloc::PageAllocator;
 use kernmem_slab::{Classes, KmallocArch};
 use kernmem_vmalloc::{Huge, Rules};
 
 use super::memmap::Place;
-use crate::{BootError, Isa, Kernel};
+use crate::{Boot, BootError, Isa, Kernel};
 
 /// Raw attribute bits of kernel mappings, in the form of a base page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,11 +71,12 @@ pub(super) fn failed(what: &dyn core::fmt::Display) -> BootError {
 }
 
 impl Facts {
-    /// The values of a booted kernel.
+    /// The values of a booted kernel, which came from `boot`.
     ///
     /// # Errors
     /// The kernel is of an architecture without a running form.
-    pub fn of<M, W>(kernel: &Kernel<'_, M, W>, config: &Config) -> Result<Self, BootError> {
+    pub fn of<M, W>(kernel: &Kernel<'_, M, W>, boot: &Boot<'_>) -> Result<Self, BootError> {
+        let Boot { machine, config, .. } = *boot;
         let set = |name| config.kconfig.is_set(name);
         let cpus = config.possible_cpus.max(1);
         let nodes = kernel.nodes.nodes.len().max(1) as u32;
@@ -94,7 +94,8 @@ impl Facts {
                 let arch = KmallocArch::Arm64 { bounce: true, writeback: 128 };
                 // Listings of tables need tables that stay: such a kernel maps no blocks there up to 6.12.
                 let blocks = !set("PTDUMP_DEBUGFS") || config.era == Era::V7_2;
-                (Format::Arm64Granule4K, range, prot, arch, (blocks, blocks), Vec::new())
+                let of_cpu = |cpu| kernel.nodes.of_cpu(machine, cpu);
+                (Format::Arm64Granule4K, range, prot, arch, (blocks, blocks), (0..cpus).map(of_cpu).collect())
             }
             Isa::X86(state) => {
                 let kernel = |prot| X86Level4::bits(state.masks.kernel(config.era, prot));

@@ -122,7 +122,7 @@ impl<'m, M: PhysMem, W: Witness> Running<'m, M, W> {
     /// # Errors
     /// A part cannot be set up on this kernel.
     pub fn start(kernel: Kernel<'m, M, W>, boot: &Boot<'_>, tlb: &mut dyn Tlb) -> Result<Self, BootError> {
-        let facts = Facts::of(&kernel, boot.config)?;
+        let facts = Facts::of(&kernel, boot)?;
         let areas = areas::start(&kernel, &facts, boot.config)?;
         let given: Vec<Span> =
             kernel.memblock.free_frames().map(|frames| Span { start: frames.start, end: frames.end }).collect();
