@@ -78,3 +78,12 @@ fn switched_off_nothing_is_given_back() {
         assert_eq!(found.holds(CLAIM, Era::V6_1), "no");
     }
 }
+
+/// With 1 GiB in all no gigabyte is free; the rest is as elsewhere.
+#[test]
+fn a_small_machine_has_no_gigabyte_to_give() {
+    let found = lab("hvo", &options(Some(recording("arm64/a-1G-rodata-off")), false));
+    gives_seven_of_eight_back(&found);
+    assert!(found.told.contains("no gigabyte"), "{}", found.told);
+    assert_eq!(found.verdict(CLAIM, Era::V6_1).number("given_back_1g"), None);
+}

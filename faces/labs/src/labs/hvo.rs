@@ -248,8 +248,11 @@ fn tell(live: &mut Live<'_>, two: &Experiment, book: &mut Notebook<'_>) -> Resul
     if live.running.pool_of(ONE_GIB).is_none() {
         return book.show(Text::HvoNoGigantic, &[]);
     }
-    let one = experiment(live, ONE_GIB)?;
-    book.say(Text::HvoGigantic, &gigantic(&one))
+    match experiment(live, ONE_GIB) {
+        Ok(one) => book.say(Text::HvoGigantic, &gigantic(&one)),
+        Err(LabError::Live(LiveError::Alloc(_))) => book.show(Text::HvoNoGigabyte, &[]),
+        Err(error) => Err(error),
+    }
 }
 
 fn gigantic(one: &Experiment) -> [Number; 5] {
@@ -267,7 +270,8 @@ fn judge(bench: &Bench, way: Way, two: &Experiment, book: &mut Notebook<'_>) -> 
     let holds = match (way, is_done) {
         (Way::Linux, true) => Holds::Yes,
         (Way::Ours, true) => Holds::No(Text::HvoNotByLinux),
-        (Way::Linux | Way::Ours | Way::Off, _) => Holds::No(Text::HvoOff),
+        (Way::Linux | Way::Ours, false) => Holds::No(Text::HvoRefused),
+        (Way::Off, _) => Holds::No(Text::HvoOff),
     };
     book.conclude(bench.era(), holds)?;
     let arch = match bench.source.machine.arch {

@@ -254,8 +254,8 @@ pub const fn text(key: Text) -> &'static str {
              kmalloc changes no entry"
         }
         Text::BlockOtherLeaves => {
-            "they meet behind one leaf: here {kinds} of {given} do, of {leaf}, since memory has many; still \
-             kmalloc changes no entry"
+            "they meet behind one leaf: here {kinds} of {given} do, for there are several of {leaf}; still kmalloc \
+             changes no entry"
         }
         Text::HvoTitle => "the descriptors of a huge page, given back (HVO)",
         Text::HvoReverse => "hugetlb_free_vmemmap=on, on arm64 as an option that Linux lacks; reversed off",
@@ -289,12 +289,14 @@ pub const fn text(key: Text) -> &'static str {
              {refused_1g} refuse a write; {frames_again_1g} frames again once the pool is empty"
         }
         Text::HvoNoGigantic => "there is no pool of 1G pages",
+        Text::HvoNoGigabyte => "no gigabyte of memory is free in one piece for a huge page of 1G",
         Text::HvoRule => "{era}, by its rules: {given_back} pages for a huge page of 2M, {given_back_1g} for one of 1G",
         Text::HvoNotByLinux => {
             "Linux has no HVO on arm64: a live entry may not change what it maps without a moment in which it \
              maps nothing; with that moment {given_back} of {map_pages} pages came back"
         }
         Text::HvoOff => "it is switched off: the leaf keeps its {leaf_after}, and all {map_pages} pages stay",
+        Text::HvoRefused => "the descriptors could not be shared: {given_back} of {map_pages} pages came back",
         Text::HvoAbsent => "no kernel of this branch gives descriptors back on this architecture",
         Text::VmallocTitle => "vmalloc's calls one by one; neighbours in addresses may be strangers in memory",
         Text::VmallocReverse => "single pages; reversed one block of 2M (vmalloc_huge)",
