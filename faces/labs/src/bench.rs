@@ -69,6 +69,20 @@ impl Bench {
         bench
     }
 
+    /// The same machine with the largest leaves in its linear map that it can have, or reversed with smaller ones; a
+    /// command line of the caller's stays.
+    pub(crate) fn with_leaves(self, options: &LabOptions) -> Self {
+        if options.parts.cmdline.is_some() {
+            return self;
+        }
+        match (self.source.machine.arch, options.reverse) {
+            (Arch::Arm64, false) => self.with_word("rodata", Some("rodata=off")),
+            (Arch::Arm64, true) => self.with_word("rodata", Some("rodata=full")),
+            (Arch::X86_64, false) => self.with_word("nogbpages", None),
+            (Arch::X86_64, true) => self.with_word("nogbpages", Some("nogbpages")),
+        }
+    }
+
     /// Boots the machine and gives it to `then`.
     pub(crate) fn boot<T>(&self, then: impl FnOnce(&mut Booted<'_>) -> Result<T, LabError>) -> Result<T, LabError> {
         let boot = Boot::new(&self.source.machine, &self.source.config);

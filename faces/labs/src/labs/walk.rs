@@ -2,7 +2,6 @@
 
 use kernmem_arch::Entry;
 use kernmem_base::{BusError, Level, PhysAddr, Size, VirtAddr};
-use kernmem_firmware::Arch;
 use kernmem_view::KernelView;
 use kernmem_view::entries::{EntryVisitor, Place, entries};
 
@@ -20,14 +19,7 @@ pub(crate) const LAB: Lab =
 const OFFSET: u64 = 0x128;
 
 fn run(options: &LabOptions, book: &mut Notebook<'_>) -> Result<(), LabError> {
-    let bench = Bench::open(options, Own::Preset("arm64-4g"))?;
-    let bench = match (bench.source.machine.arch, options.parts.cmdline.is_some()) {
-        (_, true) => bench,
-        (Arch::Arm64, _) if options.reverse => bench.with_word("rodata", Some("rodata=full")),
-        (Arch::Arm64, _) => bench.with_word("rodata", Some("rodata=off")),
-        (Arch::X86_64, _) if options.reverse => bench.with_word("nogbpages", Some("nogbpages")),
-        (Arch::X86_64, _) => bench.with_word("nogbpages", None),
-    };
+    let bench = Bench::open(options, Own::Preset("arm64-4g"))?.with_leaves(options);
     bench.boot(|booted| five(&bench, booted, book))
 }
 
