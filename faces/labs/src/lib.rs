@@ -33,6 +33,7 @@ mod lab;
 mod labs;
 mod notebook;
 mod options;
+mod tables;
 pub mod texts;
 
 pub use claim::ClaimId;

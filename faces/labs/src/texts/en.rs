@@ -218,5 +218,112 @@ pub const fn text(key: Text) -> &'static str {
         }
         Text::HostMemory => "the host holds {host} of it all",
         Text::MapOfPages => "a part of it is mapped by pages",
+        Text::BlockTitle => "what one leaf of the linear map maps is given away in parts, and no table is touched",
+        Text::BlockReverse => {
+            "arm64: rodata=off, reversed rodata=full; x86-64: 1G leaves where the CPU has them, reversed \
+             nogbpages"
+        }
+        Text::BlockClaim => {
+            "\"What kmalloc gives is mapped already, even by a leaf of 1G, and kmalloc, vmalloc, malloc and 2M \
+             huge pages take from behind one such leaf.\""
+        }
+        Text::BlockObjects => {
+            "kmalloc: {objects} objects of {object_bytes} bytes in {object_pages} pages; entries of the \
+             kernel's tables that changed: {kmalloc_changed}"
+        }
+        Text::BlockArea => {
+            "for comparison, vmalloc of {area_pages} pages: {vmalloc_leaves} leaves written, {vmalloc_tables} \
+             entries for tables"
+        }
+        Text::BlockGiven => {
+            "{by} {bytes}: datum at {pa}, its owner's address {own}, linear map {linear}, leaf of {leaf_bytes} \
+             at {leaf_at}"
+        }
+        Text::BlockLeaf => {
+            "{kinds} of {given} lie behind the one leaf of {leaf} at {at}; the entry was {raw_before} at boot \
+             and is {raw_after} now"
+        }
+        Text::BlockBothWays => "written by the owner's address, read through the linear map: {agree} of {given} agree",
+        Text::BlockUnchanged => "entries of the linear map that changed since boot: {linear_changed}",
+        Text::BlockChanged => "{linear_changed} entries of the linear map were changed",
+        Text::BlockLeavesArePages => {
+            "the leaves are blocks: here each page has a leaf of its own, and still kmalloc changes no entry"
+        }
+        Text::BlockLeafIsSmall => {
+            "the leaf has 1G: a huge page of 2M fills a leaf of {leaf}, and {kinds} of {given} share one; still \
+             kmalloc changes no entry"
+        }
+        Text::BlockOtherLeaves => {
+            "they meet behind one leaf: here {kinds} of {given} do, for there are several of {leaf}; still kmalloc \
+             changes no entry"
+        }
+        Text::HvoTitle => "the descriptors of a huge page, given back (HVO)",
+        Text::HvoReverse => "hugetlb_free_vmemmap=on, on arm64 as an option that Linux lacks; reversed off",
+        Text::HvoClaim => {
+            "\"For a huge page the memory of the descriptors behind the first ones can be freed, once the 2M \
+             leaf that maps them is split into pages.\""
+        }
+        Text::HvoByLinux => "descriptors are given back as Linux does it on this kernel",
+        Text::HvoByUs => {
+            "Linux cannot do this here; it is done as an option of ours, by break-before-make while nobody uses \
+             the descriptors"
+        }
+        Text::HvoSwitchedOff => "descriptors are not given back",
+        Text::HvoBefore => {
+            "a huge page of 2M at {huge}: its descriptors are the {start_pages} pages from {start}; the leaf \
+             there had {leaf_before}, and has {leaf_after} once the page is in the pool"
+        }
+        Text::HvoPage => "  {va} maps {plain}; in the pool {pooled}; after it {emptied}",
+        Text::HvoGave => {
+            "given back: {given_back} of {map_pages} pages; tables that the split took: {tables}; more free \
+             frames: {free_more}; more managed frames: {managed_more}; the host holds {host_after} instead of \
+             {host_before}"
+        }
+        Text::HvoAliases => "pages of descriptors that refuse a write: {refused} ({refusal})",
+        Text::HvoEmptied => {
+            "the pool is emptied: {frames_again} pages have frames of their own again, the leaf has \
+             {leaf_again}, tables that stay: {tables_left}"
+        }
+        Text::HvoGigantic => {
+            "a huge page of 1G: {given_back_1g} of {map_pages_1g} pages given back, {tables_1g} tables taken, \
+             {refused_1g} refuse a write; {frames_again_1g} frames again once the pool is empty"
+        }
+        Text::HvoNoGigantic => "there is no pool of 1G pages",
+        Text::HvoNoGigabyte => "no gigabyte of memory is free in one piece for a huge page of 1G",
+        Text::HvoRule => "{era}, by its rules: {given_back} pages for a huge page of 2M, {given_back_1g} for one of 1G",
+        Text::HvoNotByLinux => {
+            "Linux has no HVO on arm64: a live entry may not change what it maps without a moment in which it \
+             maps nothing; with that moment {given_back} of {map_pages} pages came back"
+        }
+        Text::HvoOff => "it is switched off: the leaf keeps its {leaf_after}, and all {map_pages} pages stay",
+        Text::HvoRefused => "the descriptors could not be shared: {given_back} of {map_pages} pages came back",
+        Text::HvoAbsent => "no kernel of this branch gives descriptors back on this architecture",
+        Text::VmallocTitle => "vmalloc's calls one by one; neighbours in addresses may be strangers in memory",
+        Text::VmallocReverse => "single pages; reversed one block of 2M (vmalloc_huge)",
+        Text::ChainClaim => {
+            "\"vmalloc finds addresses, then takes pages into an array, then maps them in a loop of \
+             vmap_range_noflush.\""
+        }
+        Text::ChainCall => "{call}",
+        Text::ChainCalls => "{calls} calls, of these {loops} of vmap_range_noflush",
+        Text::ChainPage => "  {own} is frame {pfn}, linear map {linear}",
+        Text::ChainFrames => {
+            "{pages} pages in leaves of {leaf}: {neighbours} of {pairs} pairs are neighbours in memory; written \
+             here and read through the linear map: {agree} agree"
+        }
+        Text::ChainGuard => "the area has {area_bytes}; a read at {guard}, behind its pages: {guard_read}",
+        Text::ChainFreed => {
+            "vfree: {free_flushes} flushes, {lazy_pages} pages of addresses wait; a read there, which a TLB may \
+             still answer: {freed_read}; purge: {purge_flushes} flush; a read then: {purged_read}"
+        }
+        Text::ChainNested => {
+            "{many_pages} pages need {array_bytes} bytes of pointers, more than a page: __vmalloc_node is \
+             called {nodes} times, kmalloc_node {kmallocs} times, for the pointers of the pointers' area"
+        }
+        Text::OtherChain => "the calls are others",
+        Text::LoopOfBlocks => {
+            "the area is made of blocks: the loop goes over blocks, and single pages are written to the last \
+             level without it"
+        }
     }
 }
