@@ -85,7 +85,7 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
     let brought = booting.paging_init(nodes)?;
     booting.map_apics()?;
     let prepared = booting.mm_init(&brought.nodes)?;
-    late::run(booting, brought, prepared, boot.placement)
+    late::run(booting, brought, prepared, boot)
 }
 
 /// Puts the kernel together.

@@ -17,7 +17,6 @@ use kernmem_arch::{Born, Bound, Change, Reason};
 use kernmem_base::{PhysMem, PhysRange, VirtRange};
 use kernmem_config::{Config, Rodata};
 use kernmem_memblock::{HandedOver, VecArray};
-use kernmem_page_alloc::Placement;
 use kernmem_pgtable::{Mapping, Sizes};
 use kernmem_sparse::{Sections, VecStore};
 
@@ -31,7 +30,7 @@ use crate::managed::Moment;
 use crate::takers::gigantic::GiganticPool;
 use crate::takers::hash_tables;
 use crate::zones::{Nodes, Span};
-use crate::{Area, BootError, BootPages, Freed, Image, Kept, Kernel, LogEntry, Mapped, Roots, Witness};
+use crate::{Area, Boot, BootError, BootPages, Freed, Image, Kept, Kernel, LogEntry, Mapped, Roots, Witness};
 
 /// The steps after the hand-over.
 pub(super) struct Late<'c, 'm, M, W> {
@@ -63,10 +62,10 @@ pub(super) fn run<'m, M: PhysMem, W: Witness>(
     booting: Booting<'m, '_, M, W>,
     Brought { sections, mut nodes }: Brought,
     prepared: Prepared,
-    placement: Placement,
+    boot: &Boot<'_>,
 ) -> Result<Kernel<'m, M, W>, BootError> {
     let Booting { mem, config, cpu, image, symbols, tables, memblock, state, cpus, initrd, .. } = booting;
-    let (memblock, frames) = hand_over(memblock, &mut nodes, config, placement)?;
+    let (memblock, frames) = hand_over(memblock, &mut nodes, config, boot.placement)?;
     let protections = protections(&image, &symbols);
     let aliases = AliasFacts {
         page_offset: state.layout.page_offset,
@@ -76,7 +75,9 @@ pub(super) fn run<'m, M: PhysMem, W: Witness>(
     };
     let mut late =
         Late { config, cpu, image, symbols, tables, memblock, frames, nodes, state, protections, aliases, cpus };
-    late.preallocate_vmalloc()?;
+    if boot.preallocates {
+        late.preallocate_vmalloc()?;
+    }
     late.tell_memory();
     late.first_stack()?;
     late.pti_init()?;
