@@ -2,7 +2,9 @@
 
 use core::fmt;
 
-use crate::labs::{boot_tables, flip, linear_map, sparsemem, ttbr, vmemmap_size, walk};
+use crate::labs::{
+    boot_tables, flip, fork, linear_map, preallocate, sparsemem, ttbr, vmalloc_sync, vmemmap_size, walk,
+};
 use crate::notebook::Notebook;
 use crate::texts::Text;
 use crate::{ClaimId, LabError, LabOptions, Verdict};
@@ -31,8 +33,18 @@ impl fmt::Debug for Lab {
 }
 
 /// All labs, in the order of the documents.
-pub const LABS: &[Lab] =
-    &[linear_map::LAB, flip::LAB, ttbr::LAB, walk::LAB, boot_tables::LAB, sparsemem::LAB, vmemmap_size::LAB];
+pub const LABS: &[Lab] = &[
+    linear_map::LAB,
+    flip::LAB,
+    ttbr::LAB,
+    walk::LAB,
+    boot_tables::LAB,
+    sparsemem::LAB,
+    vmemmap_size::LAB,
+    vmalloc_sync::LAB,
+    preallocate::LAB,
+    fork::LAB,
+];
 
 /// The lab of that name.
 #[must_use]
