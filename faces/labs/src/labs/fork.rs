@@ -91,14 +91,14 @@ fn shared(bench: &Bench, live: &mut Live<'_>, book: &mut Notebook<'_>) -> Result
     )?;
     let seen = new_area(live, &pids)?;
     let counts = live.running.processes.counts();
-    let tables = new_tables(live, &pids)?;
+    let changed = changed_roots(live, &pids)?;
     book.say(
         Text::NewArea,
         &[
             ("seen", Value::Count(seen)),
             ("processes", Value::Count(PROCESSES)),
             ("faults", Value::Count(counts.faults)),
-            ("changed", Value::Count(tables)),
+            ("changed", Value::Count(changed)),
         ],
     )?;
     let holds = match (seen == PROCESSES, equal == PROCESSES, has_one_root(live)) {
@@ -131,7 +131,7 @@ fn new_area(live: &mut Live<'_>, pids: &[Pid]) -> Result<u64, LabError> {
 }
 
 /// Roots of `pids` whose entries are not the reference's any more.
-fn new_tables(live: &Live<'_>, pids: &[Pid]) -> Result<u64, LabError> {
+fn changed_roots(live: &Live<'_>, pids: &[Pid]) -> Result<u64, LabError> {
     if !has_one_root(live) {
         return Ok(0);
     }
@@ -268,7 +268,7 @@ const fn before(page: u64) -> u64 {
 
 /// What `pid` writes into it afterwards.
 const fn after(pid: Pid, page: u64) -> u64 {
-    (pid.0 as u64) << 32 | 2000 + page
+    ((pid.0 as u64) << 32) + 2000 + page
 }
 
 fn copied(bench: &Bench, live: &mut Live<'_>, parent_first: bool, book: &mut Notebook<'_>) -> Result<(), LabError> {

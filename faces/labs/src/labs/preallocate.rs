@@ -117,7 +117,7 @@ fn boot(bench: &Bench, preallocates: bool, book: &mut Notebook<'_>) -> Result<Ma
 
 fn layout_of(live: &Live<'_>) -> Result<Layout, LabError> {
     match &live.running.kernel.isa {
-        Isa::X86(state) => Ok(state.layout.clone()),
+        Isa::X86(state) => Ok(state.layout),
         _ => Err(LabError::Missing("layout of x86-64")),
     }
 }

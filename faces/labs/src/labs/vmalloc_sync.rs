@@ -224,7 +224,7 @@ impl Plan {
     /// Makes the areas, and writes a word of its own into each through the kernel's root.
     fn areas(self, live: &mut Live<'_>) -> Result<Vec<(VirtAddr, u64)>, LabError> {
         let Isa::X86(state) = &live.running.kernel.isa else { return Err(LabError::Missing("layout of x86-64")) };
-        let (layout, shift) = (state.layout.clone(), state.layout.paging.root_shift());
+        let (layout, shift) = (state.layout, state.layout.paging.root_shift());
         let first = VirtAddr(layout.vmalloc_start.0 & (!0 << shift));
         let (root, mut areas) = (live.running.kernel.roots.kernel, Vec::new());
         let mut cpu = live.cpus.cpu(CPU).ok_or(LiveError::from(ProcessError::NoCpu))?;
