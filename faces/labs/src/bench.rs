@@ -55,8 +55,22 @@ impl Bench {
         }
     }
 
+    /// The machine if it is of x86-64.
+    pub(crate) fn of_x86(self, lab: &'static str) -> Result<Self, LabError> {
+        match self.source.machine.arch {
+            Arch::X86_64 => Ok(self),
+            arch @ Arch::Arm64 => Err(LabError::Architecture { lab, arch }),
+        }
+    }
+
     pub(crate) fn era(&self) -> Era {
         self.source.config.era
+    }
+
+    /// The machine's era, then the others.
+    pub(crate) fn eras(&self) -> impl Iterator<Item = Era> + use<> {
+        let own = self.era();
+        core::iter::once(own).chain(Era::ALL.into_iter().filter(move |era| *era != own))
     }
 
     /// The same machine with every `name=` of the command line replaced by `word`.
@@ -93,8 +107,17 @@ impl Bench {
 
     /// Boots the machine, lets its kernel run, and gives it to `then`.
     pub(crate) fn live<T>(&self, then: impl FnOnce(&mut Live<'_>) -> Result<T, LabError>) -> Result<T, LabError> {
+        self.live_with(Options::default(), then)
+    }
+
+    /// As [`Bench::live`], with a kernel that is run by `options`.
+    pub(crate) fn live_with<T>(
+        &self,
+        options: Options,
+        then: impl FnOnce(&mut Live<'_>) -> Result<T, LabError>,
+    ) -> Result<T, LabError> {
         let memory = Live::memory(&self.source)?;
-        then(&mut Live::start(&memory, &self.source, Options::default())?)
+        then(&mut Live::start(&memory, &self.source, options)?)
     }
 }
 

@@ -3,8 +3,8 @@
 use core::fmt;
 
 use crate::labs::{
-    block, boot_tables, fallback, flip, hvo, linear_map, memblock_to_zones, pagedoc, sparsemem, tlb, ttbr, vmalloc,
-    vmemmap_size, walk,
+    block, boot_tables, fallback, flip, fork, hvo, linear_map, memblock_to_zones, pagedoc, preallocate, sparsemem, tlb,
+    ttbr, vmalloc, vmalloc_sync, vmemmap_size, walk,
 };
 use crate::notebook::Notebook;
 use crate::texts::Text;
@@ -49,6 +49,9 @@ pub const LABS: &[Lab] = &[
     sparsemem::LAB,
     vmemmap_size::LAB,
     vmalloc::LAB,
+    vmalloc_sync::LAB,
+    preallocate::LAB,
+    fork::LAB,
 ];
 
 /// The lab of that name.

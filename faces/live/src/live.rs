@@ -22,11 +22,13 @@ pub struct Options {
     pub placement: Placement,
     /// The TLB of each CPU.
     pub tlb: TlbShape,
+    /// Boot makes vmalloc's tables where the era does.
+    pub preallocates: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { placement: Placement::Linux, tlb: TlbShape::default() }
+        Self { placement: Placement::Linux, tlb: TlbShape::default(), preallocates: true }
     }
 }
 
@@ -66,6 +68,7 @@ impl<'m> Live<'m> {
     /// It does not boot, or one of its parts does not start.
     pub fn start(memory: &'m Memory, source: &Source, options: Options) -> Result<Self, LiveError> {
         let boot = Boot::new(&source.machine, &source.config).with_placement(options.placement);
+        let boot = if options.preallocates { boot } else { boot.without_preallocation() };
         let kernel = kernmem::boot(memory, &boot, BootRecord::default())?;
         let settled = Settled::of(boot, &kernel, kernel.witness());
         // Nothing translates yet: neither CPU nor window has seen the tables.

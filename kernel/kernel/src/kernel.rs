@@ -23,19 +23,28 @@ pub struct Boot<'c> {
     pub config: &'c Config,
     /// Where the page allocator takes free blocks from.
     pub placement: Placement,
+    /// The tables below the root for all of vmalloc are made, where the era makes them at boot.
+    pub preallocates: bool,
 }
 
 impl<'c> Boot<'c> {
     /// A boot whose page allocator takes blocks where Linux takes them.
     #[must_use]
     pub const fn new(machine: &'c Machine, config: &'c Config) -> Self {
-        Self { machine, config, placement: Placement::Linux }
+        Self { machine, config, placement: Placement::Linux, preallocates: true }
     }
 
     /// The same with free blocks taken elsewhere.
     #[must_use]
     pub const fn with_placement(mut self, placement: Placement) -> Self {
         self.placement = placement;
+        self
+    }
+
+    /// The same without vmalloc's tables, as before the era that makes them: for experiments.
+    #[must_use]
+    pub const fn without_preallocation(mut self) -> Self {
+        self.preallocates = false;
         self
     }
 }

@@ -225,11 +225,12 @@ impl<F: UserFormat, S: Store<PhysAddr>> KernelHalf<F, S> {
     }
 
     /// Whether a new entry of the reference is copied at once. Where tables are made at boot, this is for growth
-    /// outside of vmalloc's range, from 6.1 on.
+    /// outside of vmalloc's range, from 6.1 on; the kernel with the mistake had no such copying yet, which would mend it.
     fn follows_changes(&self) -> bool {
         let paging = if F::shape().levels.len() == 5 { Paging::Level5 } else { Paging::Level4 };
         match (self.history, self.sharing) {
             (History::NoWay, _) | (_, KernelSharing::OwnRoot | KernelSharing::OnFault) => false,
+            (History::DereferencesAbsent, KernelSharing::Preallocated) => false,
             (_, KernelSharing::AtMapping) => true,
             (_, KernelSharing::Preallocated) => synchronised_level(self.era, paging).is_some(),
         }

@@ -201,6 +201,20 @@ fn the_first_preallocation_leaves_out_what_the_bytes_of_frame_0_say() {
     assert_eq!((faults.len(), machine.sees(AREA)), (1000, 500));
 }
 
+/// From 6.1 on a new top-level entry is copied into every root again. The mistake is of a kernel that did not, so the
+/// rule of a later era does not hide it; without the mistake, what boot left out is mended so.
+#[test]
+fn a_later_era_mends_what_was_not_preallocated_but_not_the_mistake() {
+    for (history, seen) in [(History::Right, 1000), (History::DereferencesAbsent, 500)] {
+        let mut machine = x86(KernelSharing::Preallocated, history);
+        let reference = machine.kernel.reference();
+        machine.kernel = KernelHalf::new(reference, KernelSharing::Preallocated, Era::V6_1, X86_VMALLOC, Vec::new())
+            .with_history(history);
+        let faults = half_before_half_behind(&mut machine);
+        assert_eq!((machine.sees(AREA), faults.len()), (seen, 2 * (1000 - seen)), "{history:?}");
+    }
+}
+
 #[test]
 fn a_fault_where_the_kernel_maps_nothing_is_a_real_one() {
     let mut machine = x86(KernelSharing::OnFault, History::Right);

@@ -471,5 +471,142 @@ pub const fn text(key: Text) -> &'static str {
              descriptors lie in {homes}"
         }
         Text::NotOfBoot => "descriptors lie elsewhere, or zones came first",
+        Text::VmallocSyncTitle => "how processes of x86-64 come to see a new area of vmalloc",
+        Text::VmallocSyncReverse => {
+            "each area lies below a top-level entry of its own; reversed all lie below one that boot has made"
+        }
+        Text::OnDemandClaim => {
+            "\"It was on demand: a fault in vmalloc's range copied the missing entry; then vmalloc itself \
+             copied it to all.\""
+        }
+        Text::SyncSetup => {
+            "{old} processes, {areas} areas, {young} more processes; {readers} of the old ones read each area \
+             ({reads} reads), and all young ones"
+        }
+        Text::OnFaultWay => {
+            "on fault (up to 5.7): {faults} faults copy {copied} entries, pgd_list is walked {walks} times; \
+             those born later take {young_faults} faults"
+        }
+        Text::AtMappingWay => {
+            "by vmalloc (5.8): {sync_walks} walks over pgd_list visit {visited} roots and copy {sync_copied} \
+             entries, whoever reads; {sync_faults} faults"
+        }
+        Text::OldRule => {
+            "a kernel up to 5.7 (on fault) or 5.8 (by vmalloc) is meant: this era makes the tables at boot, \
+             and the run chose the old rules"
+        }
+        Text::NewTopEntry => {
+            "an area needs a new top-level entry: below an entry that every process has nothing is to be \
+             copied, in any way"
+        }
+        Text::StillLost => "a process did not see an area",
+        Text::AtBootClaim => {
+            "\"All tables that vmalloc hangs below the top level are made at boot: no fault, no walk over \
+             pgd_list. Its first version had a bug.\""
+        }
+        Text::AtBootWay => {
+            "made at boot (since 5.9): {tables} tables ({bytes}) beside the one for the first stack; {reads} \
+             reads take {faults} faults, {copied} entries are copied in {walks} walks"
+        }
+        Text::NoWayRun => {
+            "with no way at all: of {none_reads} reads by {few} processes older than the areas {none_lost} \
+             fault for good; processes born later take {none_young} faults"
+        }
+        Text::FirstVersionZeros => {
+            "the first version looks behind an empty entry, into frame 0: where that holds zeros it makes \
+             {zeros_tables} tables, and {zeros_lost} reads fault for good"
+        }
+        Text::FirstVersionVectors => {
+            "with a BIOS's interrupt vectors there ({vectors}) it makes {vectors_tables}: {vectors_lost} of \
+             {vectors_reads} reads fault for good"
+        }
+        Text::WithinVmalloc => {
+            "vmalloc alone is meant: a new top-level entry of the direct map or of vmemmap is again copied \
+             into every root"
+        }
+        Text::CopiesOnFault => "this era copies on fault and makes nothing at boot",
+        Text::PreallocateTitle => "the tables that x86-64 makes at boot for all of vmalloc",
+        Text::PreallocateReverse => "boot makes the tables; reversed it leaves them out",
+        Text::FiftyAndSixtyFourClaim => "\"Five levels make 12.5P / 256T = 50 tables, four levels 32T / 512G = 64.\"",
+        Text::TablesByRule => {
+            "{era}: four levels, {vmalloc_four} of vmalloc: {tables_four} tables of {reach_four} each; five \
+             levels, {vmalloc_five}: {tables_five} of {reach_five}"
+        }
+        Text::TablesOfBoot => {
+            "booted (makes the tables: {preallocates}): of {slots} top-level entries {linked} link a table, \
+             {linked_bytes} in all; of these tables {used} is in use, for the first stack"
+        }
+        Text::AreaInEach => "then {areas} areas, one in the range of each: {new_entries} new top-level entries",
+        Text::FramesOfBoot => "boots with and without the tables differ by {frames_between} free pages",
+        Text::NoPreallocation => "this era makes none: a fault copies entries",
+        Text::LeftOut => "this boot left them out: the first kernel stack alone has its table",
+        Text::AtABoundary => {
+            "vmalloc starts at an entry's boundary: where KASLR moves it elsewhere it touches one entry more"
+        }
+        Text::OtherTables => "this layout needs another number",
+        Text::ForkTitle => "what fork shares, what it copies, and what it copies later",
+        Text::ForkReverse => "after the fork the child writes first; reversed the parent does",
+        Text::SharedHalfClaim => {
+            "\"Each process has its own top-level table, and the kernel's half of all is the same: from the \
+             second level on tables are shared.\""
+        }
+        Text::HalvesOfRoots => {
+            "the kernel's root uses {present} of {slots} entries; of {processes} processes {equal} have the \
+             same ones, and all together {own_entries}"
+        }
+        Text::NewArea => {
+            "a new area of vmalloc: under {seen} of {processes} processes the kernel reads it, after {faults} \
+             faults; {changed} roots were changed"
+        }
+        Text::RootOfItsOwn => {
+            "a shared tree is meant, not copies: the kernel has a root of its own (TTBR1), and a process's \
+             root holds no entry for it"
+        }
+        Text::HalvesDiffer => "a process does not have the kernel's entries",
+        Text::ListedClaim => {
+            "\"fork copies the kernel's half of swapper_pg_dir into the new top-level table and puts it on \
+             pgd_list.\""
+        }
+        Text::ListOfRoots => {
+            "pgd_list has {before} before and {after} after the fork, the child's root first: {newest}; \
+             {behind} once the child has ended"
+        }
+        Text::EntriesCopied => {
+            "the child's root {child} holds {copied} entries for the kernel, whose root is {swapper}"
+        }
+        Text::NothingToCopy => "nothing is copied and no list is kept: the kernel has a root of its own (TTBR1)",
+        Text::CopyOnWriteClaim => {
+            "\"The other half is copied from the parent, by copy-on-write where that is needed.\""
+        }
+        Text::AfterFork => {
+            "after the fork {same} of {pages} pages are the same frames, below {tables} new tables; writes \
+             refused: parent {refused_parent}, child {refused_child}"
+        }
+        Text::ChildReads => {
+            "the child reads what the parent wrote in {inherited}; {marked} of these reads fault, to mark the \
+             page as accessed"
+        }
+        Text::ChildWrites => {
+            "the child writes {first_writes}: {first_copies} copied, {first_reused} taken over; the parent \
+             still reads its own in {kept}"
+        }
+        Text::ParentWrites => {
+            "the parent writes {first_writes}: {first_copies} copied, {first_reused} taken over; the child \
+             still reads the old in {kept}"
+        }
+        Text::OtherWrites => {
+            "the other writes all {pages}: {second_copies} copied, {second_reused} taken over, as it is alone \
+             there; the first writes the rest: {rest_copies} copied, {rest_reused} taken over; {same_at_last} \
+             frames stay shared"
+        }
+        Text::Untouched => {
+            "a region that the parent had not touched has no page to copy: the child finds {fresh} page of \
+             zeros by a fault of its own"
+        }
+        Text::PagesThatExist => {
+            "pages that exist are meant: a region that the parent never wrote is copied as an address range \
+             alone, and the child faults its pages in"
+        }
+        Text::NotApart => "parent and child see each other write",
     }
 }

@@ -237,7 +237,10 @@ impl<M: PhysMem, W: Witness> Running<'_, M, W> {
         };
         let (done, modified) = facts.format.with(op);
         if modified.contains(Level::Pgd) {
-            processes.follow(kernel.mem, facts.vmalloc_range());
+            // The area's own range; where there is none any more, what was changed may be anywhere.
+            let area = done.as_ref().ok().and_then(|addr| areas.find_vm_area(*addr));
+            let range = area.and_then(|area| area.usable_range(facts.granule));
+            processes.follow(kernel.mem, range.unwrap_or_else(|| facts.vmalloc_range()));
         }
         done
     }

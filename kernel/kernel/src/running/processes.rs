@@ -176,6 +176,12 @@ impl Processes {
         with_table!(&self.table, table => table.spaces.get(&pid).map(|space| (space.anon_pages(), space.table_bytes())))
     }
 
+    /// The root tables of all programs, newest first: Linux's `pgd_list`, where it keeps one.
+    #[must_use]
+    pub fn roots(&self) -> Vec<PhysAddr> {
+        with_table!(&self.table, table => table.half.roots().collect())
+    }
+
     /// How the roots follow the kernel's.
     #[must_use]
     pub const fn sharing(&self) -> KernelSharing {
@@ -366,6 +372,27 @@ impl<M: PhysMem, W: Witness> Running<'_, M, W> {
             let space = table.spaces.get_mut(&pid).ok_or(ProcessError::NoProcess(pid))?;
             Ok(space.fault(&mut env, va, access, privilege))
         })
+    }
+
+    /// Makes roots follow in another way, or with a mistake of the past, and makes the tables that this way wants before
+    /// the first program, as far as boot has not made them. Returns how many it made; `None` if there is a program.
+    ///
+    /// # Errors
+    /// The way is chosen, what was made stays. As [`KernelHalf::preallocate`].
+    pub fn share(
+        &mut self,
+        on: &mut On<'_>,
+        sharing: KernelSharing,
+        history: History,
+    ) -> Result<Option<u64>, SyncError> {
+        if !self.processes.share(&self.facts, sharing, history) {
+            return Ok(None);
+        }
+        let Self { kernel, cpus, processes, .. } = self;
+        let BootPages { allocator, cpu: boot, .. } = &mut kernel.pages;
+        let Some((cpu, _)) = lists(boot, cpus, on.cpu) else { return Ok(None) };
+        let mut pages: Pages<'_, HeapStore> = Pages { allocator, cpu };
+        with_table!(&mut processes.table, table => table.half.preallocate(kernel.mem, &mut pages).map(Some))
     }
 
     /// Deals with a fault of the kernel in vmalloc's range under a program's root.

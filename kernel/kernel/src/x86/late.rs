@@ -75,7 +75,9 @@ pub(super) fn run<'m, M: PhysMem, W: Witness>(
     };
     let mut late =
         Late { config, cpu, image, symbols, tables, memblock, frames, nodes, state, protections, aliases, cpus };
-    late.preallocate_vmalloc()?;
+    if boot.preallocates {
+        late.preallocate_vmalloc()?;
+    }
     late.tell_memory();
     late.first_stack()?;
     late.pti_init()?;
