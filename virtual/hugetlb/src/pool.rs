@@ -9,7 +9,7 @@
 
 use kernmem_arch::EntryFormat;
 use kernmem_base::{FrameSource, Granule, Order, Pfn, PhysMem, Tlb};
-use kernmem_page_alloc::{Gfp, PageSource};
+use kernmem_page_alloc::{FreeError, Gfp, PageSource};
 use kernmem_sparse::Descriptors;
 use kernmem_sparse::page::{CompoundKind, Link, compose, dissolve};
 
@@ -144,7 +144,8 @@ impl<L: PageList> Pool<L> {
         })
     }
 
-    /// Takes in a page of `2^order` frames that the caller has; `of_boot` says that boot had set it aside.
+    /// Takes in a page of `2^order` frames that the caller has, as one block or as single frames in one piece; `of_boot`
+    /// says that boot had set it aside.
     ///
     /// # Errors
     /// The list is full, or a descriptor cannot be written; the page is still the caller's.
@@ -197,7 +198,10 @@ impl<L: PageList> Pool<L> {
             self.list.pages_mut()[index].optimized = false;
         }
         unmark(env, page.pfn, self.order)?;
-        give(env, page.pfn, self.order, self.max_order, page.of_boot)?;
+        if let Err(error) = give(env, page.pfn, self.order, self.max_order, page.of_boot) {
+            mark(env, page.pfn, self.order)?;
+            return Err(error);
+        }
         self.list.remove(index);
         Ok(())
     }
@@ -277,7 +281,12 @@ where
     if of_boot {
         return Ok((pfn.0..pfn.0 + (1 << order.0)).try_for_each(|frame| env.pages.adopt(Pfn(frame)))?);
     }
-    Ok(if order > max_order { env.pages.free_contig(pfn, 1 << order.0) } else { env.pages.free(pfn, order) }?)
+    let given = if order > max_order { env.pages.free_contig(pfn, 1 << order.0) } else { env.pages.free(pfn, order) };
+    match given {
+        // Its taker had it as single frames in one piece.
+        Err(FreeError::WrongOrder { .. }) if order <= max_order => Ok(env.pages.free_contig(pfn, 1 << order.0)?),
+        given => Ok(given?),
+    }
 }
 
 /// Makes the descriptors of a block those of one huge page.
