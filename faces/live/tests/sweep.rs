@@ -8,12 +8,12 @@ mod books;
 mod common;
 
 use books::{Books, Hoard};
-use common::{PRESETS, run, source};
+use common::{PRESETS, recording, run, source};
 use kernmem::running::{Pid, ProcessError};
 use kernmem_arch::UserRights;
 use kernmem_base::{Access, CpuId, Order, PhysAddr, Privilege, VirtAddr};
 use kernmem_hugetlb::{HugePage, HvoError, PoolError};
-use kernmem_live::Live;
+use kernmem_live::{Live, Program};
 use kernmem_mm::{Place, RootError, Signal, SpaceError};
 use kernmem_page_alloc::{Gfp, PageSource};
 use kernmem_pgtable::MapError;
@@ -279,6 +279,28 @@ fn huge_pages_go() {
     });
 }
 
+/// Pages of 32M, larger than any block: they come in one piece, and 127 frames of descriptors have to be found again.
+#[test]
+fn gigantic_pages_of_arm64() {
+    run(&source("arm64-4g", None, Some(160 << 20)), |live| {
+        live.running.optimize_new(true);
+        let index = live.running.pool_of(Order(13)).expect("a pool of 32M pages");
+        let resize = |live: &mut Live<'_>, pages| {
+            let resized = live.on(CPU, |running, on| running.resize_pool(on, index, pages)).0.expect("a pool");
+            resized.stopped.map_or(Ok(()), Err)
+        };
+        assert!(live.running.pools[index].is_gigantic());
+        resize(live, 1).expect("a page");
+        let attempt = |live: &mut Live<'_>| {
+            resize(live, 0).inspect_err(|_| resize(live, 1).expect("a page that is there already"))
+        };
+        let failures = sweep("out of the pool", live, attempt, |live, ()| {
+            resize(live, 1).expect("32M are free");
+        });
+        assert_eq!(failures, 127);
+    });
+}
+
 fn spawn(live: &mut Live<'_>) -> Result<Pid, ProcessError> {
     live.on(CPU, |running, on| running.spawn(on)).0
 }
@@ -390,6 +412,13 @@ fn children_and_their_copies() {
         let failures = sweep(&format!("{preset}: copy on write"), live, attempt, exit);
         // A root, three tables for each region, the copy.
         assert_eq!(failures, 1 + 3 * 3 + 1, "{preset}");
+        // Failed forks left the parent's pages write protected at most: it goes on in them, alone.
+        let mut runs = Program::run_on(live, CPU, parent).expect("a program");
+        for at in APART {
+            runs.write(live, at + 8, at.0).expect("writable");
+            assert_eq!(runs.read(live, at + 8).expect("readable"), at.0, "{preset}");
+        }
+        assert_eq!((runs.tally.copies, runs.tally.new_pages), (0, 0), "{preset}: {:?}", runs.tally);
     });
 }
 
@@ -437,5 +466,29 @@ fn a_pool_that_took_all_memory_can_be_emptied() {
                 assert_eq!(Books::of(live).frames, full + blocks * 512 - optimized * 7, "{preset}: hvo {hvo}");
             });
         }
+    }
+}
+
+/// Two nodes, and programs with a root of their own for user mode: one operation of each part.
+#[test]
+fn larger_machines_lose_nothing_either() {
+    for name in ["x-2node", "x-4G-pti"] {
+        run(&recording(name).1, |live| {
+            let attempt = |live: &mut Live<'_>| live.on(CPU, |running, on| running.vmalloc(on, 5 * PAGE)).0;
+            sweep(&format!("{name}: area"), live, attempt, vfree);
+            let attempt = |live: &mut Live<'_>| {
+                let made = live.with_linear(|running, linear| running.kmalloc(linear, CPU, 500, Gfp::KERNEL));
+                made.expect("pointers")
+            };
+            sweep(&format!("{name}: object"), live, attempt, |live, object| {
+                live.kfree(CPU, object).expect("an object");
+                let cache = live.running.kmalloc_cache(500).expect("a cache");
+                shrink(live, cache);
+            });
+            let parent = program(live);
+            let fork = |live: &mut Live<'_>| live.on(CPU, |running, on| running.fork(on, parent)).0;
+            let failures = sweep(&format!("{name}: fork"), live, fork, exit);
+            assert_eq!(failures, 1 + 3 * 3, "{name}");
+        });
     }
 }
