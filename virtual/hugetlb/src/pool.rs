@@ -148,7 +148,8 @@ impl<L: PageList> Pool<L> {
     /// says that boot had set it aside.
     ///
     /// # Errors
-    /// The list is full, or a descriptor cannot be written; the page is still the caller's.
+    /// It is no such page, or is in the pool already; the list is full, or a descriptor cannot be written. The page is
+    /// still the caller's.
     pub fn take_in<F, M, P, T, D>(
         &mut self,
         env: &mut Env<'_, '_, F, M, P, T, D>,
@@ -163,6 +164,12 @@ impl<L: PageList> Pool<L> {
         T: Tlb,
         D: Descriptors,
     {
+        if pfn.0 & ((1 << self.order.0) - 1) != 0 {
+            return Err(PoolError::Misaligned { pfn });
+        }
+        if self.list.pages().iter().any(|page| page.pfn == pfn) {
+            return Err(PoolError::Present { pfn });
+        }
         self.list
             .push(HugePage { pfn, nid, optimized: false, taken: false, of_boot })
             .map_err(|_| PoolError::ListFull)?;
