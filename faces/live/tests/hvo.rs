@@ -2,6 +2,7 @@
 
 mod common;
 
+use core::sync::atomic::Ordering;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -15,6 +16,8 @@ use kernmem_page_alloc::{Gfp, PageSource};
 use kernmem_report::ptdump;
 use kernmem_sim::Memory;
 use kernmem_source::Source;
+use kernmem_sparse::Descriptors;
+use kernmem_sparse::page::{PageFlag, Resolved, resolve};
 use kernmem_view::{BootRecord, RootKind};
 
 const CPU: CpuId = CpuId(0);
@@ -112,6 +115,71 @@ fn the_descriptors_of_eight_pages_are_mapped_as_linux_mapped_them() {
             let lent = live.running.pages(CPU).expect("the first CPU");
             let end = Pfn(pfn.0 + (1 << MEDIUM.0));
             lent.allocator.alloc_contig_range(lent.cpu, Gfp::HIGHUSER_MOVABLE, *pfn, end).expect("free again");
+        }
+    });
+}
+
+/// What the descriptor at `pfn` says it is.
+fn resolved(live: &Live<'_>, pfn: Pfn) -> Resolved {
+    let map = &live.running.map;
+    let own = map.words(pfn).expect("a descriptor");
+    let next = map.words(Pfn(pfn.0 + 1)).ok();
+    resolve(own, next, live.running.facts.era, map.page(pfn), PAGE)
+}
+
+/// Pages of 1G that boot set aside: the listing of a kernel that runs is Linux's, and every descriptor names its head,
+/// through the first page of them or through the addresses that show that page again; when they leave the pool, their
+/// frames are as free as any others.
+#[test]
+fn pages_that_boot_set_aside_are_huge_pages_with_shared_descriptors() {
+    let (path, source) = recording("x-hvo-gigantic");
+    run(&source, |live| {
+        let vmalloc = live.running.facts.vmalloc_range();
+        let text = recorded(&path, "page_tables_kernel");
+        let ours = listing(live);
+        assert_eq!(vmemmap(&ours), vmemmap(&text));
+        assert_eq!(without_vmalloc(&ours, vmalloc), without_vmalloc(&text, vmalloc));
+
+        let index = live.running.pool_of(LARGE).expect("a pool of 1G pages");
+        let pages: Vec<Pfn> = live.running.pools[index].pages().iter().map(|page| page.pfn).collect();
+        assert_eq!(pages.len(), 2);
+        for pfn in &pages {
+            let head = live.running.map.page(*pfn);
+            assert_eq!(resolved(live, *pfn), Resolved::Own, "{pfn:?}");
+            let flags = live.running.map.words(*pfn).expect("a descriptor")[0].load(Ordering::Relaxed);
+            assert_ne!(flags & PageFlag::Head.mask(live.running.facts.era), 0, "{pfn:?} is a head");
+            for tail in [1, 2, 3, 63, 64, 65, 128, 1000, 262_079, 262_142] {
+                assert_eq!(resolved(live, Pfn(pfn.0 + tail)), Resolved::Tail(head), "{pfn:?} + {tail}");
+            }
+        }
+
+        let free = live.running.pages(CPU).expect("the first CPU").free_frames();
+        resize(live, index, 0);
+        let gained = live.running.pages(CPU).expect("the first CPU").free_frames() - free;
+        assert_eq!(gained, 2 * ((1 << LARGE.0) - 4095));
+        let mut frames: Vec<u64> = (0..8192)
+            .map(|page| live.running.map.memory_of(Pfn(pages[0].0.min(pages[1].0) + page * 64)).expect("mapped").0)
+            .collect();
+        frames.sort_unstable();
+        frames.dedup();
+        assert_eq!(frames.len(), 8192, "each page of descriptors has a frame of its own");
+    });
+}
+
+/// Linux gives no descriptors back on arm64: with the words that ask for it, the map is as it was.
+#[test]
+fn on_arm64_linux_leaves_the_map_of_descriptors_alone() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/recordings/arm64/a-hvo");
+    let source = Source::open(path.to_str().expect("a path of text")).expect("a recording");
+    run(&source, |live| {
+        let map = |listing: &str| {
+            let (_, behind) = listing.split_once("---[ vmemmap start ]---\n").expect("a marker");
+            behind.split_once("---[").expect("a marker behind it").0.to_owned()
+        };
+        let index = live.running.pool_of(MEDIUM).expect("a pool of 2M pages");
+        for (pages, name) in [(8, "kernel_page_tables.hvo-8"), (0, "kernel_page_tables.hvo-0")] {
+            resize(live, index, pages);
+            assert_eq!(map(&listing(live)), map(&recorded(&path, name)), "{name}");
         }
     });
 }

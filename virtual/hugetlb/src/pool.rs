@@ -174,12 +174,14 @@ impl<L: PageList> Pool<L> {
             .push(HugePage { pfn, nid, optimized: false, taken: false, of_boot })
             .map_err(|_| PoolError::ListFull)?;
         let index = self.list.pages().len() - 1;
-        if let Err(error) = mark(env, pfn, self.order) {
+        // Boot may have let the descriptors share their first page already.
+        let is_shared = hvo::is_shared(env, pfn, self.order);
+        if let Err(error) = mark(env, pfn, self.order, is_shared) {
             self.list.remove(index);
             return Err(error);
         }
         // A page whose descriptors cannot be shared is as good as any other.
-        let optimized = self.optimize && hvo::optimize(env, pfn, self.order).is_ok();
+        let optimized = is_shared || self.optimize && hvo::optimize(env, pfn, self.order).is_ok();
         if let Some(page) = self.list.pages_mut().get_mut(index) {
             page.optimized = optimized;
         }
@@ -206,7 +208,7 @@ impl<L: PageList> Pool<L> {
         }
         unmark(env, page.pfn, self.order)?;
         if let Err(error) = give(env, page.pfn, self.order, self.max_order, page.of_boot) {
-            mark(env, page.pfn, self.order)?;
+            mark(env, page.pfn, self.order, false)?;
             return Err(error);
         }
         self.list.remove(index);
@@ -296,15 +298,17 @@ where
     }
 }
 
-/// Makes the descriptors of a block those of one huge page.
+/// Makes the descriptors of a block those of one huge page; where they share their first page, that one tells for all.
 fn mark<F: EntryFormat, M, P, T, D: Descriptors>(
     env: &Env<'_, '_, F, M, P, T, D>,
     pfn: Pfn,
     order: Order,
+    is_shared: bool,
 ) -> Result<(), PoolError> {
     let (era, bytes) = (env.vmemmap.era, env.vmemmap.descriptor_bytes);
     let link = Link::of(era, env.vmemmap.descriptor(pfn), order.0, bytes, true);
-    for index in 0..1 << order.0 {
+    let own = if is_shared { F::shape().granule.bytes() / bytes } else { 1 << order.0 };
+    for index in 0..own {
         let words = env.descriptors.words(Pfn(pfn.0 + index))?;
         compose(words, era, index, link, order.0, CompoundKind::HugeTlb);
     }
