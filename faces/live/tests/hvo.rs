@@ -79,7 +79,7 @@ fn recorded(path: &Path, name: &str) -> String {
 /// byte, while they are in the pool and when they have left, and so is all the rest but vmalloc.
 #[test]
 fn the_descriptors_of_eight_pages_are_mapped_as_linux_mapped_them() {
-    let (path, source) = recording("x-hvo");
+    let (path, source) = recording("x86/x-hvo");
     run(&source, |live| {
         let vmalloc = live.running.facts.vmalloc_range();
         let filled = recorded(&path, "page_tables_kernel.hvo-8");
@@ -132,7 +132,7 @@ fn resolved(live: &Live<'_>, pfn: Pfn) -> Resolved {
 /// frames are as free as any others.
 #[test]
 fn pages_that_boot_set_aside_are_huge_pages_with_shared_descriptors() {
-    let (path, source) = recording("x-hvo-gigantic");
+    let (path, source) = recording("x86/x-hvo-gigantic");
     run(&source, |live| {
         let vmalloc = live.running.facts.vmalloc_range();
         let text = recorded(&path, "page_tables_kernel");
@@ -169,8 +169,7 @@ fn pages_that_boot_set_aside_are_huge_pages_with_shared_descriptors() {
 /// Linux gives no descriptors back on arm64: with the words that ask for it, the map is as it was.
 #[test]
 fn on_arm64_linux_leaves_the_map_of_descriptors_alone() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/recordings/arm64/a-hvo");
-    let source = Source::open(path.to_str().expect("a path of text")).expect("a recording");
+    let (path, source) = recording("arm64/a-hvo");
     run(&source, |live| {
         let map = |listing: &str| {
             let (_, behind) = listing.split_once("---[ vmemmap start ]---\n").expect("a marker");
@@ -253,7 +252,7 @@ fn the_hosts_memory_falls_by_seven_pages_for_each_2m_page_of_arm64() {
 
 #[test]
 fn the_hosts_memory_falls_by_4095_pages_for_a_1g_page_of_x86() {
-    falls_by_exactly(&recording("x-4G-1g").1, LARGE, 1, 4095);
+    falls_by_exactly(&recording("x86/x-4G-1g").1, LARGE, 1, 4095);
 }
 
 #[test]

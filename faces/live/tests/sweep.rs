@@ -469,10 +469,10 @@ fn a_pool_that_took_all_memory_can_be_emptied() {
     }
 }
 
-/// Two nodes, and programs with a root of their own for user mode: one operation of each part.
+/// Two nodes, page tables apart for user mode, memory for devices, a zone of movable pages: one operation of each part.
 #[test]
 fn larger_machines_lose_nothing_either() {
-    for name in ["x-2node", "x-4G-pti"] {
+    for name in ["x86/x-2node", "x86/x-4G-pti", "arm64/a-2node-rodata-off", "arm64/a-cma", "arm64/a-movable"] {
         run(&recording(name).1, |live| {
             let attempt = |live: &mut Live<'_>| live.on(CPU, |running, on| running.vmalloc(on, 5 * PAGE)).0;
             sweep(&format!("{name}: area"), live, attempt, vfree);
@@ -485,10 +485,24 @@ fn larger_machines_lose_nothing_either() {
                 let cache = live.running.kmalloc_cache(500).expect("a cache");
                 shrink(live, cache);
             });
+            live.running.optimize_new(true);
+            resize(live, 1).expect("a page");
+            let attempt = |live: &mut Live<'_>| resize(live, 0).inspect_err(|_| regain(live));
+            let failures =
+                sweep(&format!("{name}: huge page"), live, attempt, |live, ()| resize(live, 1).expect("a page"));
+            assert_eq!(failures, 7, "{name}");
             let parent = program(live);
             let fork = |live: &mut Live<'_>| live.on(CPU, |running, on| running.fork(on, parent)).0;
             let failures = sweep(&format!("{name}: fork"), live, fork, exit);
             assert_eq!(failures, 1 + 3 * 3, "{name}");
+            let zero = APART[0] + 3 * PAGE;
+            let attempt = |live: &mut Live<'_>| touch(live, parent, zero, Access::Write);
+            let failures = sweep(&format!("{name}: page"), live, attempt, |live, ()| {
+                live.on(CPU, |running, on| running.munmap(on, parent, zero, PAGE)).0.expect("mapped");
+                region(live, parent, Place::Fixed(zero), 1).expect("a region");
+                touch(live, parent, zero, Access::Read).expect("the page of zeros");
+            });
+            assert_eq!(failures, 1, "{name}");
         });
     }
 }

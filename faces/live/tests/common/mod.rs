@@ -25,9 +25,9 @@ pub fn run<R>(source: &Source, then: impl FnOnce(&mut Live<'_>) -> R) -> R {
     then(&mut live)
 }
 
-/// As [`source`], for a recording of x86.
+/// The machine of a recording, by its set and name, with the recording's folder.
 pub fn recording(name: &str) -> (PathBuf, Source) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/recordings/x86").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/recordings").join(name);
     let source = Source::open(path.to_str().expect("a path of text")).expect("a recording");
     (path, source)
 }
