@@ -15,6 +15,7 @@ use kernmem_base::{
 use kernmem_pgtable::{Change, Mapping, Sizes, Stale, Tables};
 use kernmem_sim::Memory;
 
+#[allow(unused_imports, reason = "each test file uses its part")]
 pub use child::{Death, is_child, run_child};
 
 /// First byte of memory; its first 2 MiB hold the tables.
