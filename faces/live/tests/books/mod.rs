@@ -82,8 +82,10 @@ impl Hoard {
             let (low, high) = (pair[0].0.min(pair[1].0), pair[0].0.max(pair[1].0));
             pair.iter().all(|(_, order)| order.0 == max) && low.0 + (1 << max) == high.0
         });
-        let at = neighbours.expect("two large blocks side by side");
-        for (pfn, order) in hoard.blocks.drain(at..at + 2).collect::<Vec<_>>() {
+        // Where memory is in pieces, the largest two.
+        let at = neighbours.unwrap_or(0);
+        let behind = (at + 2).min(hoard.blocks.len());
+        for (pfn, order) in hoard.blocks.drain(at..behind).collect::<Vec<_>>() {
             pages.allocator.split(pages.cpu, pfn, order).expect("a block that was taken");
             hoard.single.extend((pfn.0..pfn.0 + (1 << order.0)).map(Pfn));
         }
