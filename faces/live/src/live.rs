@@ -136,6 +136,18 @@ impl<'m> Live<'m> {
         (done, flush.count())
     }
 
+    /// Runs `work` with the kernel and the linear map by pointers: for operations on objects.
+    ///
+    /// # Errors
+    /// The machine has no pointers; `work` did not run.
+    pub fn with_linear<R>(
+        &mut self,
+        work: impl FnOnce(&mut Running<'m, Memory, BootRecord>, &LinearWindow<'m>) -> R,
+    ) -> Result<R, LiveError> {
+        let linear = self.linear.as_ref().ok_or(LiveError::NoWindow)?;
+        Ok(work(&mut self.running, linear))
+    }
+
     /// Takes `bytes` bytes of the slab allocator.
     ///
     /// # Errors

@@ -78,6 +78,16 @@ pub enum PoolError {
         /// The page.
         pfn: Pfn,
     },
+    /// The page starts at no multiple of its size.
+    Misaligned {
+        /// Where it starts.
+        pfn: Pfn,
+    },
+    /// The page is in the pool already.
+    Present {
+        /// The page.
+        pfn: Pfn,
+    },
     /// The list of the pool is full.
     ListFull,
     /// The page allocator had none.
@@ -95,6 +105,8 @@ impl fmt::Display for PoolError {
         match self {
             Self::Empty => f.write_str("no huge page is free"),
             Self::NotTaken { pfn } => write!(f, "frame {:#x} starts no huge page that was taken", pfn.0),
+            Self::Misaligned { pfn } => write!(f, "frame {:#x} starts no huge page of this size", pfn.0),
+            Self::Present { pfn } => write!(f, "the huge page at frame {:#x} is in the pool", pfn.0),
             Self::ListFull => f.write_str("the pool's list is full"),
             Self::Alloc(error) => error.fmt(f),
             Self::Free(error) => error.fmt(f),

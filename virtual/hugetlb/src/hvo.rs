@@ -82,6 +82,17 @@ fn mapped<F: EntryFormat, M: PhysMem, P, T, D>(
     }
 }
 
+/// Whether the descriptors of the page at `pfn` share their first frame.
+pub(crate) fn is_shared<F: EntryFormat, M: PhysMem, P, T, D>(
+    env: &Env<'_, '_, F, M, P, T, D>,
+    pfn: Pfn,
+    order: Order,
+) -> bool {
+    let Ok(tails) = tails(env, pfn, order) else { return false };
+    let head = mapped(env, tails.start - F::shape().granule.bytes());
+    matches!((head, mapped(env, tails.start)), (Ok((head, _)), Ok((tail, _))) if head == tail)
+}
+
 /// Lets the descriptors of the page of `2^order` frames at `pfn` share their first frame, and gives the others back.
 ///
 /// # Errors

@@ -9,7 +9,7 @@
 
 use kernmem_arch::EntryFormat;
 use kernmem_base::{FrameSource, Granule, Order, Pfn, PhysMem, Tlb};
-use kernmem_page_alloc::{Gfp, PageSource};
+use kernmem_page_alloc::{FreeError, Gfp, PageSource};
 use kernmem_sparse::Descriptors;
 use kernmem_sparse::page::{CompoundKind, Link, compose, dissolve};
 
@@ -144,10 +144,12 @@ impl<L: PageList> Pool<L> {
         })
     }
 
-    /// Takes in a page of `2^order` frames that the caller has; `of_boot` says that boot had set it aside.
+    /// Takes in a page of `2^order` frames that the caller has, as one block or as single frames in one piece; `of_boot`
+    /// says that boot had set it aside.
     ///
     /// # Errors
-    /// The list is full, or a descriptor cannot be written; the page is still the caller's.
+    /// It is no such page, or is in the pool already; the list is full, or a descriptor cannot be written. The page is
+    /// still the caller's.
     pub fn take_in<F, M, P, T, D>(
         &mut self,
         env: &mut Env<'_, '_, F, M, P, T, D>,
@@ -162,16 +164,24 @@ impl<L: PageList> Pool<L> {
         T: Tlb,
         D: Descriptors,
     {
+        if pfn.0 & ((1 << self.order.0) - 1) != 0 {
+            return Err(PoolError::Misaligned { pfn });
+        }
+        if self.list.pages().iter().any(|page| page.pfn == pfn) {
+            return Err(PoolError::Present { pfn });
+        }
         self.list
             .push(HugePage { pfn, nid, optimized: false, taken: false, of_boot })
             .map_err(|_| PoolError::ListFull)?;
         let index = self.list.pages().len() - 1;
-        if let Err(error) = mark(env, pfn, self.order) {
+        // Boot may have let the descriptors share their first page already.
+        let is_shared = hvo::is_shared(env, pfn, self.order);
+        if let Err(error) = mark(env, pfn, self.order, is_shared) {
             self.list.remove(index);
             return Err(error);
         }
         // A page whose descriptors cannot be shared is as good as any other.
-        let optimized = self.optimize && hvo::optimize(env, pfn, self.order).is_ok();
+        let optimized = is_shared || self.optimize && hvo::optimize(env, pfn, self.order).is_ok();
         if let Some(page) = self.list.pages_mut().get_mut(index) {
             page.optimized = optimized;
         }
@@ -197,7 +207,10 @@ impl<L: PageList> Pool<L> {
             self.list.pages_mut()[index].optimized = false;
         }
         unmark(env, page.pfn, self.order)?;
-        give(env, page.pfn, self.order, self.max_order, page.of_boot)?;
+        if let Err(error) = give(env, page.pfn, self.order, self.max_order, page.of_boot) {
+            mark(env, page.pfn, self.order, false)?;
+            return Err(error);
+        }
         self.list.remove(index);
         Ok(())
     }
@@ -277,18 +290,25 @@ where
     if of_boot {
         return Ok((pfn.0..pfn.0 + (1 << order.0)).try_for_each(|frame| env.pages.adopt(Pfn(frame)))?);
     }
-    Ok(if order > max_order { env.pages.free_contig(pfn, 1 << order.0) } else { env.pages.free(pfn, order) }?)
+    let given = if order > max_order { env.pages.free_contig(pfn, 1 << order.0) } else { env.pages.free(pfn, order) };
+    match given {
+        // Its taker had it as single frames in one piece.
+        Err(FreeError::WrongOrder { .. }) if order <= max_order => Ok(env.pages.free_contig(pfn, 1 << order.0)?),
+        given => Ok(given?),
+    }
 }
 
-/// Makes the descriptors of a block those of one huge page.
+/// Makes the descriptors of a block those of one huge page; where they share their first page, that one tells for all.
 fn mark<F: EntryFormat, M, P, T, D: Descriptors>(
     env: &Env<'_, '_, F, M, P, T, D>,
     pfn: Pfn,
     order: Order,
+    is_shared: bool,
 ) -> Result<(), PoolError> {
     let (era, bytes) = (env.vmemmap.era, env.vmemmap.descriptor_bytes);
     let link = Link::of(era, env.vmemmap.descriptor(pfn), order.0, bytes, true);
-    for index in 0..1 << order.0 {
+    let own = if is_shared { F::shape().granule.bytes() / bytes } else { 1 << order.0 };
+    for index in 0..own {
         let words = env.descriptors.words(Pfn(pfn.0 + index))?;
         compose(words, era, index, link, order.0, CompoundKind::HugeTlb);
     }

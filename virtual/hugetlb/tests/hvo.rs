@@ -194,3 +194,16 @@ fn promised_pages_are_not_given_to_others() {
     assert_eq!(pool.put(&mut small.env(), first), Err(PoolError::NotTaken { pfn: first }));
     assert_eq!(pool.counts(), Counts { total: 2, free: 1, reserved: 1, surplus: 2 });
 }
+
+#[test]
+fn a_page_comes_in_whole_and_once() {
+    let mem = memory();
+    let mut small = Small::<X86Level4>::boot(&mem);
+    let mut pool = Small::<X86Level4>::pool();
+    assert_eq!(pool.resize(&mut small.env(), 1).pages, 1);
+    let pfn = pool.pages()[0].pfn;
+    assert_eq!(pool.take_in(&mut small.env(), pfn, 0, false), Err(PoolError::Present { pfn }));
+    let inside = Pfn(pfn.0 + 8);
+    assert_eq!(pool.take_in(&mut small.env(), inside, 0, false), Err(PoolError::Misaligned { pfn: inside }));
+    assert_eq!(pool.counts(), Counts { total: 1, free: 1, ..Counts::default() });
+}

@@ -1,7 +1,13 @@
 //! Running kernels of both presets.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use kernmem_arch::{Entry, Format, UserFormat, WithFormat};
+use kernmem_base::{Level, PhysAddr, PhysRead, Slot, VirtAddr};
 use kernmem_live::{Live, Options};
+use kernmem_sim::Memory;
 use kernmem_source::{Options as Parts, Source};
 
 pub const PRESETS: [&str; 2] = ["arm64-4g", "x86-4g"];
@@ -17,4 +23,63 @@ pub fn run<R>(source: &Source, then: impl FnOnce(&mut Live<'_>) -> R) -> R {
     let memory = Live::memory(source).expect("memory of the host");
     let mut live = Live::start(&memory, source, Options::default()).expect("a kernel that runs");
     then(&mut live)
+}
+
+/// The machine of a recording, by its set and name, with the recording's folder.
+pub fn recording(name: &str) -> (PathBuf, Source) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/recordings").join(name);
+    let source = Source::open(path.to_str().expect("a path of text")).expect("a recording");
+    (path, source)
+}
+
+/// The tables that `root` leads to, with itself.
+pub fn tables_of(format: Format, memory: &Memory, root: PhysAddr) -> BTreeSet<PhysAddr> {
+    format.with(Census { memory, root })
+}
+
+struct Census<'a> {
+    memory: &'a Memory,
+    root: PhysAddr,
+}
+
+impl WithFormat for Census<'_> {
+    type Output = BTreeSet<PhysAddr>;
+
+    fn run<F: UserFormat>(self) -> Self::Output {
+        let mut found = BTreeSet::from([self.root]);
+        below::<F>(self.memory, self.root, 0, &mut found);
+        found
+    }
+}
+
+fn below<F: UserFormat>(memory: &Memory, table: PhysAddr, depth: usize, found: &mut BTreeSet<PhysAddr>) {
+    let shape = &F::shape().levels[depth];
+    for slot in memory.table::<F::Slot>(table, 1 << shape.index_bits).expect("a table in memory") {
+        if let Entry::Table { next, .. } = F::decode(slot.load(), shape.level)
+            && found.insert(next)
+        {
+            below::<F>(memory, next, depth + 1, found);
+        }
+    }
+}
+
+/// The entries that the MMU reads for `va`, root first: where each stands, and its bits.
+pub fn entries_of(format: Format, memory: &Memory, root: PhysAddr, va: VirtAddr) -> Vec<(Level, PhysAddr, u64)> {
+    format.with(Steps { memory, root, va })
+}
+
+struct Steps<'a> {
+    memory: &'a Memory,
+    root: PhysAddr,
+    va: VirtAddr,
+}
+
+impl WithFormat for Steps<'_> {
+    type Output = Vec<(Level, PhysAddr, u64)>;
+
+    fn run<F: UserFormat>(self) -> Self::Output {
+        let steps = kernmem_pgtable::steps::<F, Memory>(self.memory, self.root, self.va);
+        let steps = steps.map(|step| step.expect("a table in memory"));
+        steps.map(|step| (step.level, step.table + step.index as u64 * 8, step.raw)).collect()
+    }
 }

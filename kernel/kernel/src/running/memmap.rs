@@ -112,7 +112,10 @@ impl<'m, M: PhysMem> LiveMap<'m, M> {
     /// # Errors
     /// Nothing is mapped there, or a table does not answer.
     pub fn memory_of(&self, pfn: Pfn) -> Result<PhysAddr, BusError> {
-        let va = self.page(pfn);
+        self.memory_at(self.page(pfn))
+    }
+
+    fn memory_at(&self, va: VirtAddr) -> Result<PhysAddr, BusError> {
         self.place.format.with(Translate { mem: self.mem, root: self.place.root, va })
     }
 
@@ -144,14 +147,22 @@ impl<'m, M: PhysMem> LiveMap<'m, M> {
         let page_bytes = self.geometry.granule().bytes();
         let mut words: &[AtomicU64] = &[];
         let mut page = None;
+        let mut before =
+            self.memory_at(self.page(first).align_down(page_bytes).wrapping_add(page_bytes.wrapping_neg())).ok();
         for pfn in first.0..first.0 + self.geometry.pages_per_section() {
             let va = self.page(Pfn(pfn));
             // One walk a page of descriptors.
             if page != Some(va.align_down(page_bytes)) {
                 let pa = self.memory_of(Pfn(pfn))?;
                 let left = (page_bytes - (va.0 & (page_bytes - 1))) / 8;
-                words = self.mem.table_mut::<AtomicU64>(pa, left as usize)?;
+                let start = pa.align_down(page_bytes);
+                // A page that shows the one before it again has no descriptors of its own: boot gave its frame back.
+                let is_shared = before.replace(start) == Some(start);
+                words = if is_shared { &[] } else { self.mem.table_mut::<AtomicU64>(pa, left as usize)? };
                 page = Some(va.align_down(page_bytes));
+            }
+            if words.is_empty() {
+                continue;
             }
             let (own, rest) = words.split_at(DESCRIPTOR_WORDS.min(words.len()));
             fresh(own, self.flags(Pfn(pfn)), va);

@@ -259,7 +259,7 @@ impl<M: PhysMem, W: Witness> Running<'_, M, W> {
     /// Makes a program without regions.
     ///
     /// # Errors
-    /// No number, no memory; nothing was taken.
+    /// No number, no memory; nothing was taken but the page of zeros, which the first program brings and all share.
     pub fn spawn(&mut self, on: &mut On<'_>) -> Result<Pid, ProcessError> {
         with_env!(self, on, env, table, next => {
             let pid = free_pid(&table.spaces, next)?;
