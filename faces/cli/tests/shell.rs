@@ -100,8 +100,8 @@ fn what_is_freed_twice_is_told() {
     for (machine, _) in MACHINES {
         let said = lines(
             machine,
-            "A = alloc 3; -free $A 2; free $A 3; -free $A 3; O = kmalloc 100; kfree $O; -kfree $O; -kfree 0; V = vmalloc 4K; \
-             vfree $V; -vfree $V; P = spawn; exit $P; -exit $P",
+            "A = alloc 3; -free $A 2; free $A 3; -free $A 3; O = kmalloc 100; kfree $O; -kfree $O; kfree 0; -kfree 8; V = vmalloc 4K; \
+             vfree $V; vfree 0; -vfree $V; P = spawn; exit $P; -exit $P",
         );
         let errors: Vec<&str> = said.iter().filter_map(|line| line.strip_prefix("error: ")).collect();
         assert_eq!(errors.len(), 6, "{said:?}");
@@ -264,6 +264,31 @@ fn the_kernels_own_memory_is_not_overwritten() {
         assert!(last.contains(root) && last.contains("which no command has taken"), "{said:?}");
         assert!(kernmem(&["shell", machine, "-c", &format!("spawn; free {frame} 0")]).out.contains("error: frame"));
     }
+}
+
+#[test]
+fn areas_that_boot_made_stay() {
+    // The first kernel stack is the lowest area; arm64's image begins 64K into the region.
+    for (machine, address, owner) in [
+        ("arm64-4g", "0xffff800008000000", "start_kernel"),
+        ("arm64-4g", "0xffff800008010000", "paging_init"),
+        ("x86-4g", "0xffffc90000000000", "start_kernel"),
+    ] {
+        for command in ["vfree", "vunmap", "iounmap"] {
+            let said = kernmem(&["shell", machine, "-c", &format!("{command} {address}")]);
+            assert_eq!(said.status, 1);
+            assert_eq!(said.out, format!("error: vmalloc: the area at {address} is the kernel's own, of {owner}\n"));
+        }
+    }
+}
+
+#[test]
+fn no_bytes_are_an_address_that_is_no_memory() {
+    let said = lines("arm64-4g", "A = kmalloc 0; kfree $A; -peek $A; -kmalloc 5M");
+    assert_eq!(said[0], "0x10");
+    assert!(said[1].starts_with("error: kernel access at 0x0000000000000010"), "{said:?}");
+    // The largest block of pages is 4 MiB.
+    assert_eq!(said[2], "error: slab: no block has 5242880 bytes");
 }
 
 #[test]

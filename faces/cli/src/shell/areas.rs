@@ -1,10 +1,13 @@
 //! Commands about kernel addresses, and objects smaller than a page.
 
+use core::error::Error;
 use core::fmt::Display;
-use core::ptr::NonNull;
+use core::ptr::{NonNull, without_provenance_mut};
 
+use kernmem::running::caller;
 use kernmem_base::{Pfn, PhysAddr, VirtAddr};
-use kernmem_slab::SlabError;
+use kernmem_live::LiveError;
+use kernmem_slab::{SlabError, ZERO_SIZE};
 use kernmem_vmalloc::VmallocError;
 
 use super::parse::Words;
@@ -34,9 +37,29 @@ fn refused(error: impl Display) -> Stop {
     Stop::refused(format_args!("vmalloc: {error}"))
 }
 
+/// An error with what is behind it.
+fn failed(error: VmallocError) -> Stop {
+    match error.source() {
+        Some(source) => refused(format_args!("{error}: {source}")),
+        None => refused(error),
+    }
+}
+
+/// The area at the next word's address, which is to go. The areas that boot made stay.
+fn to_go(session: &Session<'_, '_>, words: &mut Words<'_, '_>) -> Result<VirtAddr, Stop> {
+    let addr = VirtAddr(only_number(words, "ADDR")?);
+    let area = session.live.running.areas.find_vm_area(addr);
+    match area.map(|area| caller(area.caller)) {
+        Some(owner @ ("paging_init" | "start_kernel")) => {
+            Err(refused(format_args!("the area at {addr:#x} is the kernel's own, of {owner}")))
+        }
+        _ => Ok(addr),
+    }
+}
+
 /// The address that was given.
 fn given(session: &mut Session<'_, '_>, done: Result<VirtAddr, VmallocError>) -> Done {
-    let addr = done.map_err(refused)?;
+    let addr = done.map_err(failed)?;
     session.say(format_args!("{addr:#x}"));
     Ok(Some(addr.0))
 }
@@ -60,8 +83,8 @@ fn vmalloc_huge(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> Don
 }
 
 fn vfree(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> Done {
-    let addr = VirtAddr(only_number(words, "ADDR")?);
-    session.on(|running, on| running.vfree(on, addr)).map_err(refused)?;
+    let addr = to_go(session, words)?;
+    session.on(|running, on| running.vfree(on, addr)).map_err(failed)?;
     Ok(None)
 }
 
@@ -75,8 +98,8 @@ fn vmap(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> Done {
 }
 
 fn vunmap(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> Done {
-    let addr = VirtAddr(only_number(words, "ADDR")?);
-    session.on(|running, on| running.vunmap(on, addr)).map_err(refused)?;
+    let addr = to_go(session, words)?;
+    session.on(|running, on| running.vunmap(on, addr)).map_err(failed)?;
     Ok(None)
 }
 
@@ -88,8 +111,8 @@ fn ioremap(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> Done {
 }
 
 fn iounmap(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> Done {
-    let addr = VirtAddr(only_number(words, "ADDR")?);
-    session.on(|running, on| running.iounmap(on, addr)).map_err(refused)?;
+    let addr = to_go(session, words)?;
+    session.on(|running, on| running.iounmap(on, addr)).map_err(failed)?;
     Ok(None)
 }
 
@@ -113,10 +136,13 @@ fn vmalloc_to_pfn(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> D
     Ok(Some(pfn.0))
 }
 
+/// What a request of no bytes gives: an address that is no memory.
+const NOTHING: VirtAddr = VirtAddr(ZERO_SIZE as u64);
+
 fn kmalloc(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> Done {
     let size = only_number(words, "SIZE")?;
     let object = session.live.kmalloc(session.cpu, size)?;
-    let addr = session.live.address_of(object)?;
+    let addr = if object.addr().get() == ZERO_SIZE { NOTHING } else { session.live.address_of(object)? };
     session.objects.insert(addr, size);
     session.say(format_args!("{addr:#x}"));
     Ok(Some(addr.0))
@@ -124,20 +150,24 @@ fn kmalloc(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> Done {
 
 fn kfree(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> Done {
     let addr = VirtAddr(only_number(words, "ADDR")?);
-    let object: Option<NonNull<u8>> = session.live.linear()?.window().ptr(addr);
+    let object: Option<NonNull<u8>> = match addr {
+        // As in Linux, freeing nothing is nothing.
+        VirtAddr(0) => return Ok(None),
+        NOTHING => NonNull::new(without_provenance_mut(ZERO_SIZE)),
+        addr => session.live.linear()?.window().ptr(addr),
+    };
     let not_ours = || Stop::refused(format_args!("slab: {addr:#x} is no memory of a slab"));
-    let done = session.live.kfree(session.cpu, object.ok_or_else(not_ours)?);
     // The allocator names the pointer by which this program sees the object; people know its address.
-    match done {
+    match session.live.kfree(session.cpu, object.ok_or_else(not_ours)?) {
         Ok(()) => {
             session.objects.remove(&addr);
             Ok(None)
         }
-        Err(kernmem_live::LiveError::Slab(SlabError::NotOurs { .. })) => Err(not_ours()),
-        Err(kernmem_live::LiveError::Slab(SlabError::NotAnObject { .. })) => {
+        Err(LiveError::Slab(SlabError::NotOurs { .. })) => Err(not_ours()),
+        Err(LiveError::Slab(SlabError::NotAnObject { .. })) => {
             Err(Stop::refused(format_args!("slab: no object begins at {addr:#x}")))
         }
-        Err(kernmem_live::LiveError::Slab(SlabError::DoubleFree { .. })) => {
+        Err(LiveError::Slab(SlabError::DoubleFree { .. })) => {
             Err(Stop::refused(format_args!("slab: {addr:#x} is free already")))
         }
         Err(error) => Err(error.into()),
