@@ -1,7 +1,7 @@
 //! Document 002: from which zones a request is served when its own is used up, and what stops it.
 
-use kernmem::kind_of;
-use kernmem::{Boot, zones::Nodes};
+use kernmem::zones::Nodes;
+use kernmem::{Boot, kind_of};
 use kernmem_base::{CpuId, Order, Pfn};
 use kernmem_live::{Live, LiveError};
 use kernmem_page_alloc::{AllocError, Gfp, PageSource, Watermarks, ZoneKind};
