@@ -95,3 +95,12 @@ fn x86_64_manages_what_a_recorded_kernel_manages() {
         assert_eq!(found.numbers("002.6", ["nodes", "local", "cpus"]), [1, 2, 2]);
     }
 }
+
+/// Pages of 1G that boot set aside are managed by their zones, though the page allocator never had them.
+#[test]
+fn gigantic_pages_of_boot_do_not_spoil_the_sum() {
+    let found = lab("memblock-to-zones", &options(Some(recording("x86/x-hvo-gigantic")), false));
+    assert_eq!(found.number("002.9", "free"), found.number("002.9", "handed_over") << 12);
+    assert_eq!(found.holds("002.9", Era::V6_1), "only if");
+    assert!(found.told.contains("alloc_bootmem_huge_page: 2G"), "{}", found.told);
+}

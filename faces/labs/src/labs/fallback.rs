@@ -1,10 +1,8 @@
 //! Document 002: from which zones a request is served when its own is used up, and what stops it.
 
-use kernmem::{Boot, zones::Nodes};
 use kernmem_base::{CpuId, Order, Pfn};
 use kernmem_live::{Live, LiveError};
 use kernmem_page_alloc::{AllocError, Gfp, PageSource, Watermarks, ZoneKind};
-use kernmem_view::proc::{OfBoot, TextConfig};
 
 use crate::bench::{Bench, Own};
 use crate::notebook::Notebook;
@@ -83,7 +81,9 @@ fn run(options: &LabOptions, book: &mut Notebook<'_>) -> Result<(), LabError> {
     let bench = Bench::open(options, Own::Described(MACHINE))?;
     bench.live(|live| {
         book.claim(FALLBACK, Text::FallbackClaim)?;
-        set_figures(&bench, live, options.reverse);
+        if options.reverse {
+            clear_figures(live);
+        }
         let managed = live.running.kernel.pages.allocator.managed();
         let order = Order(managed.div_ceil(REQUESTS).next_power_of_two().ilog2() as u8);
         book.say(Text::FallbackPlan, &[("managed", Value::Count(managed)), ("block", Value::Count(1 << order.0))])?;
@@ -96,30 +96,15 @@ fn run(options: &LabOptions, book: &mut Notebook<'_>) -> Result<(), LabError> {
     })
 }
 
-/// Gives each zone the watermarks and reserves that boot computes, or none.
-fn set_figures(bench: &Bench, live: &Live<'_>, none: bool) {
-    let config = &bench.source.config;
-    let boot = Boot::new(&bench.source.machine, config);
-    let kernel = &live.running.kernel;
-    let texts = TextConfig::of(&config.kconfig, true, true);
-    let figures = OfBoot { boot, kernel }.zoneinfo(&texts);
-    for text in figures.zones {
-        let zone = ZoneKind::of_name(text.kind.name()).and_then(|kind| kernel.pages.allocator.zone(text.node, kind));
-        let Some(zone) = zone else { continue };
-        let marks = Watermarks { min: text.min, low: text.low, high: text.high, promo: text.promo };
-        zone.set_watermarks(if none { Watermarks::default() } else { marks });
-        let same_node = kinds_of(&kernel.nodes, text.node);
-        for (kind, frames) in same_node.zip(text.protection) {
-            zone.set_reserve(kind, if none { 0 } else { frames });
+/// Takes the watermarks and reserves that boot computed from each zone.
+fn clear_figures(live: &Live<'_>) {
+    for zone in live.running.kernel.pages.allocator.zones() {
+        zone.set_watermarks(Watermarks::default());
+        for kind in ZoneKind::ALL {
+            // A zone has no reserve for kinds that its kernel was built without.
+            let _ = zone.set_reserve(kind, 0);
         }
     }
-}
-
-/// The zones of a node in the order of their reserves, Movable always among them.
-fn kinds_of(nodes: &Nodes, nid: u32) -> impl Iterator<Item = ZoneKind> + '_ {
-    let node = nodes.nodes.iter().find(move |node| node.nid == nid);
-    let own = node.into_iter().flat_map(|node| node.zones.iter()).filter_map(|zone| ZoneKind::of_name(zone.name));
-    own.filter(|kind| *kind != ZoneKind::Movable).chain([ZoneKind::Movable])
 }
 
 /// A zone that a request took from, in the order of its first page.

@@ -418,14 +418,13 @@ pub const fn text(key: Text) -> &'static str {
              else.\""
         }
         Text::FallbackPlan => {
-            "{managed} pages managed; each request, of pages {block}, is repeated on CPU 0 until none is \
-             given"
+            "{managed} pages managed; CPU 0 repeats each request (pages {block}) until nothing is given"
         }
         Text::WishRow => "{wish} ({gfp}):",
         Text::SourceRow => {
             "  node {nid} {zone}: managed {managed}, got {got}, stay {left} (min {min}, reserve {reserve})"
         }
-        Text::UrgentRow => "  then a request that is urgent and cannot wait: got {urgent} more",
+        Text::UrgentRow => "  then a request that is urgent and cannot wait, below the watermarks: got {urgent} more",
         Text::AboveTheMarks => {
             "a zone gives what it has above its min watermark and its reserve from higher requests; with 64 \
              bits there is no HighMem, DMA32 stands between Normal and DMA, and after the own node come the \
