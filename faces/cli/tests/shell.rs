@@ -240,6 +240,14 @@ fn an_array_of_more_than_a_page_is_a_vmalloc_of_its_own() {
 }
 
 #[test]
+fn a_call_that_fails_is_marked_in_the_tree() {
+    let said = kernmem(&["shell", "--trace", "-c", "-vmalloc 1T"]).good();
+    let failed: Vec<&str> = said.lines().filter(|line| line.ends_with(" fails")).collect();
+    // From the inside out, each under its own call.
+    assert_eq!(failed, ["      __vmalloc_node_range fails", "   __vmalloc_node fails", "vmalloc fails"]);
+}
+
+#[test]
 fn one_frame_has_the_same_bytes_under_all_its_addresses() {
     for (machine, _) in MACHINES {
         let said = lines(

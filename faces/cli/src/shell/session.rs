@@ -217,11 +217,12 @@ mod tests {
     const START: &str =
         "A = vmalloc 8K; B = alloc 1; C = page_address $B; D = kmalloc 64; P = spawn; E = mmap $P 64K; write $P $E 1";
 
-    /// Any command with up to three words that may suit it, most of them numbers that mean something.
+    /// Any command with up to three words that may suit it, most of them numbers that mean something. None is a size of
+    /// terabytes that could be mapped: `ioremap` would fill all memory with tables before it fails.
     const LINE: &str = "(-?)([A-E] = |)(alloc|free|page_address|drain|vmalloc|vmalloc_huge|vfree|vmap|vunmap|ioremap\
         |iounmap|purge|vmalloc_to_pfn|kmalloc|kmalloc|kfree|kfree|hugepages|hvo|spawn|fork|exit|ps|mmap|munmap|mprotect\
         |read|write|peek|poke|poke|walk|cpu)\
-        ( (\\$[A-EP]|\\$[A-E]\\+(8|4096)|[0-9]{1,2}|4K|16K|2M|1G|0x[0-9a-f]{4,16}|0xffff[89c][0-9]{11}|r|rw|none|on|node\
+        ( (\\$[A-EP]|\\$[A-E]\\+(8|4096)|[0-9]{1,2}|4K|16K|2M|1G|0x[0-9a-f]{4,8}|0x[0-9a-f]{16}|0xffff[89c][0-9]{11}|r|rw|none|on|node\
         |fixed|GFP_DMA|__GFP_ZERO)){0,3}";
 
     /// Runs lines as at the prompt: what fails is told, and the next follows.

@@ -15,7 +15,7 @@ pub struct Tree {
 
 impl Tree {
     fn line(&mut self, what: &str) {
-        // Writing to a text cannot fail.
+        // Writing to a text cannot fail, here and below.
         let _ = match self.depth {
             0 => writeln!(self.text, "{what}"),
             depth => writeln!(self.text, "{:width$}-> {what}", "", width = 3 * (depth - 1)),
@@ -30,10 +30,10 @@ impl Trace for Tree {
     }
 
     fn leave(&mut self, call: &Call, is_done: bool) {
-        if !is_done {
-            self.line(&format!("{} fails", call.name()));
-        }
         self.depth = self.depth.saturating_sub(1);
+        if !is_done {
+            let _ = writeln!(self.text, "{:width$}{} fails", "", call.name(), width = 3 * self.depth);
+        }
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
             "vmalloc(size 4096)",
             "-> kzalloc_node()",
             "   -> kzalloc_node()",
-            "      -> kzalloc_node fails",
+            "      kzalloc_node fails",
             "vmalloc(size 4096)",
         ];
         assert_eq!(tree.text.lines().collect::<Vec<_>>(), lines);
