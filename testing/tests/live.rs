@@ -5,11 +5,11 @@ mod common;
 
 use common::{recordings, with_kernel};
 use kernmem::{Boot, Kernel};
-use kernmem_base::Order;
+use kernmem_base::{Order, Pfn};
 use kernmem_page_alloc::{CpuPages, Gfp, HeapStore};
 use kernmem_sim::Memory;
 use kernmem_view::BootRecord;
-use kernmem_view::proc::{LiveZones, TextConfig};
+use kernmem_view::proc::{LiveZones, TextConfig, ZoneKind, parse};
 
 /// How many blocks each machine lends.
 const BLOCKS: usize = 600;
@@ -68,4 +68,42 @@ fn what_is_taken_is_missing_and_what_is_given_back_is_there_again() {
             lend(kernel, &texts, &mut others[0]);
         });
     }
+}
+
+/// A zone of which nothing is in use has the free blocks and the pageblocks of every type that boot gave it: each row that
+/// the real kernel printed of it must be ours.
+#[test]
+fn zones_that_nobody_uses_have_the_recorded_free_blocks_of_every_type() {
+    let mut rows = 0;
+    for path in recordings() {
+        let read = |file: &str| std::fs::read_to_string(path.join(file)).ok();
+        let (Some(zoneinfo), Some(pagetypeinfo)) = (read("zoneinfo"), read("pagetypeinfo")) else { continue };
+        let zones = parse::zoneinfo(&zoneinfo).expect("zoneinfo is read").zones;
+        let is_unused = |node: u32, kind: ZoneKind| {
+            zones.iter().any(|zone| (zone.node, zone.kind) == (node, kind) && zone.free == zone.managed)
+        };
+        let recorded = parse::pagetypeinfo(&pagetypeinfo).expect("pagetypeinfo is read");
+        with_kernel(&path, |kernel, boot| {
+            let texts = TextConfig::of(&boot.config.kconfig, true, false);
+            let live = LiveZones { allocator: &kernel.pages.allocator, cpus: &[&kernel.pages.cpu], texts: &texts };
+            let ours = live.pagetypeinfo(|nid, kind, each: &mut dyn FnMut(Pfn)| {
+                let zones = kernel.nodes.nodes.iter().filter(|node| node.nid == nid).flat_map(|node| &node.zones);
+                let zone = { zones }.find(|zone| zone.name == kind.name()).expect("a zone of boot");
+                kernel.nodes.each_pageblock(kernel.era, &kernel.sections, nid, zone, each);
+            });
+            for (ours, recorded) in ours.nodes.iter().zip(&recorded.nodes) {
+                let free = recorded.free.iter().zip(&ours.free).filter(|(row, _)| is_unused(row.node, row.kind));
+                for (recorded, ours) in free {
+                    assert_eq!(ours, recorded, "{}", path.display());
+                    rows += 1;
+                }
+                let blocks = recorded.blocks.iter().zip(&ours.blocks).filter(|(row, _)| is_unused(row.node, row.kind));
+                for (recorded, ours) in blocks {
+                    assert_eq!(ours, recorded, "{}", path.display());
+                    rows += 1;
+                }
+            }
+        });
+    }
+    assert!(rows > 100, "{rows} rows");
 }

@@ -3,7 +3,14 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::{recordings, with_kernel};
+use kernmem::Boot;
+use kernmem::running::{On, Running};
+use kernmem_base::{CpuId, NoTlb, Order};
+use kernmem_sim::Memory;
+use kernmem_source::{Options, Source};
 
 #[test]
 fn every_zone_manages_what_boot_released_to_it() {
@@ -37,4 +44,27 @@ fn every_managed_frame_is_free_or_in_use() {
             assert!(pages.in_use() >= pages.taken().len() as u64);
         });
     }
+}
+
+/// Two pages of 1 GiB that boot had set aside are managed from the start, and free once their pool is emptied.
+#[test]
+fn gigantic_pages_of_boot_go_back_to_their_zones() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings/arm64/a-hvo-gigantic");
+    let source = Source::open_with(path.to_str().expect("a path of text"), &Options::default()).expect("inputs");
+    let boot = Boot::new(&source.machine, &source.config);
+    let memory = Memory::new(kernmem::memory_ranges(&boot)).expect("memory");
+    let kernel = kernmem::boot(&memory, &boot, ()).expect("a kernel that boots");
+    let mut running = Running::start(kernel, &boot, &mut NoTlb).expect("a kernel that runs");
+    let pool = running.pool_of(Order(18)).expect("a pool of pages of 1 GiB");
+    running.drain_all();
+    let figures = |running: &Running<'_, Memory, ()>| {
+        let allocator = &running.kernel.pages.allocator;
+        (allocator.managed(), allocator.free_frames())
+    };
+    let (managed, free) = figures(&running);
+    let mut tlb = NoTlb;
+    let resized = running.resize_pool(&mut On::new(CpuId(0), &mut tlb), pool, 0);
+    assert!(resized.is_some(), "the pool takes orders");
+    running.drain_all();
+    assert_eq!(figures(&running), (managed, free + (2 << 18)));
 }

@@ -15,11 +15,13 @@ use kernmem_base::{CpuId, Frame, FrameOrigin, FrameSource, Granule, Level, NoFra
 use kernmem_config::Config;
 use kernmem_memblock::Frames;
 use kernmem_page_alloc::{
-    CpuPages, Facts, Gfp, HeapStore, PageAllocator, PageSource, Pages, Placement, ZoneKind, ZoneKinds, ZoneSpan,
+    AddError, CpuPages, Facts, Gfp, HeapStore, PageAllocator, PageSource, Pages, Placement, ZoneKind, ZoneKinds,
+    ZoneSpan,
 };
+use kernmem_sparse::MigrateType;
 
 use crate::zonelists::{EarlyNodes, groups_by_mobility};
-use crate::zones::{Node, Nodes};
+use crate::zones::{Node, Nodes, Span};
 use crate::{Boot, BootError, TableFrame, figures};
 
 /// Blocks that one CPU's lists can hold: more than `high` of any zone asks for.
@@ -56,6 +58,7 @@ impl BootPages {
         let early = EarlyNodes::new(config, nodes);
         let topology = early.topology();
         let allocator = PageAllocator::new(&mut HeapStore, facts, &topology, &spans).map_err(|error| failed(&error))?;
+        begin_unmovable(&allocator, nodes).map_err(|error| failed(&error))?;
         for frames in free {
             let nid = frames.nid.map_or(0, |nid| nid.0);
             allocator.add_free(nid, frames.start, frames.end).map_err(|error| failed(&error))?;
@@ -138,6 +141,22 @@ impl FrameSource for BootPages {
         self.taken.retain(|taken| taken.pa != frame);
         self.pages().give_back(frame);
     }
+}
+
+/// Pageblocks are movable from the start, but for those whose first frame is no memory: the walk over new descriptors says
+/// so at a pageblock's first frame alone, and what nobody said is unmovable.
+///
+/// Source: Linux 6.1 mm/page_alloc.c `memmap_init_range`.
+fn begin_unmovable(allocator: &PageAllocator<HeapStore>, nodes: &Nodes) -> Result<(), AddError> {
+    let order = allocator.facts().pageblock_order.0;
+    for (_, memory) in nodes.memory.iter().filter(|(_, memory)| !memory.is_empty()) {
+        let first = Pfn(memory.start.0 >> order << order);
+        let is_memory = |(_, other): &(u32, Span)| other.start <= first && first < other.end;
+        if !nodes.memory.iter().any(is_memory) {
+            allocator.set_migrate_type(memory.start, Pfn(memory.start.0 + 1), MigrateType::Unmovable)?;
+        }
+    }
+    Ok(())
 }
 
 fn failed(what: &dyn core::fmt::Display) -> BootError {

@@ -82,7 +82,8 @@ impl<M: PhysMem, W: Witness> Running<'_, M, W> {
             let Some(index) = sizes.iter().position(|size| *size == set_aside.size) else { continue };
             for page in set_aside.pages {
                 let nid = self.node_of(page.pfn(granule));
-                let taken = self.take_in(on, index, page.pfn(granule), nid, true);
+                // Boot made its frames the page allocator's, so they go back as single frames of the pool's.
+                let taken = self.take_in(on, index, page.pfn(granule), nid, false);
                 taken.map_err(|error| super::facts::failed(&error))?;
             }
         }
