@@ -34,7 +34,7 @@ pub enum Verb {
     Ptdump(ptdump::PtdumpArgs),
     /// Print the regions of an address space as the kernel's documentation does
     Layout(layout::LayoutArgs),
-    /// Print the files of /proc and sysfs about memory in Linux's own format, as the page allocator takes over
+    /// Print the files of /proc and sysfs about memory in Linux's own format, of a kernel that has just come up
     Info(info::InfoArgs),
     /// Follow one address through the tables, level by level
     Walk(walk::WalkArgs),

@@ -144,7 +144,13 @@ fn what_meminfo_settles_is_that_of_the_recorded_kernels() {
         "AnonPages",
         "Cached",
     ];
-    for (set, name) in BOOTS.into_iter().chain([("arm64", "a-hugepages"), ("arm64", "a-smp8"), ("x86", "x-1G")]) {
+    for (set, name) in BOOTS.into_iter().chain([
+        ("arm64", "a-hugepages"),
+        ("arm64", "a-hvo-gigantic"),
+        ("arm64", "a-smp8"),
+        ("x86", "x-hvo"),
+        ("x86", "x-1G"),
+    ]) {
         let said = kernmem(&["info", &recording(set, name), "--zoneinfo", "--meminfo"]).good();
         let (zoneinfo, ours) = said.split_once("\n==> meminfo <==\n").unwrap();
         let theirs = recorded(set, name, "meminfo");

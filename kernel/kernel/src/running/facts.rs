@@ -55,7 +55,7 @@ pub struct Facts {
     pub descriptor_bytes: u64,
     /// Orders of huge pages, in the order in which Linux registers their sizes.
     pub huge_orders: Vec<Order>,
-    /// The default size of huge pages.
+    /// The default size of huge pages, which the command line can set.
     pub default_huge: Order,
     /// Huge pages give the memory of their descriptors back: Linux does it on this kernel and the command line says so.
     pub hvo: bool,
@@ -128,6 +128,7 @@ impl Facts {
             },
         };
         let has_gb = !matches!(&kernel.isa, Isa::X86(state) if !state.gbpages);
+        let huge_orders = if set("HUGETLB_PAGE") { super::huge::orders(format, has_gb) } else { Vec::new() };
         let hvo_built = set("HUGETLB_PAGE_OPTIMIZE_VMEMMAP");
         let default_on = set("HUGETLB_PAGE_OPTIMIZE_VMEMMAP_DEFAULT_ON");
         Ok(Self {
@@ -141,8 +142,8 @@ impl Facts {
             prot,
             classes: Classes::new(config.era, kernel.granule, classes),
             descriptor_bytes: kernel.sections.geometry().page_bytes(),
-            huge_orders: if set("HUGETLB_PAGE") { super::huge::orders(format, has_gb) } else { Vec::new() },
-            default_huge: Order(9),
+            default_huge: super::huge::default_order(config, kernel.granule, &huge_orders),
+            huge_orders,
             hvo: hvo_built && config.cmdline.hugetlb_free_vmemmap(config.era, default_on).value,
             hvo_built,
             thread_size: config.sizes.get("THREAD_SIZE").unwrap_or(16 << 10),

@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 
 use kernmem_arch::{Format, UserFormat, WithFormat};
-use kernmem_base::{Order, Pfn, PhysAddr, PhysMem, Tlb};
+use kernmem_base::{Granule, Order, Pfn, PhysAddr, PhysMem, Tlb};
 use kernmem_config::Config;
 use kernmem_hugetlb::{Env, HugePage, Pool, PoolError, Resized, Vmemmap};
 use kernmem_page_alloc::{HeapStore, Pages};
@@ -32,6 +32,19 @@ pub(super) fn orders(format: Format, has_gb: bool) -> Vec<Order> {
         Format::Arm64Granule4K => every.collect(),
         _ => every.filter(|order| *order == Order(9) || has_gb && *order == Order(18)).collect(),
     }
+}
+
+/// The default size unless the command line names another: what a table of the second-lowest level maps.
+const BUILT_IN: Order = Order(9);
+
+/// The order of the default size.
+///
+/// Source: Linux 6.1 mm/hugetlb.c `default_hugepagesz_setup`.
+pub(super) fn default_order(config: &Config, granule: Granule, orders: &[Order]) -> Order {
+    let bytes = |order: Order| granule.bytes() << order.0;
+    let sizes: Vec<u64> = orders.iter().copied().map(bytes).collect();
+    let told = config.cmdline.huge_pages(config.era, &sizes, bytes(BUILT_IN)).value.default_size;
+    orders.iter().copied().find(|order| Some(bytes(*order)) == told).unwrap_or(BUILT_IN)
 }
 
 pub(super) fn pools(facts: &Facts) -> Vec<Pool<Vec<HugePage>>> {
@@ -74,8 +87,8 @@ impl<M: PhysMem, W: Witness> Running<'_, M, W> {
                 taken.map_err(|error| super::facts::failed(&error))?;
             }
         }
-        let default = granule.bytes() << self.facts.default_huge.0;
-        for wish in config.cmdline.huge_pages(config.era, &sizes, default).value.pools {
+        let built_in = granule.bytes() << BUILT_IN.0;
+        for wish in config.cmdline.huge_pages(config.era, &sizes, built_in).value.pools {
             let Some(index) = sizes.iter().position(|size| *size == wish.size) else { continue };
             if !self.pools[index].is_gigantic() {
                 self.resize_pool(on, index, wish.pages);
