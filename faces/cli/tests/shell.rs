@@ -276,11 +276,11 @@ fn the_kernels_own_memory_is_not_overwritten() {
 
 #[test]
 fn areas_that_boot_made_stay() {
-    // The first kernel stack is the lowest area; arm64's image begins 64K into the region.
+    // The first CPU's interrupt stack is the lowest area; arm64's image begins 64K into the region.
     for (machine, address, owner) in [
         ("arm64-4g", "0xffff800008000000", "start_kernel"),
         ("arm64-4g", "0xffff800008010000", "paging_init"),
-        ("x86-4g", "0xffffc90000000000", "start_kernel"),
+        ("x86-4g", "0xffffc90000000000", "irq_init_percpu_irqstack"),
     ] {
         for command in ["vfree", "vunmap", "iounmap"] {
             let said = kernmem(&["shell", machine, "-c", &format!("{command} {address}")]);

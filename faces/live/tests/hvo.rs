@@ -352,6 +352,7 @@ fn on_arm64_no_live_entry_of_the_map_becomes_another_without_being_absent_betwee
 /// Takes every page that the first CPU can have; the last ones that were taken are the last of the list.
 fn exhaust(running: &mut Running<'_, Memory, BootRecord>) -> Vec<Pfn> {
     running.drain_all();
+    common::without_marks(&running.kernel.pages.allocator);
     let mut pages = running.pages(CPU).expect("the first CPU");
     let mut taken = Vec::new();
     while let Ok(pfn) = pages.alloc(Gfp::KERNEL, Order(0)) {

@@ -4,7 +4,7 @@ use core::error::Error;
 use core::fmt::Display;
 use core::ptr::{NonNull, without_provenance_mut};
 
-use kernmem::running::caller;
+use kernmem::running::{caller, is_of_boot};
 use kernmem_base::{Pfn, PhysAddr, VirtAddr};
 use kernmem_live::LiveError;
 use kernmem_slab::{SlabError, ZERO_SIZE};
@@ -49,11 +49,12 @@ fn failed(error: VmallocError) -> Stop {
 fn to_go(session: &Session<'_, '_>, words: &mut Words<'_, '_>) -> Result<VirtAddr, Stop> {
     let addr = VirtAddr(only_number(words, "ADDR")?);
     let area = session.live.running.areas.find_vm_area(addr);
-    match area.map(|area| caller(area.caller)) {
-        Some(owner @ ("paging_init" | "start_kernel")) => {
+    match area.filter(|area| is_of_boot(area.caller)) {
+        Some(area) => {
+            let owner = caller(area.caller);
             Err(refused(format_args!("the area at {addr:#x} is the kernel's own, of {owner}")))
         }
-        _ => Ok(addr),
+        None => Ok(addr),
     }
 }
 

@@ -11,7 +11,7 @@ use kernmem_page_alloc::{Gfp, PageSource};
 use kernmem_slab::CacheInfo;
 use kernmem_vmalloc::Area;
 
-use crate::common::tables_of;
+use crate::common::{tables_of, without_marks};
 
 const CPU: CpuId = CpuId(0);
 
@@ -66,6 +66,7 @@ impl Hoard {
     /// Takes blocks of every order, largest first, until not even a page is given; frames for movable pages too.
     pub fn take(live: &mut Live<'_>) -> Self {
         live.running.drain_all();
+        without_marks(&live.running.kernel.pages.allocator);
         let mut pages = live.running.pages(CPU).expect("the first CPU");
         let max = pages.allocator.facts().max_order.0;
         let mut blocks = Vec::new();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use kernmem_arch::{Entry, Format, UserFormat, WithFormat};
 use kernmem_base::{Level, PhysAddr, PhysRead, Slot, VirtAddr};
 use kernmem_live::{Live, Options};
+use kernmem_page_alloc::{HeapStore, PageAllocator, Watermarks, ZoneKind};
 use kernmem_sim::Memory;
 use kernmem_source::{Options as Parts, Source};
 
@@ -81,5 +82,17 @@ impl WithFormat for Steps<'_> {
         let steps = kernmem_pgtable::steps::<F, Memory>(self.memory, self.root, self.va);
         let steps = steps.map(|step| step.expect("a table in memory"));
         steps.map(|step| (step.level, step.table + step.index as u64 * 8, step.raw)).collect()
+    }
+}
+
+/// Lets each zone give all that it has: without watermarks and reserves a request fails when there is no frame, and not
+/// earlier.
+pub fn without_marks(allocator: &PageAllocator<HeapStore>) {
+    for zone in allocator.zones() {
+        zone.set_watermarks(Watermarks::default());
+        for kind in ZoneKind::ALL {
+            // A zone has no reserve for kinds that its kernel was built without.
+            let _ = zone.set_reserve(kind, 0);
+        }
     }
 }

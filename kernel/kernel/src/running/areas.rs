@@ -33,6 +33,12 @@ pub fn caller(caller: Caller) -> &'static str {
     CALLERS.get(caller.0 as usize).copied().unwrap_or("?")
 }
 
+/// Whether an area was asked for by boot, and not by an operation of a running kernel.
+#[must_use]
+pub const fn is_of_boot(caller: Caller) -> bool {
+    !matches!(caller, OURS | IOREMAP)
+}
+
 const OURS: Caller = Caller(0);
 const PAGING_INIT: Caller = Caller(1);
 const START_KERNEL: Caller = Caller(2);

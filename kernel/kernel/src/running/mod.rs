@@ -40,7 +40,7 @@ use kernmem_vmalloc::{Trace, VecStore, Vmalloc};
 use crate::zones::Span;
 use crate::{Boot, BootError, BootPages, CPU_SLOTS, Kernel, Witness};
 
-pub use areas::{CALLERS, caller};
+pub use areas::{CALLERS, caller, is_of_boot};
 pub use facts::Facts;
 pub use huge::HUGE_SIZES;
 pub use memmap::LiveMap;
