@@ -367,3 +367,27 @@ fn help_lists_every_command_and_tells_one() {
     assert!(kernmem(&["shell", "-c", "help vmap"]).good().starts_with("vmap PFN…\n"));
     assert_eq!(kernmem(&["shell", "-c", "help nothing"]).refused(2).split(": ").next(), Some("shell"));
 }
+
+#[test]
+fn files_of_proc_follow_the_commands() {
+    for (machine, _) in MACHINES {
+        // An area of two pages and its guard page: 12K; asked for by commands.
+        let areas = |commands: &str| {
+            let said = lines(machine, &format!("{commands} show vmallocinfo"));
+            said.into_iter().filter(|line| line.contains("pages=2 vmalloc")).collect::<Vec<_>>()
+        };
+        assert_eq!(areas(""), Vec::<String>::new());
+        let one = areas("vmalloc 8K;");
+        assert!(matches!(one.as_slice(), [line] if line.contains(" 12288 kernmem ")), "{one:?}");
+        assert_eq!(areas("A = vmalloc 8K; vfree $A; purge;"), Vec::<String>::new());
+        let free = |commands: &str| {
+            let said = lines(machine, &format!("{commands} drain; show zoneinfo"));
+            let free = said.iter().filter_map(|line| line.trim().strip_prefix("pages free"));
+            free.map(|pages| pages.trim().parse::<u64>().unwrap()).sum::<u64>()
+        };
+        assert_eq!(free("") - free("alloc 3;"), 8, "{machine}");
+        let said = kernmem(&["shell", machine, "-c", "show nothing"]);
+        assert_eq!(said.status, 2);
+        assert!(said.err.contains("there is no file `nothing`; one of buddyinfo"), "{said:?}");
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! * [`parse`]: lines to words and numbers.
 //! * [`session`]: the kernel, the CPU that asks, names; one command on it.
-//! * [`table`]: the commands by name. By subject: `pages`, `areas`, `huge`, `processes`, `access`.
+//! * [`table`]: the commands by name. By subject: `pages`, `areas`, `huge`, `processes`, `access`, `show`.
 //! * [`own`]: what the commands have taken.
 //! * [`trace`]: vmalloc's calls as a tree.
 //! * [`script`]: commands from a text, a file or standard input; [`prompt`]: from a person.
@@ -25,6 +25,7 @@ mod processes;
 mod prompt;
 mod script;
 mod session;
+mod show;
 mod table;
 mod told;
 mod trace;

@@ -221,9 +221,9 @@ mod tests {
     /// terabytes that could be mapped: `ioremap` would fill all memory with tables before it fails.
     const LINE: &str = "(-?)([A-E] = |)(alloc|free|page_address|drain|vmalloc|vmalloc_huge|vfree|vmap|vunmap|ioremap\
         |iounmap|purge|vmalloc_to_pfn|kmalloc|kmalloc|kfree|kfree|hugepages|hvo|spawn|fork|exit|ps|mmap|munmap|mprotect\
-        |read|write|peek|poke|poke|walk|cpu)\
+        |read|write|peek|poke|poke|walk|show|cpu)\
         ( (\\$[A-EP]|\\$[A-E]\\+(8|4096)|[0-9]{1,2}|4K|16K|2M|1G|0x[0-9a-f]{4,8}|0x[0-9a-f]{16}|0xffff[89c][0-9]{11}|r|rw|none|on|node\
-        |fixed|GFP_DMA|__GFP_ZERO)){0,3}";
+        |fixed|GFP_DMA|__GFP_ZERO|zoneinfo|meminfo|vmallocinfo)){0,3}";
 
     /// Runs lines as at the prompt: what fails is told, and the next follows.
     fn run_lines(source: &str, lines: &[String]) {

@@ -4,7 +4,7 @@ use kernmem_base::CpuId;
 
 use super::parse::Words;
 use super::session::{Done, Session, Stop};
-use super::{access, areas, huge, pages, processes};
+use super::{access, areas, huge, pages, processes, show};
 
 /// A command.
 pub struct Entry {
@@ -34,12 +34,13 @@ pub struct Subject {
 }
 
 /// Every command.
-pub const SUBJECTS: [Subject; 6] = [
+pub const SUBJECTS: [Subject; 7] = [
     Subject { title: "pages", commands: pages::COMMANDS },
     Subject { title: "kernel addresses and objects", commands: areas::COMMANDS },
     Subject { title: "huge pages", commands: huge::COMMANDS },
     Subject { title: "programs", commands: processes::COMMANDS },
     Subject { title: "memory through the tables", commands: access::COMMANDS },
+    Subject { title: "what the kernel tells", commands: show::COMMANDS },
     Subject { title: "the shell", commands: OWN },
 ];
 
