@@ -97,6 +97,8 @@ fn words_of_unfinished_work_and_of_machines_are_found() {
     );
     check(words::forbidden_words, &[("a.md", &text)], &[("a.md", 1), ("a.md", 2), ("a.md", 3)]);
     check(words::forbidden_words, &[("testing/recordings/x/y/console.txt", &text)], &[]);
+    let merged = format!("a\n{} HEAD\nb\n{} other\n", "<".repeat(7), ">".repeat(7));
+    check(words::forbidden_words, &[("a.toml", &merged)], &[("a.toml", 2), ("a.toml", 4)]);
     let code = format!("fn f() {{ {}() }}\n// {}\n", concat!("to", "do!"), concat!("TO", "DO: x"));
     check(words::forbidden_words, &[("a.rs", &code)], &[("a.rs", 2), ("a.rs", 1)]);
     check(words::lengths, &[("a.rs", &"\n".repeat(801))], &[("a.rs", 801)]);

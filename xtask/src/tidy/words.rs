@@ -51,7 +51,13 @@ pub fn forbidden_words(tree: &Tree) -> Vec<Finding> {
     found
 }
 
+/// Lines that version control leaves where two changes meet.
+const CONFLICTS: [&str; 2] = [concat!("<<<<", "<<< "), concat!(">>>>", ">>> ")];
+
 fn check_line(file: &File, at: usize, line: &str, found: &mut Vec<Finding>) {
+    if CONFLICTS.iter().any(|mark| line.starts_with(mark)) {
+        found.push(Finding::new(&file.path, at, "two changes meet here, undecided".to_owned()));
+    }
     let lower = line.to_lowercase();
     let undone = UNDONE.iter().find(|word| has_word(line, word));
     let path = PATHS.iter().find(|path| has_path(line, path));
