@@ -38,6 +38,8 @@ pub struct BootPages {
     taken: Vec<TableFrame>,
     /// Frames in use that are no tables.
     others: u64,
+    /// Frames that may still be taken.
+    left: u64,
 }
 
 impl BootPages {
@@ -64,7 +66,7 @@ impl BootPages {
             allocator.add_free(nid, frames.start, frames.end).map_err(|error| failed(&error))?;
         }
         let cpu = CpuPages::on_heap(CpuId(0), boot_node, &allocator, CPU_SLOTS);
-        Ok(Self { allocator, cpu, granule, taken: Vec::new(), others: 0 })
+        Ok(Self { allocator, cpu, granule, taken: Vec::new(), others: 0, left: u64::MAX })
     }
 
     /// Empty lists of the CPUs that come up behind the one that boots, with room for `slots` blocks each; `online` has the
@@ -80,9 +82,15 @@ impl BootPages {
         Pages { allocator: &self.allocator, cpu: &mut self.cpu }
     }
 
+    /// Boot gets `frames` frames more and not one besides.
+    pub fn limit(&mut self, frames: u64) {
+        self.left = frames;
+    }
+
     /// Takes one page for something that is no table.
     pub fn page(&mut self) -> Option<PhysAddr> {
         let granule = self.granule;
+        self.left = self.left.checked_sub(1)?;
         let pfn = self.pages().alloc(Gfp::KERNEL, Order(0)).ok()?;
         self.others += 1;
         pfn.to_phys(granule)
@@ -154,6 +162,7 @@ impl PageSource for BootPages {
 
 impl FrameSource for BootPages {
     fn take(&mut self, level: Level) -> Result<Frame, NoFrame> {
+        self.left = self.left.checked_sub(1).ok_or(NoFrame { level })?;
         let frame = self.pages().take(level)?;
         self.taken.push(TableFrame { pa: frame.pa, level, origin: FrameOrigin::PageAllocator });
         Ok(frame)

@@ -41,7 +41,8 @@ pub fn hand_over<W: Witness>(
         nodes.release(Span { start: frames.start, end: frames.end }, Moment::HandOver);
     }
     let boot_node = nodes.of_cpu(boot.machine, 0);
-    let pages = BootPages::new(boot.config, boot.placement, nodes, boot_node, &free)?;
+    let mut pages = BootPages::new(boot.config, boot.placement, nodes, boot_node, &free)?;
+    pages.limit(memblock.observer().late_frames());
     Ok((memblock, pages))
 }
 

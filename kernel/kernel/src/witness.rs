@@ -257,6 +257,12 @@ pub trait Witness: Observer {
 
     /// The log has a line to tell.
     fn log(&mut self, _entry: LogEntry) {}
+
+    /// Frames that the page allocator gives boot at most, asked once at the hand-over; the counterpart of
+    /// [`Observer::permits`].
+    fn late_frames(&mut self) -> u64 {
+        u64::MAX
+    }
 }
 
 impl Witness for () {}
@@ -284,5 +290,9 @@ impl<W: Witness + ?Sized> Witness for &mut W {
 
     fn taken(&mut self, taken: &Taken) {
         (**self).taken(taken);
+    }
+
+    fn late_frames(&mut self) -> u64 {
+        (**self).late_frames()
     }
 }

@@ -210,6 +210,9 @@ impl<A: RegionArray, O: Observer> Memblock<A, O> {
         if !align.is_power_of_two() {
             return Err(MemblockError::BadAlignment { align });
         }
+        if !self.observer.permits(request.size) {
+            return Err(request.not_found());
+        }
         let aligned = Request { align, ..request };
         let anywhere = self.valid_node(request.nid).filter(|_| !exact).map(|_| aligned.on(None));
         let mut flags = self.wanted_flags();

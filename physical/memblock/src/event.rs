@@ -167,6 +167,12 @@ pub struct Dump<'a> {
 pub trait Observer {
     /// Takes notice of `event`.
     fn event(&mut self, event: Event<'_>);
+
+    /// Whether a request for `size` bytes may be served; one that may not fails as if there were no memory. Who wants
+    /// to see what a failure comes to refuses one request after the other.
+    fn permits(&mut self, _size: u64) -> bool {
+        true
+    }
 }
 
 /// Nobody listens.
@@ -177,5 +183,9 @@ impl Observer for () {
 impl<O: Observer + ?Sized> Observer for &mut O {
     fn event(&mut self, event: Event<'_>) {
         (**self).event(event);
+    }
+
+    fn permits(&mut self, size: u64) -> bool {
+        (**self).permits(size)
     }
 }
