@@ -520,14 +520,15 @@ impl<S: Store> PageAllocator<S> {
     /// # Errors
     /// [`AddError`]; what lies below the frame that it names was changed.
     pub fn set_migrate_type(&self, start: Pfn, end: Pfn, kind: MigrateType) -> Result<u64, AddError> {
-        let step = 1 << self.facts.pageblock_order.0;
-        let mut blocks = 0;
-        for pfn in (start.0..end.0).step_by(step).map(Pfn) {
+        let order = self.facts.pageblock_order.0;
+        let (mut pfn, mut blocks) = (start, 0);
+        while pfn < end {
             let zone = self.zone_of(pfn).ok_or(AddError::NoZone { pfn })?;
             if !zone.lock_alone().retype(pfn, kind) {
                 return Err(AddError::NoRecords { pfn });
             }
             blocks += 1;
+            pfn = Pfn(((pfn.0 >> order) + 1) << order);
         }
         Ok(blocks)
     }

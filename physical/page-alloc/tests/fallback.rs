@@ -472,3 +472,12 @@ fn from_6_12_on_lists_grow_with_what_is_asked() {
         assert_eq!(last, Some((15, 24)), "{era}");
     }
 }
+
+/// A range that begins inside one pageblock and ends inside the next is of both.
+#[test]
+fn each_pageblock_that_a_range_touches_gets_its_type() {
+    let allocator = one_zone(linux(Era::V6_1), 0, 0x600);
+    assert_eq!(allocator.set_migrate_type(Pfn(0x100), Pfn(0x300), MigrateType::Unmovable), Ok(2));
+    use MigrateType::{Movable, Unmovable};
+    assert_eq!([0, 0x200, 0x400].map(|pfn| kind(&allocator, pfn)), [Unmovable, Unmovable, Movable]);
+}
