@@ -147,6 +147,10 @@ impl PageSource for BootPages {
         self.pages().adopt(pfn)
     }
 
+    fn nid_of(&self, pfn: Pfn) -> Option<u32> {
+        self.allocator.nid_of(pfn)
+    }
+
     fn free_frames(&self) -> u64 {
         self.allocator.free_frames() + self.cpu.total()
     }

@@ -158,6 +158,18 @@ impl<S: Store> PageAllocator<S> {
         Some(around.find(knows).unwrap_or(first))
     }
 
+    /// Whether a frame is the allocator's to give: free, in a CPU's list, or given to somebody. Boot's own frames are not.
+    #[must_use]
+    pub fn manages(&self, pfn: Pfn) -> bool {
+        self.zone_of(pfn).is_some_and(|zone| zone.lock_alone().is_free(pfn) || zone.ground.taken_block(pfn).is_some())
+    }
+
+    /// The node of a frame; `None` if no zone has it.
+    #[must_use]
+    pub fn nid_of(&self, pfn: Pfn) -> Option<u32> {
+        self.zone_of(pfn).map(|zone| zone.span().nid)
+    }
+
     /// Free frames of all zones; those in CPU lists are not among them.
     #[must_use]
     pub fn free_frames(&self) -> u64 {

@@ -47,6 +47,10 @@ impl<S: Store> PageSource for Pages<'_, S> {
         })
     }
 
+    fn nid_of(&self, pfn: Pfn) -> Option<u32> {
+        self.allocator.nid_of(pfn)
+    }
+
     fn free_frames(&self) -> u64 {
         self.allocator.free_frames() + self.cpu.total()
     }

@@ -68,6 +68,11 @@ pub trait PageSource {
     /// [`FreeError`]: it is free, or was given to somebody; nothing was changed.
     fn adopt(&mut self, pfn: Pfn) -> Result<(), FreeError>;
 
+    /// The node of a frame that came from here; `None` if the source knows of no nodes.
+    fn nid_of(&self, _pfn: Pfn) -> Option<u32> {
+        None
+    }
+
     /// Frames that could be taken now.
     fn free_frames(&self) -> u64;
 }
@@ -99,6 +104,10 @@ impl<P: PageSource + ?Sized> PageSource for &mut P {
 
     fn adopt(&mut self, pfn: Pfn) -> Result<(), FreeError> {
         (**self).adopt(pfn)
+    }
+
+    fn nid_of(&self, pfn: Pfn) -> Option<u32> {
+        (**self).nid_of(pfn)
     }
 
     fn free_frames(&self) -> u64 {

@@ -149,6 +149,18 @@ fn a_node_without_memory_left_is_helped_by_the_next() {
 }
 
 #[test]
+fn a_frame_says_its_node_and_whether_it_is_managed() {
+    let allocator = two_nodes(linux(Era::V6_1));
+    let mut cpu = cpu(&allocator);
+    let taken = allocator.alloc(&mut cpu, Some(1), Gfp::KERNEL, Order(3)).unwrap();
+    assert_eq!([Pfn(0), taken, Pfn(0x1000)].map(|pfn| allocator.nid_of(pfn)), [Some(0), Some(1), None]);
+    // The last frame of a block that somebody has, a free one, one beyond all zones.
+    assert!(allocator.manages(Pfn(taken.0 + 7)) && allocator.manages(Pfn(0)) && !allocator.manages(Pfn(0x1000)));
+    let with_boot = one_zone(linux(Era::V6_1), 0x200, 0x400);
+    assert!(with_boot.manages(Pfn(0x200)) && !with_boot.manages(Pfn(0x1ff)));
+}
+
+#[test]
 fn this_node_means_no_other() {
     let allocator = two_nodes(linux(Era::V6_1));
     let mut cpu = cpu(&allocator);
