@@ -277,6 +277,8 @@ impl<M: PhysMem, W: Witness> Running<'_, M, W> {
         if modified.contains(Level::Pgd) {
             // The area's own range; where there is none any more, what was changed may be anywhere.
             let area = done.as_ref().ok().and_then(|addr| areas.find_vm_area(*addr));
+            // The array of a large area is an area itself, anywhere.
+            let area = area.filter(|area| area.array.is_none());
             let range = area.and_then(|area| area.usable_range(facts.granule));
             processes.follow(kernel.mem, range.unwrap_or_else(|| facts.vmalloc_range()));
         }
