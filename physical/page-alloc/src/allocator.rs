@@ -433,8 +433,8 @@ impl<S: Store> PageAllocator<S> {
     /// # Errors
     /// As [`PageAllocator::free_bulk`].
     pub fn free_exact(&self, cpu: &mut CpuPages<S>, pfn: Pfn, bytes: u64) -> Result<(), FreeError> {
-        let frames = bytes.div_ceil(self.facts.granule.bytes());
-        (pfn.0..pfn.0 + frames).try_for_each(|frame| self.free(cpu, Pfn(frame), Order(0)))
+        let end = pfn.0.checked_add(bytes.div_ceil(self.facts.granule.bytes())).ok_or(FreeError::Foreign { pfn })?;
+        (pfn.0..end).try_for_each(|frame| self.free(cpu, Pfn(frame), Order(0)))
     }
 
     /// Gives all blocks in the CPU's lists back to their zones.

@@ -59,7 +59,8 @@ pub trait PageSource {
     /// # Errors
     /// As [`PageSource::free_bulk`].
     fn free_contig(&mut self, pfn: Pfn, frames: u64) -> Result<(), FreeError> {
-        (pfn.0..pfn.0 + frames).try_for_each(|frame| self.free(Pfn(frame), Order(0)))
+        let end = pfn.0.checked_add(frames).ok_or(FreeError::Foreign { pfn })?;
+        (pfn.0..end).try_for_each(|frame| self.free(Pfn(frame), Order(0)))
     }
 
     /// Takes in a frame that boot had kept for itself: from now on it is this source's to give.
