@@ -1,4 +1,4 @@
-//! Windows of device memory: what is memory is none, as the architecture's Linux sees it.
+//! Windows of device memory: what is memory is none, as the architecture's Linux sees it, and what no bus has is none.
 
 mod books;
 mod common;
@@ -68,6 +68,20 @@ fn memory_that_boot_keeps_is_a_device_on_x86_alone() {
             assert_eq!(two, Err(VmallocError::Memory { pfn: Pfn(kept.0 + 1) }), "{preset}");
         } else {
             assert_eq!([one, two], [Err(VmallocError::Memory { pfn: kept }); 2], "{preset}");
+        }
+    });
+}
+
+/// Frames behind the end of every bus, also such that no frame follows.
+#[test]
+fn frames_that_cannot_be_are_not_mapped() {
+    on_each(|preset, live| {
+        let before = Books::of(live);
+        for frames in [[Pfn(u64::MAX), Pfn(0)], [Pfn(0x100), Pfn(u64::MAX)], [Pfn(1 << 52), Pfn((1 << 52) + 1)]] {
+            let mapped = live.on(CPU, |running, on| running.vmap(on, &frames)).0;
+            assert!(mapped.is_err(), "{preset}: {frames:?}");
+            live.on(CPU, |running, on| running.purge(on));
+            assert_eq!(Books::of(live), before, "{preset}: {frames:?}");
         }
     });
 }
