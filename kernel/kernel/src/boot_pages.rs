@@ -40,6 +40,8 @@ pub struct BootPages {
     others: u64,
     /// Frames that may still be taken.
     left: u64,
+    /// What became the allocator's, in the order in which it did.
+    given: Vec<Span>,
 }
 
 impl BootPages {
@@ -66,7 +68,8 @@ impl BootPages {
             allocator.add_free(nid, frames.start, frames.end).map_err(|error| failed(&error))?;
         }
         let cpu = CpuPages::on_heap(CpuId(0), boot_node, &allocator, CPU_SLOTS);
-        Ok(Self { allocator, cpu, granule, taken: Vec::new(), others: 0, left: u64::MAX })
+        let given = free.iter().map(|frames| Span { start: frames.start, end: frames.end }).collect();
+        Ok(Self { allocator, cpu, granule, taken: Vec::new(), others: 0, given, left: u64::MAX })
     }
 
     /// Empty lists of the CPUs that come up behind the one that boots, with room for `slots` blocks each; `online` has the
@@ -102,7 +105,9 @@ impl BootPages {
     /// A page is none of the zones', or is the allocator's already.
     pub fn add(&mut self, range: PhysRange) -> Result<(), BootError> {
         let (start, end) = self.whole_pages(range);
-        self.allocator.free_reserved(&mut self.cpu, start, end).map_err(|error| failed(&error))
+        self.allocator.free_reserved(&mut self.cpu, start, end).map_err(|error| failed(&error))?;
+        self.given.push(Span { start, end });
+        Ok(())
     }
 
     /// Takes in whole pages that boot had kept and that stay in use.
@@ -113,6 +118,7 @@ impl BootPages {
         let (start, end) = self.whole_pages(range);
         self.allocator.adopt_taken(&self.cpu, start, end).map_err(|error| failed(&error))?;
         self.others += end.0.saturating_sub(start.0);
+        self.given.push(Span { start, end });
         Ok(())
     }
 
@@ -124,6 +130,17 @@ impl BootPages {
     #[must_use]
     pub fn in_use(&self) -> u64 {
         self.taken.len() as u64 + self.others
+    }
+
+    /// The frames that became the allocator's, at the hand-over and behind it, in order of address: no page of them is
+    /// reserved any more.
+    ///
+    /// Source: Linux 6.1 include/linux/mm.h `free_reserved_page`.
+    #[must_use]
+    pub fn given(&self) -> Vec<Span> {
+        let mut given: Vec<Span> = self.given.iter().copied().filter(|span| !span.is_empty()).collect();
+        given.sort_unstable_by_key(|span| span.start);
+        given
     }
 
     /// Boot is over: each zone gets its figures, and what is taken from now on obeys them.
@@ -152,7 +169,13 @@ impl PageSource for BootPages {
     }
 
     fn adopt(&mut self, pfn: Pfn) -> Result<(), FreeError> {
-        self.pages().adopt(pfn)
+        self.pages().adopt(pfn)?;
+        self.given.push(Span { start: pfn, end: Pfn(pfn.0 + 1) });
+        Ok(())
+    }
+
+    fn nid_of(&self, pfn: Pfn) -> Option<u32> {
+        self.allocator.nid_of(pfn)
     }
 
     fn free_frames(&self) -> u64 {

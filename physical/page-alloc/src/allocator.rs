@@ -158,6 +158,18 @@ impl<S: Store> PageAllocator<S> {
         Some(around.find(knows).unwrap_or(first))
     }
 
+    /// Whether a frame is the allocator's to give: free, in a CPU's list, or given to somebody. Boot's own frames are not.
+    #[must_use]
+    pub fn manages(&self, pfn: Pfn) -> bool {
+        self.zone_of(pfn).is_some_and(|zone| zone.lock_alone().is_free(pfn) || zone.ground.taken_block(pfn).is_some())
+    }
+
+    /// The node of a frame; `None` if no zone has it.
+    #[must_use]
+    pub fn nid_of(&self, pfn: Pfn) -> Option<u32> {
+        self.zone_of(pfn).map(|zone| zone.span().nid)
+    }
+
     /// Free frames of all zones; those in CPU lists are not among them.
     #[must_use]
     pub fn free_frames(&self) -> u64 {
@@ -421,8 +433,8 @@ impl<S: Store> PageAllocator<S> {
     /// # Errors
     /// As [`PageAllocator::free_bulk`].
     pub fn free_exact(&self, cpu: &mut CpuPages<S>, pfn: Pfn, bytes: u64) -> Result<(), FreeError> {
-        let frames = bytes.div_ceil(self.facts.granule.bytes());
-        (pfn.0..pfn.0 + frames).try_for_each(|frame| self.free(cpu, Pfn(frame), Order(0)))
+        let end = pfn.0.checked_add(bytes.div_ceil(self.facts.granule.bytes())).ok_or(FreeError::Foreign { pfn })?;
+        (pfn.0..end).try_for_each(|frame| self.free(cpu, Pfn(frame), Order(0)))
     }
 
     /// Gives all blocks in the CPU's lists back to their zones.
@@ -520,14 +532,15 @@ impl<S: Store> PageAllocator<S> {
     /// # Errors
     /// [`AddError`]; what lies below the frame that it names was changed.
     pub fn set_migrate_type(&self, start: Pfn, end: Pfn, kind: MigrateType) -> Result<u64, AddError> {
-        let step = 1 << self.facts.pageblock_order.0;
-        let mut blocks = 0;
-        for pfn in (start.0..end.0).step_by(step).map(Pfn) {
+        let order = self.facts.pageblock_order.0;
+        let (mut pfn, mut blocks) = (start, 0);
+        while pfn < end {
             let zone = self.zone_of(pfn).ok_or(AddError::NoZone { pfn })?;
             if !zone.lock_alone().retype(pfn, kind) {
                 return Err(AddError::NoRecords { pfn });
             }
             blocks += 1;
+            pfn = Pfn(((pfn.0 >> order) + 1) << order);
         }
         Ok(blocks)
     }

@@ -41,10 +41,15 @@ impl<S: Store> PageSource for Pages<'_, S> {
     }
 
     fn adopt(&mut self, pfn: Pfn) -> Result<(), FreeError> {
-        self.allocator.free_reserved(self.cpu, pfn, Pfn(pfn.0 + 1)).map_err(|error| match error {
+        let end = pfn.0.checked_add(1).ok_or(FreeError::Foreign { pfn })?;
+        self.allocator.free_reserved(self.cpu, pfn, Pfn(end)).map_err(|error| match error {
             AddError::Known { pfn } => FreeError::DoubleFree { pfn },
             AddError::NoZone { .. } | AddError::NoRecords { .. } => FreeError::Foreign { pfn },
         })
+    }
+
+    fn nid_of(&self, pfn: Pfn) -> Option<u32> {
+        self.allocator.nid_of(pfn)
     }
 
     fn free_frames(&self) -> u64 {

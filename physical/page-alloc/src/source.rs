@@ -59,7 +59,8 @@ pub trait PageSource {
     /// # Errors
     /// As [`PageSource::free_bulk`].
     fn free_contig(&mut self, pfn: Pfn, frames: u64) -> Result<(), FreeError> {
-        (pfn.0..pfn.0 + frames).try_for_each(|frame| self.free(Pfn(frame), Order(0)))
+        let end = pfn.0.checked_add(frames).ok_or(FreeError::Foreign { pfn })?;
+        (pfn.0..end).try_for_each(|frame| self.free(Pfn(frame), Order(0)))
     }
 
     /// Takes in a frame that boot had kept for itself: from now on it is this source's to give.
@@ -67,6 +68,11 @@ pub trait PageSource {
     /// # Errors
     /// [`FreeError`]: it is free, or was given to somebody; nothing was changed.
     fn adopt(&mut self, pfn: Pfn) -> Result<(), FreeError>;
+
+    /// The node of a frame that came from here; `None` if the source knows of no nodes.
+    fn nid_of(&self, _pfn: Pfn) -> Option<u32> {
+        None
+    }
 
     /// Frames that could be taken now.
     fn free_frames(&self) -> u64;
@@ -99,6 +105,10 @@ impl<P: PageSource + ?Sized> PageSource for &mut P {
 
     fn adopt(&mut self, pfn: Pfn) -> Result<(), FreeError> {
         (**self).adopt(pfn)
+    }
+
+    fn nid_of(&self, pfn: Pfn) -> Option<u32> {
+        (**self).nid_of(pfn)
     }
 
     fn free_frames(&self) -> u64 {

@@ -105,3 +105,17 @@ fn the_view_of_a_cpu_is_a_source_of_pages_and_of_frames_for_tables() {
     while pages.alloc(Gfp::KERNEL, Order(0)).is_ok() {}
     assert!(pages.take(Level::Pgd).is_err());
 }
+
+/// The last number that a frame can have has no successor; each call says that it knows no such frame.
+#[test]
+fn the_last_number_of_all_is_a_foreign_frame() {
+    let allocator = one_zone(Facts::of(Era::V6_1, PLACEMENTS[0]), 0, 0x400);
+    let mut cpu = cpu(&allocator);
+    let pfn = Pfn(u64::MAX);
+    let foreign = Err(FreeError::Foreign { pfn });
+    assert_eq!(allocator.free(&mut cpu, pfn, Order(0)), foreign);
+    assert_eq!(allocator.free_exact(&mut cpu, pfn, 8192), foreign);
+    assert_eq!(allocator.free_contig(&mut cpu, pfn, 2), foreign);
+    assert_eq!(allocator.pages(&mut cpu).adopt(pfn), foreign);
+    assert!(!allocator.manages(pfn) && allocator.nid_of(pfn).is_none());
+}

@@ -149,6 +149,18 @@ fn a_node_without_memory_left_is_helped_by_the_next() {
 }
 
 #[test]
+fn a_frame_says_its_node_and_whether_it_is_managed() {
+    let allocator = two_nodes(linux(Era::V6_1));
+    let mut cpu = cpu(&allocator);
+    let taken = allocator.alloc(&mut cpu, Some(1), Gfp::KERNEL, Order(3)).unwrap();
+    assert_eq!([Pfn(0), taken, Pfn(0x1000)].map(|pfn| allocator.nid_of(pfn)), [Some(0), Some(1), None]);
+    // The last frame of a block that somebody has, a free one, one beyond all zones.
+    assert!(allocator.manages(Pfn(taken.0 + 7)) && allocator.manages(Pfn(0)) && !allocator.manages(Pfn(0x1000)));
+    let with_boot = one_zone(linux(Era::V6_1), 0x200, 0x400);
+    assert!(with_boot.manages(Pfn(0x200)) && !with_boot.manages(Pfn(0x1ff)));
+}
+
+#[test]
 fn this_node_means_no_other() {
     let allocator = two_nodes(linux(Era::V6_1));
     let mut cpu = cpu(&allocator);
@@ -471,4 +483,13 @@ fn from_6_12_on_lists_grow_with_what_is_asked() {
         let last = (0..8).map(|_| take()).last();
         assert_eq!(last, Some((15, 24)), "{era}");
     }
+}
+
+/// A range that begins inside one pageblock and ends inside the next is of both.
+#[test]
+fn each_pageblock_that_a_range_touches_gets_its_type() {
+    let allocator = one_zone(linux(Era::V6_1), 0, 0x600);
+    assert_eq!(allocator.set_migrate_type(Pfn(0x100), Pfn(0x300), MigrateType::Unmovable), Ok(2));
+    use MigrateType::{Movable, Unmovable};
+    assert_eq!([0, 0x200, 0x400].map(|pfn| kind(&allocator, pfn)), [Unmovable, Unmovable, Movable]);
 }

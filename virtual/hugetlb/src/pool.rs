@@ -138,7 +138,8 @@ impl<L: PageList> Pool<L> {
         } else {
             env.pages.alloc(gfp, self.order)?
         };
-        self.take_in(env, pfn, 0, false).inspect_err(|_| {
+        let nid = env.pages.nid_of(pfn).unwrap_or(0);
+        self.take_in(env, pfn, nid, false).inspect_err(|_| {
             let given = give(env, pfn, self.order, self.max_order, false);
             debug_assert!(given.is_ok(), "a page that was just taken can be given back");
         })
@@ -188,8 +189,20 @@ impl<L: PageList> Pool<L> {
         Ok(())
     }
 
-    /// Gives the page at `index`, which nobody has, back to the page allocator.
+    /// Gives the page at `index`, which nobody has, back to the page allocator. One that has to stay is one too many.
     fn dissolve<F, M, P, T, D>(&mut self, env: &mut Env<'_, '_, F, M, P, T, D>, index: usize) -> Result<(), PoolError>
+    where
+        F: EntryFormat,
+        M: PhysMem,
+        P: PageSource + FrameSource,
+        T: Tlb,
+        D: Descriptors,
+    {
+        self.give_up(env, index).inspect_err(|_| self.surplus += 1)
+    }
+
+    /// As [`Pool::dissolve`], with the counters as they are.
+    fn give_up<F, M, P, T, D>(&mut self, env: &mut Env<'_, '_, F, M, P, T, D>, index: usize) -> Result<(), PoolError>
     where
         F: EntryFormat,
         M: PhysMem,
@@ -199,11 +212,7 @@ impl<L: PageList> Pool<L> {
     {
         let page = *self.list.pages().get(index).ok_or(PoolError::Empty)?;
         if page.optimized {
-            if let Err(error) = hvo::restore(env, page.pfn, self.order) {
-                // It stays in the pool as one too many.
-                self.surplus += 1;
-                return Err(PoolError::Restore(error));
-            }
+            hvo::restore(env, page.pfn, self.order)?;
             self.list.pages_mut()[index].optimized = false;
         }
         unmark(env, page.pfn, self.order)?;

@@ -5,9 +5,10 @@ mod common;
 use common::{MAP, Machine, Small, memory};
 use kernmem_arch::arm64::Arm64Granule4K;
 use kernmem_arch::x86::X86Level4;
-use kernmem_base::{Order, Pfn, PhysAddr, VirtAddr};
-use kernmem_hugetlb::{Counts, HvoError, PoolError, hvo};
-use kernmem_page_alloc::PageSource;
+use kernmem_base::{Frame, FrameSource, Level, NoFrame, Order, Pfn, PhysAddr, VirtAddr};
+use kernmem_hugetlb::{Counts, Env, HvoError, PoolError, hvo};
+use kernmem_page_alloc::pool::FramePool;
+use kernmem_page_alloc::{AllocError, FreeError, Gfp, PageSource};
 use kernmem_sparse::Descriptors;
 use kernmem_sparse::page::{Resolved, resolve};
 
@@ -206,4 +207,70 @@ fn a_page_comes_in_whole_and_once() {
     let inside = Pfn(pfn.0 + 8);
     assert_eq!(pool.take_in(&mut small.env(), inside, 0, false), Err(PoolError::Misaligned { pfn: inside }));
     assert_eq!(pool.counts(), Counts { total: 1, free: 1, ..Counts::default() });
+}
+
+/// A page that nobody can take back stays, and is one too many as it was before.
+#[test]
+fn a_page_that_is_refused_stays_as_surplus() {
+    let mem = memory();
+    let mut small = Small::<X86Level4>::boot(&mem);
+    let mut pool = Small::<X86Level4>::pool();
+    let of_boot = Pfn(512);
+    pool.take_in(&mut small.env(), of_boot, 0, false).unwrap();
+    assert_eq!(pool.take(None, false), Ok(of_boot));
+    assert_eq!(pool.resize(&mut small.env(), 0).pages, 0);
+    assert!(matches!(pool.put(&mut small.env(), of_boot), Err(PoolError::Free(_))));
+    assert_eq!(pool.counts(), Counts { total: 1, free: 1, reserved: 0, surplus: 1 });
+}
+
+/// A source whose frames are all of one node.
+struct Node(FramePool, u32);
+
+impl PageSource for Node {
+    fn alloc_on(&mut self, nid: Option<u32>, gfp: Gfp, order: Order) -> Result<Pfn, AllocError> {
+        self.0.alloc_on(nid, gfp, order)
+    }
+
+    fn alloc_contig(&mut self, nid: Option<u32>, gfp: Gfp, frames: u64) -> Result<Pfn, AllocError> {
+        self.0.alloc_contig(nid, gfp, frames)
+    }
+
+    fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        self.0.free(pfn, order)
+    }
+
+    fn adopt(&mut self, pfn: Pfn) -> Result<(), FreeError> {
+        self.0.adopt(pfn)
+    }
+
+    fn nid_of(&self, _pfn: Pfn) -> Option<u32> {
+        Some(self.1)
+    }
+
+    fn free_frames(&self) -> u64 {
+        self.0.free_frames()
+    }
+}
+
+impl FrameSource for Node {
+    fn take(&mut self, level: Level) -> Result<Frame, NoFrame> {
+        self.0.take(level)
+    }
+
+    fn give_back(&mut self, frame: PhysAddr) {
+        self.0.give_back(frame);
+    }
+}
+
+#[test]
+fn a_page_is_of_the_node_of_its_frames() {
+    let mem = memory();
+    let Small { mut tables, pages, mut tlb, descriptors } = Small::<X86Level4>::boot(&mem);
+    let mut pages = Node(pages, 3);
+    let mut pool = Small::<X86Level4>::pool();
+    let vmemmap = &descriptors.vmemmap;
+    let mut env = Env { tables: &mut tables, pages: &mut pages, tlb: &mut tlb, vmemmap, descriptors: &descriptors };
+    assert_eq!(pool.resize(&mut env, 1).pages, 1);
+    assert_eq!(pool.take(Some(0), false), Err(PoolError::Empty));
+    assert!(pool.take(Some(3), false).is_ok());
 }

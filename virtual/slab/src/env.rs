@@ -3,6 +3,7 @@
 use core::ptr::NonNull;
 
 use kernmem_base::{Granule, Lent, LinearMem, Order, Pfn, PhysAddr, VirtAddr};
+use kernmem_page_alloc::PageSource;
 
 use crate::SlabError;
 use crate::list::record_of;
@@ -39,6 +40,15 @@ pub(crate) struct SlabPlace {
     pub(crate) generation: u16,
     /// Offset in the slab.
     pub(crate) at: u32,
+}
+
+/// The node on whose books pages are that were asked for on `asked`: their own, if there is a place for it. A source
+/// that has nothing on a node gives pages of another.
+///
+/// Source: Linux 6.1 mm/slub.c `allocate_slab`, `inc_slabs_node`.
+pub(crate) fn node_of<const NODES: usize>(pages: &impl PageSource, pfn: Pfn, asked: usize) -> usize {
+    let own = pages.nid_of(pfn).map(|nid| nid as usize);
+    own.filter(|own| *own < NODES).unwrap_or(asked)
 }
 
 /// The pointer as an address.

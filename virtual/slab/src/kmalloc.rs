@@ -12,7 +12,7 @@ use kernmem_base::{Lent, LinearMem, Order, Pfn};
 use kernmem_page_alloc::{Gfp, PageSource};
 
 use crate::cache::Cache;
-use crate::env::{Env, Place, SlabPlace, locate, va};
+use crate::env::{Env, Place, SlabPlace, locate, node_of, va};
 use crate::list::record_of;
 use crate::order::order_for;
 use crate::record::{self, Ident, OnList, SlabPages, State};
@@ -161,6 +161,7 @@ impl<const CACHES: usize, const NODES: usize> Slab<CACHES, NODES> {
         }
         let order = order_for(granule, bytes);
         let pfn = env.pages.alloc_on(Some(node as u32), gfp | Gfp::COMP, order).map_err(SlabError::NoPages)?;
+        let node = node_of::<NODES>(env.pages, pfn, node);
         let made = self.prepare_large(env, pfn, order, node as u8, gfp.contains(Gfp::ZERO));
         if made.is_err() {
             env.pages.free(pfn, order).map_err(SlabError::Refused)?;

@@ -15,7 +15,7 @@ use kernmem_page_alloc::{AllocError, Gfp, PageSource};
 
 use crate::cache::Cache;
 use crate::cpu::{Active, CpuSlabs, Freed};
-use crate::env::{Env, SlabPlace, slab_place, va};
+use crate::env::{Env, SlabPlace, node_of, slab_place, va};
 use crate::list::record_of;
 use crate::record::{self, Ident, OnList, Remote, SlabPages, State};
 use crate::{CacheFlags, SlabError};
@@ -123,6 +123,7 @@ impl<const NODES: usize> Cache<NODES> {
         R: SlabPages,
     {
         let (pfn, order) = self.take_pages(env, node, gfp)?;
+        let node = node_of::<NODES>(env.pages, pfn, node);
         let made = self.prepare(env, pfn, order, node as u8);
         match made {
             Ok(place) => {

@@ -5,10 +5,13 @@ mod common;
 
 use core::ptr::NonNull;
 
-use common::{Machine, booted, lent, moved, with, x86};
-use kernmem_base::{CpuId, Era, Granule, LinearMem, Seed};
-use kernmem_page_alloc::Gfp;
-use kernmem_slab::{CacheFlags, CacheSpec, NodePages, SlabError, SlabRules, ZERO_SIZE, object_pa};
+use common::{FIRST, Machine, booted, lent, moved, with, x86};
+use kernmem_base::{CpuId, Era, Granule, LinearMem, Order, Pfn, Seed};
+use kernmem_page_alloc::pool::FramePool;
+use kernmem_page_alloc::{AllocError, FreeError, Gfp, PageSource};
+use kernmem_slab::{
+    CacheFlags, CacheSpec, Env, LentPages, NodePages, Slab, SlabError, SlabRules, ZERO_SIZE, object_pa,
+};
 
 #[test]
 fn a_request_is_served_by_the_smallest_class_and_aligned_to_a_power_of_two() {
@@ -226,4 +229,53 @@ fn a_slab_falls_back_to_the_least_order() {
         assert_eq!(slab.pages_on(0), NodePages { reclaimable: 0, unreclaimable: 1 });
     });
     assert_eq!(odd.pfn(Granule::K4), common::FIRST);
+}
+
+/// A source whose frames are all of node 1.
+struct OtherNode<'a>(&'a mut FramePool);
+
+impl PageSource for OtherNode<'_> {
+    fn alloc_on(&mut self, nid: Option<u32>, gfp: Gfp, order: Order) -> Result<Pfn, AllocError> {
+        self.0.alloc_on(nid, gfp, order)
+    }
+
+    fn alloc_contig(&mut self, nid: Option<u32>, gfp: Gfp, frames: u64) -> Result<Pfn, AllocError> {
+        self.0.alloc_contig(nid, gfp, frames)
+    }
+
+    fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        self.0.free(pfn, order)
+    }
+
+    fn adopt(&mut self, pfn: Pfn) -> Result<(), FreeError> {
+        self.0.adopt(pfn)
+    }
+
+    fn nid_of(&self, _pfn: Pfn) -> Option<u32> {
+        Some(1)
+    }
+
+    fn free_frames(&self) -> u64 {
+        self.0.free_frames()
+    }
+}
+
+/// A CPU of node 0 gets pages of node 1: they are booked where they are, and taken off the same books.
+#[test]
+fn pages_are_booked_on_their_own_node() {
+    let mut machine = Machine::new(256);
+    let mut slab = Slab::<64, 2>::new(x86(Era::V6_1));
+    slab.create_kmalloc_caches().unwrap();
+    let mut cpu = slab.cpu(CpuId(0), 0).unwrap();
+    let records = LentPages::new(FIRST, &machine.records);
+    let mut env = Env { pages: &mut OtherNode(&mut machine.pool), mem: &machine.arena, records: &records };
+    let large = slab.kmalloc(&mut env, &mut cpu, 8193, Gfp::KERNEL).unwrap();
+    let small = slab.kmalloc(&mut env, &mut cpu, 8, Gfp::KERNEL).unwrap();
+    // Four pages of the large request, and a slab of one.
+    assert_eq!((slab.pages_on(0).unreclaimable, slab.pages_on(1).unreclaimable), (0, 5));
+    slab.kfree(&mut env, &mut cpu, large).unwrap();
+    slab.kfree(&mut env, &mut cpu, small).unwrap();
+    let cache = slab.kmalloc_cache(8, Gfp::KERNEL).unwrap();
+    slab.shrink(&mut env, &mut cpu, cache).unwrap();
+    assert_eq!([slab.pages_on(0), slab.pages_on(1)], [NodePages::default(); 2]);
 }

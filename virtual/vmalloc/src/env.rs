@@ -182,7 +182,7 @@ impl<F: EntryFormat, M: PhysMem, P: PageSource + FrameSource> Env<'_, '_, F, M, 
     pub(crate) fn map_pages(&mut self, range: VirtRange, list: &[Pfn], prot: F::Attrs) -> Result<(), VmallocError> {
         let granule = F::shape().granule;
         let mut at = range.start;
-        for run in list.chunk_by(|a, b| a.0 + 1 == b.0) {
+        for run in list.chunk_by(|a, b| a.0.checked_add(1) == Some(b.0)) {
             let bytes = run.len() as u64 * granule.bytes();
             let part = VirtRange::of_size(at, bytes).ok_or(VmallocError::TooLarge { size: bytes })?;
             let pa = run[0].to_phys(granule).ok_or(VmallocError::TooLarge { size: run[0].0 })?;

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use kernmem_base::{BusError, Granule, VirtAddr};
+use kernmem_base::{BusError, Granule, Pfn, VirtAddr};
 use kernmem_page_alloc::FreeError;
 use kernmem_pgtable::MapError;
 
@@ -81,6 +81,11 @@ pub enum VmallocError {
         /// Where the area starts.
         start: VirtAddr,
     },
+    /// What is to be mapped as a device is memory, which has a mapping of another type already.
+    Memory {
+        /// The first frame in the way.
+        pfn: Pfn,
+    },
     /// The tables have another page size than the areas.
     BadGranule {
         /// That of the tables.
@@ -122,6 +127,7 @@ impl fmt::Display for VmallocError {
             Self::Nonexistent { addr } => write!(f, "no area holds {addr}"),
             Self::Inside { addr, start } => write!(f, "{addr} lies inside the area at {start}"),
             Self::Owned { start } => write!(f, "the area at {start} owns its pages"),
+            Self::Memory { pfn } => write!(f, "frame {:#x} is memory and no device", pfn.0),
             Self::BadGranule { tables } => write!(f, "the tables have pages of {} bytes", tables.bytes()),
             Self::Map(_) => f.write_str("the tables cannot be changed"),
             Self::Bus(_) => f.write_str("a table cannot be read"),

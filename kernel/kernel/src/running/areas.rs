@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use kernmem_arch::{UserFormat, WithFormat};
 use kernmem_base::{Level, Pfn, PhysAddr, PhysMem, VirtAddr, VirtRange};
 use kernmem_config::Config;
+use kernmem_memblock::{Flags, Region};
 use kernmem_page_alloc::{HeapStore, Pages};
 use kernmem_pgtable::{Tables, WalkError};
 use kernmem_vmalloc::{
@@ -173,9 +174,40 @@ impl<M: PhysMem, W: Witness> Running<'_, M, W> {
     /// Maps `size` bytes of device memory.
     ///
     /// # Errors
-    /// As [`Vmalloc::ioremap`].
+    /// [`VmallocError::Memory`]: there is memory, nothing was taken. As [`Vmalloc::ioremap`].
     pub fn ioremap(&mut self, on: &mut On<'_>, phys: PhysAddr, size: u64) -> Result<VirtAddr, VmallocError> {
+        if let Some(pfn) = self.memory_in_the_way(phys, size) {
+            return Err(VmallocError::Memory { pfn });
+        }
         self.ask(on, Ask::Io(phys, size))
+    }
+
+    /// The frame for which a window of device memory is refused.
+    ///
+    /// | architecture | which frames count |
+    /// |---|---|
+    /// | arm64 | the first of the window, if it is memory that the linear map has: what firmware keeps unmapped is none |
+    /// | x86-64 | each that the page allocator has: memory that boot keeps reserved may be mapped |
+    ///
+    /// Source: Linux 5.10 arch/arm64/mm/ioremap.c `__ioremap_caller`; 6.1 `ioremap_allowed`; arch/x86/mm/ioremap.c
+    /// `__ioremap_check_ram`.
+    fn memory_in_the_way(&self, phys: PhysAddr, size: u64) -> Option<Pfn> {
+        let granule = self.facts.granule;
+        let last = phys.checked_add(size.checked_sub(1)?)?;
+        match &self.kernel.isa {
+            Isa::Arm64(_) => {
+                let mut regions = self.kernel.memblock.memory().regions().iter();
+                let is_mapped = |region: &Region| !region.flags.contains(Flags::NOMAP);
+                let found = regions.find(|region| region.base <= phys && phys < region.end())?;
+                is_mapped(found).then(|| phys.pfn(granule))
+            }
+            Isa::X86(_) => {
+                let (first, last) = (phys.pfn(granule), last.pfn(granule));
+                let memory = self.kernel.nodes.memory.iter().map(|(_, span)| span);
+                let parts = memory.map(|span| (span.start.max(first).0, span.end.0.min(last.0 + 1)));
+                parts.flat_map(|(start, end)| start..end).map(Pfn).find(|pfn| self.kernel.pages.allocator.manages(*pfn))
+            }
+        }
     }
 
     /// Unmaps what [`Running::ioremap`] mapped.
@@ -245,6 +277,8 @@ impl<M: PhysMem, W: Witness> Running<'_, M, W> {
         if modified.contains(Level::Pgd) {
             // The area's own range; where there is none any more, what was changed may be anywhere.
             let area = done.as_ref().ok().and_then(|addr| areas.find_vm_area(*addr));
+            // The array of a large area is an area itself, anywhere.
+            let area = area.filter(|area| area.array.is_none());
             let range = area.and_then(|area| area.usable_range(facts.granule));
             processes.follow(kernel.mem, range.unwrap_or_else(|| facts.vmalloc_range()));
         }

@@ -55,7 +55,7 @@ pub struct LiveMap<'m, M> {
     geometry: Geometry,
     layout: FlagsLayout,
     zones: Vec<ZoneOf>,
-    /// Frames that boot handed to the page allocator, in order; all others are reserved.
+    /// Frames that boot gave to the page allocator, at the hand-over and later, in order; all others are reserved.
     given: Vec<Span>,
     /// By section: whether its descriptors are written.
     state: Box<[AtomicU8]>,

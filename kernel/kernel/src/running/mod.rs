@@ -37,7 +37,6 @@ use kernmem_page_alloc::{CpuPages, HeapStore, Pages};
 use kernmem_slab::{CpuSlabs, Slab};
 use kernmem_vmalloc::{Trace, VecStore, Vmalloc};
 
-use crate::zones::Span;
 use crate::{Boot, BootError, BootPages, CPU_SLOTS, Kernel, Witness};
 
 pub use areas::{CALLERS, caller, is_of_boot};
@@ -124,8 +123,7 @@ impl<'m, M: PhysMem, W: Witness> Running<'m, M, W> {
     pub fn start(kernel: Kernel<'m, M, W>, boot: &Boot<'_>, tlb: &mut dyn Tlb) -> Result<Self, BootError> {
         let facts = Facts::of(&kernel, boot)?;
         let areas = areas::start(&kernel, &facts, boot.config)?;
-        let given: Vec<Span> =
-            kernel.memblock.free_frames().map(|frames| Span { start: frames.start, end: frames.end }).collect();
+        let given = kernel.pages.given();
         let geometry = *kernel.sections.geometry();
         let map = LiveMap::new(kernel.mem, facts.memmap_place(&kernel), boot.config, geometry, &kernel.nodes, given);
         let mut objects = objects::start(&facts)?;
