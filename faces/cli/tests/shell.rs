@@ -358,6 +358,13 @@ fn a_kernel_that_is_not_modelled_is_told_before_anything_runs() {
     assert!(kernmem(&["shell", "--page-size", "64K", "-c", "spawn"]).refused(3).contains("64K pages"));
 }
 
+/// Pages of 4K for 8 TiB need 16 GiB of tables.
+#[test]
+fn more_tables_than_the_host_can_lend_are_refused_by_the_shells_own_boot() {
+    let line = kernmem(&["shell", "--memory", "8T", "--cmdline", "rodata=full", "-c", "spawn"]).refused(2);
+    assert!(line.contains("arm64-4g") && line.contains("page tables"), "{line}");
+}
+
 #[test]
 fn help_lists_every_command_and_tells_one() {
     let all = kernmem(&["shell", "-c", "help"]).good();
