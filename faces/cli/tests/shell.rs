@@ -81,6 +81,17 @@ fn a_signal_is_told_and_ends_only_a_strict_script() {
     }
 }
 
+/// Four bytes of the word lie in the first page and four in the second: each page has a fault of its own.
+#[test]
+fn a_word_across_two_pages_faults_once_for_each() {
+    for (machine, _) in MACHINES {
+        let told = lines(machine, "P = spawn; E = mmap $P 8K; write $P $E+4092 0x1122334455667788; read $P $E+4092");
+        assert_eq!(told[2..], ["fault: a new page is mapped", "fault: a new page is mapped", "0x1122334455667788"]);
+        let alone = lines(machine, "P = spawn; E = mmap $P 4K; write $P $E+4092 1");
+        assert!(alone.last().unwrap().contains("SIGSEGV (SEGV_MAPERR)"), "{alone:?}");
+    }
+}
+
 #[test]
 fn rights_that_are_taken_away_are_missed_by_the_next_write() {
     for (machine, _) in MACHINES {
