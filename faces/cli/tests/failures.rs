@@ -196,3 +196,12 @@ fn a_difference_to_a_recording_is_a_finding() {
     let answer = common::json(&["verify", "--json", path], "kernmem.verify");
     assert_eq!((answer["recordings"].as_u64(), answer["equal"].as_u64()), (Some(1), Some(0)));
 }
+
+#[test]
+fn a_lab_of_another_architecture_is_named_once() {
+    for (lab, source, other) in [("linear-map", "x86-4g", "arm64"), ("preallocate", "arm64-4g", "x86_64")] {
+        let line = kernmem(&["lab", lab, source]).refused(2);
+        assert_eq!(line.matches(lab).count(), 1, "{line}");
+        assert!(line.trim_end().ends_with(&format!("name a machine of {other}")), "{line}");
+    }
+}

@@ -81,6 +81,17 @@ fn a_signal_is_told_and_ends_only_a_strict_script() {
     }
 }
 
+/// Four bytes of the word lie in the first page and four in the second: each page has a fault of its own.
+#[test]
+fn a_word_across_two_pages_faults_once_for_each() {
+    for (machine, _) in MACHINES {
+        let told = lines(machine, "P = spawn; E = mmap $P 8K; write $P $E+4092 0x1122334455667788; read $P $E+4092");
+        assert_eq!(told[2..], ["fault: a new page is mapped", "fault: a new page is mapped", "0x1122334455667788"]);
+        let alone = lines(machine, "P = spawn; E = mmap $P 4K; write $P $E+4092 1");
+        assert!(alone.last().unwrap().contains("SIGSEGV (SEGV_MAPERR)"), "{alone:?}");
+    }
+}
+
 #[test]
 fn rights_that_are_taken_away_are_missed_by_the_next_write() {
     for (machine, _) in MACHINES {
@@ -356,6 +367,13 @@ fn a_machine_of_64_tebibytes_runs_as_far_as_the_host_lets_it() {
 #[test]
 fn a_kernel_that_is_not_modelled_is_told_before_anything_runs() {
     assert!(kernmem(&["shell", "--page-size", "64K", "-c", "spawn"]).refused(3).contains("64K pages"));
+}
+
+/// Pages of 4K for 8 TiB need 16 GiB of tables.
+#[test]
+fn more_tables_than_the_host_can_lend_are_refused_by_the_shells_own_boot() {
+    let line = kernmem(&["shell", "--memory", "8T", "--cmdline", "rodata=full", "-c", "spawn"]).refused(2);
+    assert!(line.contains("arm64-4g") && line.contains("page tables"), "{line}");
 }
 
 #[test]

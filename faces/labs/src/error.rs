@@ -57,13 +57,13 @@ impl fmt::Display for LabError {
             Self::Source(error) => error.fmt(f),
             Self::Memory(error) => error.fmt(f),
             Self::Boot(error) => write!(f, "the machine does not boot: {error}"),
-            Self::Architecture { lab, arch } => {
+            Self::Architecture { arch, .. } => {
                 let other = match arch {
                     Arch::Arm64 => Arch::X86_64,
                     Arch::X86_64 => Arch::Arm64,
                 };
                 let (own, other) = (arch.name(), other.name());
-                write!(f, "the claims of this lab ({lab}) do not speak of {own}; name a machine of {other}")
+                write!(f, "the claims of this lab do not speak of {own}; name a machine of {other}")
             }
             Self::Missing(what) => write!(f, "this machine has no {what}"),
             Self::Bus(error) => write!(f, "the simulated memory: {error}"),

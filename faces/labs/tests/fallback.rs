@@ -12,6 +12,7 @@ struct Row {
     nid: u64,
     zone: String,
     managed: u64,
+    used: u64,
     got: u64,
     left: u64,
     min: u64,
@@ -34,9 +35,10 @@ fn rows(found: &Found) -> Vec<Vec<Row>> {
             .filter(|word| !word.is_empty())
             .map(|word| word.parse().expect("a number"))
             .collect();
-        let [managed, got, left, min, reserve] = numbers[..] else { panic!("{line}") };
-        let row =
-            Row { nid: nid.parse().expect("a node"), zone: zone.trim().to_owned(), managed, got, left, min, reserve };
+        let [managed, used, got, left, min, reserve] = numbers[..] else { panic!("{line}") };
+        let (nid, zone) = (nid.parse().expect("a node"), zone.trim().to_owned());
+        let row = Row { nid, zone, managed, used, got, left, min, reserve };
+        assert_eq!(row.used + row.got + row.left, row.managed, "{row:?}");
         wishes.last_mut().expect("a request").push(row);
     }
     wishes

@@ -57,6 +57,10 @@ fn a_recorded_machine_manages_what_its_lists_left_free() {
     adds_up(&found, sum(name, "present"), sum(name, "managed"));
     assert_eq!(found.numbers("002.9", ["handed_over", "late"]), [free - 1, 448 / 4]);
     assert_eq!(found.numbers("002.5", ["regions", "tables"]), [1, 9 + 3 + 2]);
+    // The first tables are in the image, which is there before memblock is.
+    let image = found.number("002.5", "image_tables");
+    assert!(found.told.contains(&format!("14 of memblock's pages, {image} inside the kernel image")), "{}", found.told);
+    assert!(image > 0, "{}", found.told);
     assert_eq!(found.numbers("002.6", ["nodes", "local", "cpus"]), [1, 2, 2]);
     assert_eq!(found.holds("002.6", Era::V6_1), "yes");
 }

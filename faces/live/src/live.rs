@@ -4,7 +4,7 @@ use core::fmt;
 use core::ptr::NonNull;
 
 use kernmem::running::{On, Running, facts};
-use kernmem::{Boot, BootError};
+use kernmem::{Boot, BootError, Witness};
 use kernmem_base::{Asid, CpuId, Half, NoTlb, Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use kernmem_page_alloc::{Gfp, Placement};
 use kernmem_sim::{Cpus, LinearWindow, Memory, TlbShape, Window, Windows};
@@ -67,9 +67,23 @@ impl<'m> Live<'m> {
     /// # Errors
     /// It does not boot, or one of its parts does not start.
     pub fn start(memory: &'m Memory, source: &Source, options: Options) -> Result<Self, LiveError> {
+        Self::start_watched(memory, source, options, BootRecord::default(), |record| record)
+    }
+
+    /// As [`Live::start`], with a witness of the caller's, who may watch the boot and has kept its record.
+    ///
+    /// # Errors
+    /// As [`Live::start`].
+    pub fn start_watched<W: Witness>(
+        memory: &'m Memory,
+        source: &Source,
+        options: Options,
+        witness: W,
+        record: impl FnOnce(W) -> BootRecord,
+    ) -> Result<Self, LiveError> {
         let boot = Boot::new(&source.machine, &source.config).with_placement(options.placement);
         let boot = if options.preallocates { boot } else { boot.without_preallocation() };
-        let kernel = kernmem::boot(memory, &boot, BootRecord::default())?;
+        let kernel = kernmem::boot(memory, &boot, witness)?.with_witness(record);
         let settled = Settled::of(boot, &kernel, kernel.witness());
         // Nothing translates yet: neither CPU nor window has seen the tables.
         let running = Running::start(kernel, &boot, &mut NoTlb)?;

@@ -104,6 +104,8 @@ impl Program {
                 Ok(()) => return Ok(()),
                 Err(interrupted) => last = Some(interrupted),
             }
+            // A word may lie in two pages; the fault is that of one.
+            let va = last.map_or(va, |interrupted| interrupted.fault.va);
             let pid = self.pid;
             let (handled, _) = live.on(self.cpu, |running, on| running.fault(on, pid, va, access, Privilege::User));
             self.tally.count(handled??);

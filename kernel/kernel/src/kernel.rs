@@ -95,11 +95,28 @@ pub struct Kernel<'m, M, W> {
     pub pages: BootPages,
 }
 
-impl<M, W: Witness> Kernel<'_, M, W> {
+impl<'m, M, W: Witness> Kernel<'m, M, W> {
     /// Who listened to the boot.
     #[must_use]
     pub fn witness(&self) -> &W {
         self.memblock.listener()
+    }
+
+    /// The same kernel with another witness, which is made of the one of its boot.
+    #[must_use]
+    pub fn with_witness<V>(self, make: impl FnOnce(W) -> V) -> Kernel<'m, M, V> {
+        Kernel {
+            mem: self.mem,
+            era: self.era,
+            granule: self.granule,
+            isa: self.isa,
+            roots: self.roots,
+            memblock: self.memblock.with_listener(make),
+            sections: self.sections,
+            nodes: self.nodes,
+            gigantic: self.gigantic,
+            pages: self.pages,
+        }
     }
 }
 

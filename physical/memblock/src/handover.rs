@@ -99,6 +99,12 @@ impl<A: RegionArray, O: Observer> HandedOver<A, O> {
         &self.memblock.observer
     }
 
+    /// The same lists, from now on told to another listener, which is made of the one so far.
+    pub fn with_listener<P>(self, make: impl FnOnce(O) -> P) -> HandedOver<A, P> {
+        let Self { memblock, buddy } = self;
+        HandedOver { memblock: memblock.with_observer(make), buddy }
+    }
+
     /// Gives the listener back: nothing more will be told.
     pub fn into_observer(self) -> O {
         self.memblock.observer

@@ -89,6 +89,23 @@ impl<A: RegionArray, O: Observer> Memblock<A, O> {
         &mut self.observer
     }
 
+    /// The same allocator with another observer, which is made of the one so far.
+    pub(crate) fn with_observer<P>(self, make: impl FnOnce(O) -> P) -> Memblock<A, P> {
+        Memblock {
+            era: self.era,
+            limits: self.limits,
+            memory: self.memory,
+            reserved: self.reserved,
+            observer: make(self.observer),
+            current_limit: self.current_limit,
+            can_resize: self.can_resize,
+            has_mirror: self.has_mirror,
+            hint: self.hint,
+            bottom_up: self.bottom_up,
+            scratch_only: self.scratch_only,
+        }
+    }
+
     pub(crate) fn tell(&mut self, event: Event<'_>) {
         self.observer.event(event);
     }

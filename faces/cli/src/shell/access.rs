@@ -149,18 +149,19 @@ fn as_kernel<T>(
     }
     let once = |session: &Session<'_, '_>| {
         let cpu = session.live.cpus.cpu(session.cpu).ok_or(LiveError::Process(ProcessError::NoCpu))?;
-        access(session, cpu).map_err(LiveError::Fault)
+        Ok::<_, LiveError>(access(session, cpu))
     };
-    let error = match (once(session), runs) {
-        (Ok(value), _) => return Ok(value),
-        (Err(error), None) => return Err(error.into()),
-        (Err(error), Some(pid)) => match session.live.running.kernel_fault(pid, addr) {
-            Ok(Ok(_)) => error,
-            _ => return Err(error.into()),
-        },
+    let fault = match once(session)? {
+        Ok(value) => return Ok(value),
+        Err(fault) => fault,
     };
-    session.say(format_args!("{error}; the entry is copied from the kernel's root"));
-    Ok(once(session)?)
+    // A word may lie in two pages; the fault is that of one.
+    let is_mended = runs.is_some_and(|pid| matches!(session.live.running.kernel_fault(pid, fault.va), Ok(Ok(_))));
+    if !is_mended {
+        return Err(LiveError::Fault(fault).into());
+    }
+    session.say(format_args!("{fault}; the entry is copied from the kernel's root"));
+    Ok(once(session)?.map_err(LiveError::Fault)?)
 }
 
 fn walk(session: &mut Session<'_, '_>, words: &mut Words<'_, '_>) -> Done {

@@ -39,6 +39,7 @@ use kernmem_live::{Live, Options};
 use crate::Outcome;
 use crate::args::KernelArgs;
 use crate::failure::Failure;
+use crate::guard::Guard;
 use crate::machine::Opened;
 use session::Session;
 
@@ -75,11 +76,11 @@ enum Input {
 pub fn run(args: &ShellArgs) -> Outcome {
     let input = input(args)?;
     let opened = args.kernel.open(args.source.as_deref())?;
-    // A boot that takes too much of the host is stopped by the guard of a first one.
-    opened.boot(|_, _| Ok(()))?;
     let failed = |error| failure(&opened, &error);
     let memory = Live::memory(&opened.source).map_err(failed)?;
-    let mut live = Live::start(&memory, &opened.source, Options::default()).map_err(failed)?;
+    let guard = Guard::new(&opened.name);
+    let live = Live::start_watched(&memory, &opened.source, Options::default(), guard, |guard| guard.record);
+    let mut live = live.map_err(failed)?;
     let mut session = Session::new(&mut live, args.trace);
     match input {
         Input::Text(text) => script::run(&mut session, "-c", text.as_bytes(), args.json),

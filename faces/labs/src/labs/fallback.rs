@@ -119,6 +119,8 @@ struct Source {
 fn exhaust(live: &mut Live<'_>, wish: &Wish, order: Order, book: &mut Notebook<'_>) -> Result<bool, LabError> {
     let allowed = allowed(live, wish)?;
     let willing: Vec<_> = allowed.iter().copied().filter(|&zone| has_some(live, wish, zone)).collect();
+    live.running.drain_all();
+    let in_use: Vec<u64> = allowed.iter().map(|&zone| in_use(live, zone)).collect();
     let taken = take_all(live, wish.gfp, order)?;
     let sources = sources(live, &taken, order);
     book.show(
@@ -126,11 +128,16 @@ fn exhaust(live: &mut Live<'_>, wish: &Wish, order: Order, book: &mut Notebook<'
         &[("wish", Value::Name(wish.name.to_owned())), ("gfp", Value::Address(wish.gfp.0.into()))],
     )?;
     let mut left = 0;
+    let used = |source: &Source| {
+        let at = allowed.iter().position(|zone| *zone == (source.nid, source.kind));
+        at.and_then(|at| in_use.get(at).copied()).unwrap_or_default()
+    };
     for source in &sources {
-        left += tell(live, wish, source, book)?;
+        left += tell(live, wish, source, used(source), book)?;
     }
     for &(nid, kind) in allowed.iter().filter(|zone| !willing.contains(zone)) {
-        tell(live, wish, &Source { nid, kind, got: 0 }, book)?;
+        let source = Source { nid, kind, got: 0 };
+        tell(live, wish, &source, used(&source), book)?;
     }
     let names: Vec<String> = sources.iter().map(|source| format!("{} {}", source.nid, source.kind.name())).collect();
     let [order_name, zones, got, left_name] = wish.names;
@@ -185,8 +192,14 @@ fn sources(live: &Live<'_>, taken: &[Pfn], order: Order) -> Vec<Source> {
     sources
 }
 
-/// A zone's row; returns the pages that stayed in it.
-fn tell(live: &Live<'_>, wish: &Wish, source: &Source, book: &mut Notebook<'_>) -> Result<u64, LabError> {
+/// Pages of a zone that somebody has.
+fn in_use(live: &Live<'_>, (nid, kind): (u32, ZoneKind)) -> u64 {
+    let zone = live.running.kernel.pages.allocator.zone(nid, kind);
+    zone.map_or(0, |zone| zone.managed().saturating_sub(zone.free()))
+}
+
+/// A zone's row, with the pages that were in use before; returns the pages that stayed in it.
+fn tell(live: &Live<'_>, wish: &Wish, source: &Source, used: u64, book: &mut Notebook<'_>) -> Result<u64, LabError> {
     let allocator = &live.running.kernel.pages.allocator;
     let zone = allocator.zone(source.nid, source.kind).ok_or(LabError::Missing("zone"))?;
     let highest = highest(live, wish)?;
@@ -194,6 +207,7 @@ fn tell(live: &Live<'_>, wish: &Wish, source: &Source, book: &mut Notebook<'_>) 
         ("nid", Value::Count(source.nid.into())),
         ("zone", Value::Name(format!("{:7}", source.kind.name()))),
         ("managed", Value::Count(zone.managed())),
+        ("used", Value::Count(used)),
         ("got", Value::Count(source.got)),
         ("left", Value::Count(zone.free())),
         ("min", Value::Count(zone.watermarks().min)),

@@ -101,7 +101,7 @@ fn steps(bench: &Bench, live: &Live<'_>, book: &mut Notebook<'_>) -> Result<(), 
     let regions = kernel.memblock.memory().regions();
     let (memory, (present, given)) = (memory_pages(live), zone_pages(live));
     let [before, between, after] = changes(record);
-    let of_boot = record.tables.iter().filter(|table| table.origin == FrameOrigin::Memblock).count() as u64;
+    let tables = |origin| Value::Count(record.tables.iter().filter(|table| table.origin == origin).count() as u64);
     book.say(
         Text::StepMemblock,
         &[
@@ -112,7 +112,7 @@ fn steps(bench: &Bench, live: &Live<'_>, book: &mut Notebook<'_>) -> Result<(), 
     )?;
     book.say(
         Text::StepTables,
-        &[("tables", Value::Count(of_boot)), ("late_tables", Value::Count(record.tables.len() as u64 - of_boot))],
+        &[("tables", tables(FrameOrigin::Memblock)), ("image_tables", tables(FrameOrigin::Image))],
     )?;
     book.say(Text::StepZones, &[("present", Value::Bytes(present * PAGE)), ("between", Value::Count(between))])?;
     for limit in &kernel.nodes.limits {

@@ -115,7 +115,8 @@ fn boot(bench: &Bench, preallocates: bool, book: &mut Notebook<'_>) -> Result<Ma
     Ok(made)
 }
 
-fn layout_of(live: &Live<'_>) -> Result<Layout, LabError> {
+/// The layout of a kernel of x86-64.
+pub(crate) fn layout_of(live: &Live<'_>) -> Result<Layout, LabError> {
     match &live.running.kernel.isa {
         Isa::X86(state) => Ok(state.layout),
         _ => Err(LabError::Missing("layout of x86-64")),

@@ -2,7 +2,6 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use kernmem::Isa;
 use kernmem::running::{Pid, ProcessError};
 use kernmem_arch::x86::layout::Paging;
 use kernmem_arch::x86::prealloc::synchronised_level;
@@ -10,7 +9,7 @@ use kernmem_base::{Asid, Cpu, CpuId, Half, PhysAddr, PhysMem, Privilege, VirtAdd
 use kernmem_live::{Live, LiveError, Options};
 use kernmem_mm::{History, KernelFault, KernelSharing, SharingCounts};
 
-use super::preallocate::vmalloc_in;
+use super::preallocate::{layout_of, vmalloc_in};
 use crate::bench::{Bench, Own};
 use crate::notebook::Notebook;
 use crate::texts::Text;
@@ -223,8 +222,8 @@ impl Plan {
 
     /// Makes the areas, and writes a word of its own into each through the kernel's root.
     fn areas(self, live: &mut Live<'_>) -> Result<Vec<(VirtAddr, u64)>, LabError> {
-        let Isa::X86(state) = &live.running.kernel.isa else { return Err(LabError::Missing("layout of x86-64")) };
-        let (layout, shift) = (state.layout, state.layout.paging.root_shift());
+        let layout = layout_of(live)?;
+        let shift = layout.paging.root_shift();
         let first = VirtAddr(layout.vmalloc_start.0 & (!0 << shift));
         let (root, mut areas) = (live.running.kernel.roots.kernel, Vec::new());
         let mut cpu = live.cpus.cpu(CPU).ok_or(LiveError::from(ProcessError::NoCpu))?;

@@ -313,12 +313,12 @@ pub const fn text(key: Text) -> &'static str {
         }
         Text::ChainGuard => "the area has {area_bytes}; a read at {guard}, behind its pages: {guard_read}",
         Text::ChainFreed => {
-            "vfree: {free_flushes} flushes, {lazy_pages} pages of addresses wait; a read there, which a TLB may \
-             still answer: {freed_read}; purge: {purge_flushes} flush; a read then: {purged_read}"
+            "vfree: flushes {free_flushes}, pages of addresses that wait {lazy_pages}; a read there, which a TLB may \
+             still answer: {freed_read}; purge: flushes {purge_flushes}; a read then: {purged_read}"
         }
         Text::ChainNested => {
-            "{many_pages} pages need {array_bytes} bytes of pointers, more than a page: __vmalloc_node is \
-             called {nodes} times, kmalloc_node {kmallocs} times, for the pointers of the pointers' area"
+            "{many_pages} pages need {array_bytes} bytes of pointers, more than a page: they get an area of \
+             their own (calls of __vmalloc_node: {nodes}), whose pointers kmalloc_node gives (calls: {kmallocs})"
         }
         Text::OtherChain => "the calls are others",
         Text::LoopOfBlocks => {
@@ -370,8 +370,8 @@ pub const fn text(key: Text) -> &'static str {
             "\"Memory is set up in four steps: it enters the system, memblock manages it, tables map it, \
              zones are made.\""
         }
-        Text::StepMemblock => "1, 2 memblock: {memory} in {regions} regions; changes of its lists so far: {before}",
-        Text::StepTables => "3 tables: {tables} of memblock's pages; {late_tables} more when memblock had ended",
+        Text::StepMemblock => "1, 2 memblock: {memory}, regions {regions}; changes of its lists so far: {before}",
+        Text::StepTables => "3 tables: {tables} of memblock's pages, {image_tables} inside the kernel image",
         Text::StepZones => {
             "4 zones: limits that hold {present} of memory, and no page yet; changes of memblock's lists \
              meanwhile: {between}"
@@ -422,7 +422,8 @@ pub const fn text(key: Text) -> &'static str {
         }
         Text::WishRow => "{wish} ({gfp}):",
         Text::SourceRow => {
-            "  node {nid} {zone}: managed {managed}, got {got}, stay {left} (min {min}, reserve {reserve})"
+            "  node {nid} {zone}: managed {managed}, in use {used}, got {got}, stay {left} (min {min}, reserve \
+             {reserve})"
         }
         Text::UrgentRow => "  then a request that is urgent and cannot wait, below the watermarks: got {urgent} more",
         Text::AboveTheMarks => {

@@ -1,13 +1,12 @@
 //! What a boot tells of these files at the moment when the page allocator takes over.
 //!
-//! Here: resources, memory blocks, zones with their figures, free blocks as they are handed over, and the lines of
-//! meminfo that are settled by then.
-//! Not here: what runs later: slab caches, vmalloc areas, lists of CPUs.
+//! Here: resources, memory blocks, and what a configuration shows of itself.
+//! Not here: what the running kernel tells ([`OfRunning`](super::OfRunning)): zones, meminfo, slab caches, areas.
 //!
 //! # Invariants
-//! 1. A number that is not settled yet is 0; nothing is guessed.
+//! 1. A running kernel of one that booted tells the same here: nothing of this changes later.
 //!
-//! Source: Linux 6.1 mm/memblock.c `memblock_free_all`; mm/page_alloc.c `init_per_zone_wmark_min`.
+//! Source: Linux 6.1 kernel/resource.c; drivers/base/memory.c.
 
 use alloc::vec::Vec;
 
@@ -19,12 +18,10 @@ use kernmem_firmware::e820::E820Entry;
 use kernmem_sparse::SectionNr;
 
 use super::{
-    BlockState, CRASH_KERNEL, FirmwareEntry, IoMem, MemField, MemInfo, MemoryBlock, MemoryBlocks, Named, Segment,
-    TextConfig, X86_SEGMENTS, ZoneKind, arm64_iomem_of_boot, arm64_segments, x86_iomem_of_boot,
+    BlockState, CRASH_KERNEL, FirmwareEntry, IoMem, MemoryBlock, MemoryBlocks, Named, Segment, TextConfig,
+    X86_SEGMENTS, ZoneKind, arm64_iomem_of_boot, arm64_segments, x86_iomem_of_boot,
 };
 use crate::Answer;
-
-mod zones;
 
 impl TextConfig {
     /// What a configuration shows of itself; of the CPU, whether it has huge pages (`pse` on i386), and whether the
@@ -136,23 +133,5 @@ impl<M, W: Witness> OfBoot<'_, '_, M, W> {
 
     fn zones(&self) -> impl Iterator<Item = &Zone> {
         self.kernel.nodes.nodes.iter().flat_map(|node| node.zones.iter())
-    }
-
-    /// `/proc/meminfo`: what is handed over, the size of huge pages, the leaves of the direct map; the rest is 0.
-    ///
-    /// `direct_map` has the leaves' sizes in bytes and what they map in KiB.
-    #[must_use]
-    pub fn meminfo(&self, texts: &TextConfig, direct_map: &[(u64, u64)]) -> MemInfo {
-        let mut info = MemInfo::zero(self.kernel.era, texts);
-        let kib = |pages: u64| pages << (self.kernel.granule.shift() - 10);
-        let free = kib(self.kernel.memblock.nr_free_pages());
-        info.fields.set(MemField::MemTotal, free);
-        info.fields.set(MemField::MemFree, free);
-        info.fields.set(MemField::CommitLimit, free / 2);
-        info.fields.set(MemField::Hugepagesize, 1 << (self.kernel.sections.geometry().pmd_shift() - 10));
-        for (bytes, kib) in direct_map {
-            info.fields.set(MemField::of_direct_map(*bytes), *kib);
-        }
-        info
     }
 }
