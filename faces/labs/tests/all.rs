@@ -5,9 +5,9 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::{lab, options};
+use common::{lab, options, recording};
 use kernmem_base::Era;
-use kernmem_labs::{LABS, LabOptions, Language, find, run};
+use kernmem_labs::{LABS, LabError, LabOptions, Language, find, run};
 
 #[test]
 fn every_lab_judges_the_claims_that_it_names() {
@@ -18,6 +18,36 @@ fn every_lab_judges_the_claims_that_it_names() {
             judged.dedup();
             assert_eq!(judged, one.claims, "{}", one.name);
         }
+    }
+}
+
+/// A preset and a moved kernel of each architecture; a lab of one architecture refuses the other's.
+#[test]
+fn every_lab_runs_both_ways_on_two_machines() {
+    let moved = ["arm64/a-kaslr-rodata-off", "x86/x-4G-kaslr"].map(recording);
+    let machines = ["arm64-4g", "x86-4g"].map(str::to_owned).into_iter().chain(moved);
+    let machines: Vec<String> = machines.collect();
+    for one in LABS {
+        let mut served = 0;
+        for machine in &machines {
+            let both = [false, true].map(|reverse| {
+                let mut told = String::new();
+                run(one, &options(Some(machine.clone()), reverse), &mut told)
+            });
+            match both {
+                [Ok(forward), Ok(backward)] => {
+                    for verdicts in [forward, backward] {
+                        let mut judged: Vec<_> = verdicts.iter().map(|verdict| verdict.claim).collect();
+                        judged.dedup();
+                        assert_eq!(judged, one.claims, "{} on {machine}", one.name);
+                    }
+                    served += 1;
+                }
+                [Err(LabError::Architecture { .. }), _] | [_, Err(LabError::Architecture { .. })] => {}
+                other => panic!("{} on {machine}: {other:?}", one.name),
+            }
+        }
+        assert!(served >= 2, "{} runs on {served} of these machines", one.name);
     }
 }
 
