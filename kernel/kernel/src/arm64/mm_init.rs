@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 
+use kernmem_arch::hugetlb::HugeArch;
 use kernmem_base::{Granule, PhysAddr};
 use kernmem_memblock::{Memblock, Nid, RegionArray};
 
@@ -18,8 +19,6 @@ use crate::takers::{self, log_buffer, swiotlb};
 use crate::zones::Nodes;
 use crate::{BootError, Image, LogEntry, Witness, zonelists};
 
-/// Sizes of huge pages: contiguous pages, blocks, contiguous blocks, large blocks.
-const HUGE_SIZES: [u64; 4] = [64 << 10, 2 << 20, 32 << 20, 1 << 30];
 const DEFAULT_HUGE_SIZE: u64 = 2 << 20;
 
 /// What the steps after the hand-over need to know of these.
@@ -52,7 +51,7 @@ pub(super) fn take<A: RegionArray, W: Witness>(
     };
     let counts = page_counts::page_counts(&facts, nodes);
     zonelists::build(config, nodes, counts, memblock.observer());
-    let gigantic = allocate_gigantic(config, memblock, &HUGE_SIZES, DEFAULT_HUGE_SIZE);
+    let gigantic = allocate_gigantic(config, memblock, HugeArch::Arm64.sizes(Granule::K4), DEFAULT_HUGE_SIZE);
     takers::unknown_parameters(config, memblock)?;
     log_buffer::setup(config, memblock, cpus, true)?;
     let hashes = HashFacts {

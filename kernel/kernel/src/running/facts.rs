@@ -128,7 +128,8 @@ impl Facts {
             },
         };
         let has_gb = !matches!(&kernel.isa, Isa::X86(state) if !state.gbpages);
-        let huge_orders = if set("HUGETLB_PAGE") { super::huge::orders(format, has_gb) } else { Vec::new() };
+        let huge_orders =
+            if set("HUGETLB_PAGE") { super::huge::orders(format, kernel.granule, has_gb) } else { Vec::new() };
         let hvo_built = set("HUGETLB_PAGE_OPTIMIZE_VMEMMAP");
         let default_on = set("HUGETLB_PAGE_OPTIMIZE_VMEMMAP_DEFAULT_ON");
         Ok(Self {

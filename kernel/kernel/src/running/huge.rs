@@ -8,6 +8,7 @@
 
 use alloc::vec::Vec;
 
+use kernmem_arch::hugetlb::HugeArch;
 use kernmem_arch::{Format, UserFormat, WithFormat};
 use kernmem_base::{Granule, Order, Pfn, PhysAddr, PhysMem, Tlb};
 use kernmem_config::Config;
@@ -20,18 +21,17 @@ use super::memmap::LiveMap;
 use super::{On, Running, lists};
 use crate::{BootError, BootPages, Witness};
 
-/// Sizes that arm64 with 4K pages registers, in its order: 1G, 32M, 2M, 64K.
-pub const HUGE_SIZES: [Order; 4] = [Order(18), Order(13), Order(9), Order(4)];
-
 /// The orders of huge pages in the order of their registration.
 ///
 /// Source: Linux 6.1 arch/arm64/mm/hugetlbpage.c `hugetlbpage_init`; arch/x86/mm/hugetlbpage.c `gigantic_pages_init`.
-pub(super) fn orders(format: Format, has_gb: bool) -> Vec<Order> {
-    let every = HUGE_SIZES.into_iter();
-    match format {
-        Format::Arm64Granule4K => every.collect(),
-        _ => every.filter(|order| *order == Order(9) || has_gb && *order == Order(18)).collect(),
-    }
+pub(super) fn orders(format: Format, granule: Granule, has_gb: bool) -> Vec<Order> {
+    let (arch, has_all) = match format {
+        Format::Arm64Granule4K => (HugeArch::Arm64, true),
+        Format::X86Level4 => (HugeArch::X86_64, has_gb),
+        _ => return Vec::new(),
+    };
+    let sizes = arch.sizes(granule).iter().filter(|size| has_all || **size < 1 << 30);
+    sizes.map(|size| Order((size >> granule.shift()).ilog2() as u8)).collect()
 }
 
 /// The default size unless the command line names another: what a table of the second-lowest level maps.

@@ -41,7 +41,6 @@ use crate::{Boot, BootError, BootPages, CPU_SLOTS, Kernel, Witness};
 
 pub use areas::{CALLERS, caller, is_of_boot};
 pub use facts::Facts;
-pub use huge::HUGE_SIZES;
 pub use memmap::LiveMap;
 pub use processes::{Pid, ProcessError, Processes};
 
