@@ -9,12 +9,13 @@ mod common;
 
 use books::{Books, Hoard};
 use common::{PRESETS, recording, run, source};
-use kernmem::running::{Pid, ProcessError};
+use kernmem::Boot;
+use kernmem::running::{Pid, ProcessError, Running};
 use kernmem_arch::UserRights;
-use kernmem_base::{Access, CpuId, Order, PhysAddr, Privilege, VirtAddr};
+use kernmem_base::{Access, CpuId, NoTlb, Order, PhysAddr, Privilege, VirtAddr};
 use kernmem_hugetlb::{HugePage, HvoError, PoolError};
-use kernmem_live::{Live, Program};
-use kernmem_mm::{Place, RootError, Signal, SpaceError};
+use kernmem_live::{Live, Options, Program};
+use kernmem_mm::{History, KernelSharing, Place, RootError, Signal, SpaceError, SyncError};
 use kernmem_page_alloc::{Gfp, PageSource};
 use kernmem_pgtable::MapError;
 use kernmem_slab::{CacheId, CacheSpec, SlabError};
@@ -61,6 +62,12 @@ impl Short for ProcessError {
 impl Short for Signal {
     fn is_short(&self) -> bool {
         matches!(self, Self::OutOfMemory)
+    }
+}
+
+impl Short for SyncError {
+    fn is_short(&self) -> bool {
+        matches!(self, Self::Map(MapError::NoFrame(_)))
     }
 }
 
@@ -504,5 +511,43 @@ fn larger_machines_lose_nothing_either() {
             });
             assert_eq!(failures, 1, "{name}");
         });
+    }
+}
+
+/// The tables that make all of vmalloc visible to every program: 64 entries of the root, of which the first area's has
+/// its table.
+#[test]
+fn tables_that_are_made_before_the_first_program() {
+    let source = source("x86-4g", None, Some(160 << 20));
+    let memory = Live::memory(&source).expect("memory of the host");
+    let options = Options { preallocates: false, ..Options::default() };
+    let mut live = Live::start(&memory, &source, options).expect("a kernel that runs");
+    let share = |live: &mut Live<'_>| {
+        let shared = live.on(CPU, |running, on| running.share(on, KernelSharing::Preallocated, History::Right)).0;
+        shared.map(|made| made.expect("there is no program"))
+    };
+    assert_eq!(sweep("tables of vmalloc", &mut live, share, |_, _| ()), 63);
+}
+
+/// A kernel whose memory is all taken when it begins to run: it runs, its pools are empty, and no frame is missing.
+#[test]
+fn a_kernel_begins_to_run_without_any_memory() {
+    for preset in PRESETS {
+        let source = source(preset, Some("hugepages=4"), Some(160 << 20));
+        let memory = Live::memory(&source).expect("memory of the host");
+        let boot = Boot::new(&source.machine, &source.config);
+        let mut kernel = kernmem::boot(&memory, &boot, ()).expect("a kernel");
+        common::without_marks(&kernel.pages.allocator);
+        let before = kernel.pages.free_frames();
+        let mut taken = 0;
+        for gfp in [Gfp::HIGHUSER_MOVABLE, Gfp::KERNEL] {
+            while kernel.pages.alloc(gfp, Order(0)).is_ok() {
+                taken += 1;
+            }
+        }
+        assert_eq!((taken, kernel.pages.free_frames()), (before, 0), "{preset}");
+        let mut running = Running::start(kernel, &boot, &mut NoTlb).expect("a kernel that runs");
+        assert!(running.pools.iter().all(|pool| pool.pages().is_empty()), "{preset}");
+        assert_eq!(running.pages(CPU).expect("the first CPU").free_frames(), 0, "{preset}");
     }
 }
