@@ -127,8 +127,23 @@ fn numa_init<A: RegionArray, W: Witness>(
     }
     let nodes = numa::assign(memblock, if covered { &blocks } else { &[] })?;
     let cache_line = memblock.limits().smp_cache_bytes;
-    let bytes = config.sizes.get("sizeof_pglist_data").unwrap_or(9664).next_multiple_of(cache_line);
+    let bytes = config
+        .sizes
+        .get("sizeof_pglist_data")
+        .unwrap_or_else(|| node_bytes(config, granule))
+        .next_multiple_of(cache_line);
     numa::allocate_node_data(memblock, &nodes, bytes, cache_line)
+}
+
+/// Bytes of a node's descriptor of a small kernel, where nothing tells them: four zones, each with its lists of free
+/// blocks in cache lines of its own.
+///
+/// Source: Linux 6.1 include/linux/mmzone.h `pglist_data`, `zone`, `free_area`.
+fn node_bytes(config: &Config, granule: Granule) -> u64 {
+    const WITH_11_ORDERS: u64 = 9664;
+    const ZONES: u64 = 4;
+    let lists = |orders: u64| (orders * 104 + 16).next_multiple_of(64);
+    WITH_11_ORDERS + ZONES * lists(u64::from(Orders::of(config, granule).largest) + 1).saturating_sub(lists(11))
 }
 
 /// Upper ends of the zones.
