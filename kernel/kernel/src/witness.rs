@@ -170,6 +170,8 @@ pub enum LogEntry {
         /// Bytes of all memory.
         ram: u64,
     },
+    /// The first MiB is taken for a crash kernel (x86, 5.10).
+    CrashLowMemory,
     /// Every section with memory has its part of the memory map.
     SectionsReady,
     /// 1 GiB leaves are used for the direct map (x86).

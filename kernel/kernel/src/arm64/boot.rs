@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use kernmem_arch::arm64::{Arm64Granule4K, FixmapFacts, Kasan, Layout, LayoutFacts, kaslr};
 use kernmem_arch::{Bound, Reason};
-use kernmem_base::{Granule, PhysAddr, PhysMem};
+use kernmem_base::{Era, Granule, PhysAddr, PhysMem};
 use kernmem_config::{Arm64Cpu, Config, KptiFacts, Rodata};
 use kernmem_firmware::{Arch, Machine};
 use kernmem_memblock::{Limits, Memblock, VecArray};
@@ -112,7 +112,7 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
             early: EarlyRoots { identity: PhysAddr(0), kernel: PhysAddr(0) },
         };
         let limits = Limits {
-            max_nodes: config.sizes.get("MAX_NUMNODES").unwrap_or(16) as u32,
+            max_nodes: config.max_nodes(),
             numa: config.kconfig.is_set("NUMA"),
             kernelcore_mirror: config.cmdline.last_value("kernelcore") == Some("mirror"),
             movable_node: config.cmdline.has("movable_node"),
@@ -154,6 +154,12 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
 
 fn check_modelled(config: &Config) -> Result<(), BootError> {
     let kconfig = &config.kconfig;
+    match config.era {
+        Era::V6_1 => {}
+        era @ (Era::V4_14 | Era::V5_10 | Era::V6_12 | Era::V7_2) => {
+            return Err(BootError::Beyond(format!("an arm64 kernel of Linux {era}")));
+        }
+    }
     for (option, what) in [("ARM64_16K_PAGES", "16K pages"), ("ARM64_64K_PAGES", "64K pages"), ("KASAN", "KASAN")] {
         if kconfig.is_set(option) {
             return Err(BootError::Beyond(format!("an arm64 kernel with {what}")));

@@ -21,6 +21,9 @@ use crate::takers::{self, Taker};
 use crate::zones::{self, Nodes};
 use crate::{BootError, LogEntry, Witness, movable};
 
+/// Block sizes of the page allocator with 4K pages.
+const BLOCK_SIZES: u64 = 11;
+
 /// What the later steps read.
 #[derive(Clone, Copy)]
 pub(super) struct Shared<'c> {
@@ -58,8 +61,17 @@ pub(super) fn bootmem_init<M: PhysMem, A: RegionArray, W: Witness>(
     };
     let mut rights = alloc::vec![Reason::Born(Born::Data)];
     rights.extend(not_global);
-    SparseInit { tables, memblock, sections: &mut sections, vmemmap: &vmemmap, nodes: &nodes, rights: &rights }
-        .run()?;
+    let unplugs = config.kconfig.is_set("MEMORY_HOTREMOVE");
+    SparseInit {
+        tables,
+        memblock,
+        sections: &mut sections,
+        vmemmap: &vmemmap,
+        nodes: &nodes,
+        rights: &rights,
+        unplugs,
+    }
+    .run()?;
     let ends = zone_ends(machine, config, memblock);
     let limits = zones::limits(memblock.start_of_dram().pfn(Granule::K4), &ends);
     let movable = movable::starts(config, memblock, &limits);
@@ -120,7 +132,8 @@ fn numa_init<A: RegionArray, W: Witness>(
     }
     let nodes = numa::assign(memblock, if covered { &blocks } else { &[] })?;
     let cache_line = memblock.limits().smp_cache_bytes;
-    let bytes = config.sizes.get("sizeof_pglist_data").unwrap_or(9664).next_multiple_of(cache_line);
+    let unit = numa::descriptor_unit(config.era, config.arch, cache_line);
+    let bytes = numa::descriptor_bytes(config, BLOCK_SIZES).next_multiple_of(unit);
     numa::allocate_node_data(memblock, &nodes, bytes, cache_line)
 }
 
