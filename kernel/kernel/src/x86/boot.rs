@@ -159,6 +159,7 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
             crash_kernel: None,
             percpu: Percpu::default(),
             entry_slots: Vec::new(),
+            draws_entry_slots: false,
             e820: E820Table::new(),
         };
         let limits = Limits {

@@ -6,14 +6,14 @@
 
 use alloc::vec::Vec;
 
-use kernmem_arch::x86::cpa::{AliasFacts, Masking, Protections};
+use kernmem_arch::x86::cpa::{AliasFacts, Protections};
 use kernmem_arch::x86::image::{
-    FreeFacts, FreedPart, ImageStep, ImageSymbols, Trampoline, forces_page_zero, frees_smp_locks, idt_step,
+    FreeFacts, FreedPart, ImageSymbols, Trampoline, forces_page_zero, frees_smp_locks, idt_step, page_zero_step,
     rodata_steps, trampoline_steps,
 };
 use kernmem_arch::x86::prot::{CpuFacts, Prot, table};
 use kernmem_arch::x86::{X86Level4, cpu_entry_area, prealloc};
-use kernmem_arch::{Born, Bound, Change, Reason};
+use kernmem_arch::{Born, Bound, Reason};
 use kernmem_base::{Era, PhysMem, PhysRange, VirtRange};
 use kernmem_config::{Config, Rodata};
 use kernmem_memblock::{HandedOver, VecArray};
@@ -204,10 +204,7 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
     /// Page 0 becomes small.
     fn split_page_zero(&mut self) -> Result<(), BootError> {
         if forces_page_zero(self.state.gbpages) {
-            let start = self.state.layout.page_offset;
-            let range = VirtRange { start, last: start + (PAGE - 1) };
-            let change = Masking { set: 0, clear: 0 };
-            self.change_with(&ImageStep { range, change, aliases: true, cause: Change::PageZero }, true)?;
+            self.change_with(&page_zero_step(self.config.era, self.state.layout.page_offset), true)?;
         }
         Ok(())
     }
