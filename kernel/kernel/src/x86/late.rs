@@ -185,8 +185,7 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
     /// | 4.14 (UNVERIFIED), 5.10, 6.1, 6.12 | while one CPU runs | reserves and watermarks |
     /// | 7.2 | when all run | watermarks |
     ///
-    /// Source: Linux 5.10–6.12 arch/x86/kernel/alternative.c `alternative_instructions`; 7.2
-    /// `alternatives_smp_lock` initcall.
+    /// Source: Linux 5.10–6.12 arch/x86/kernel/alternative.c `alternative_instructions`; 7.2 an initcall there.
     fn free_smp_locks(&mut self, now: Milestone) -> Result<(), BootError> {
         let (then, moment) = match self.config.era {
             Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => (Milestone::OneCpu, Moment::BeforeReserves),
