@@ -22,8 +22,6 @@ use crate::{BootError, LogEntry, Witness, movable};
 
 /// Memory below is left for devices that reach no further (`MAX_DMA_ADDRESS`).
 pub(super) const MAX_DMA: PhysAddr = PhysAddr(16 << 20);
-/// Block sizes of the page allocator.
-const BLOCK_SIZES: u64 = 11;
 /// Memory that the affinity table may miss.
 const MISSED_BYTES: u64 = 1 << 20;
 
@@ -186,7 +184,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         let nodes: Vec<Nid> = nodes.into_iter().filter(|nid| span(*nid) >= least).collect();
         let line = self.memblock.limits().smp_cache_bytes;
         let unit = numa::descriptor_unit(self.config.era, self.config.arch, line);
-        let bytes = numa::descriptor_bytes(self.config, BLOCK_SIZES).next_multiple_of(unit);
+        let bytes = numa::descriptor_bytes(self.config, Granule::K4).next_multiple_of(unit);
         let placed = numa::allocate_node_data(&mut self.memblock, &nodes, bytes, line)?;
         self.memblock.dump_all();
         Ok(Some(placed))
