@@ -64,8 +64,17 @@ pub(super) fn bootmem_init<F: Arm64Format, M: PhysMem, A: RegionArray, W: Witnes
     };
     let mut rights = alloc::vec![Reason::Born(Born::Data)];
     rights.extend(not_global);
-    SparseInit { tables, memblock, sections: &mut sections, vmemmap: &vmemmap, nodes: &nodes, rights: &rights }
-        .run()?;
+    let unplugs = config.kconfig.is_set("MEMORY_HOTREMOVE");
+    SparseInit {
+        tables,
+        memblock,
+        sections: &mut sections,
+        vmemmap: &vmemmap,
+        nodes: &nodes,
+        rights: &rights,
+        unplugs,
+    }
+    .run()?;
     let ends = zone_ends(machine, config, memblock);
     let limits = zones::limits(memblock.start_of_dram().pfn(granule), &ends);
     let movable = movable::starts(config, memblock, &limits);
@@ -127,23 +136,9 @@ fn numa_init<A: RegionArray, W: Witness>(
     }
     let nodes = numa::assign(memblock, if covered { &blocks } else { &[] })?;
     let cache_line = memblock.limits().smp_cache_bytes;
-    let bytes = config
-        .sizes
-        .get("sizeof_pglist_data")
-        .unwrap_or_else(|| node_bytes(config, granule))
-        .next_multiple_of(cache_line);
+    let unit = numa::descriptor_unit(config.era, config.arch, cache_line);
+    let bytes = numa::descriptor_bytes(config, granule).next_multiple_of(unit);
     numa::allocate_node_data(memblock, &nodes, bytes, cache_line)
-}
-
-/// Bytes of a node's descriptor of a small kernel, where nothing tells them: four zones, each with its lists of free
-/// blocks in cache lines of its own.
-///
-/// Source: Linux 6.1 include/linux/mmzone.h `pglist_data`, `zone`, `free_area`.
-fn node_bytes(config: &Config, granule: Granule) -> u64 {
-    const WITH_11_ORDERS: u64 = 9664;
-    const ZONES: u64 = 4;
-    let lists = |orders: u64| (orders * 104 + 16).next_multiple_of(64);
-    WITH_11_ORDERS + ZONES * lists(u64::from(Orders::of(config, granule).largest) + 1).saturating_sub(lists(11))
 }
 
 /// Upper ends of the zones.
