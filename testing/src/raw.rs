@@ -8,7 +8,7 @@ use std::path::Path;
 
 use kernmem::Boot;
 use kernmem_arch::arm64::Arm64Granule4K;
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::{X86Level4, X86Level5};
 use kernmem_arch::{Entry, EntryFormat};
 use kernmem_base::{Level, PhysAddr, PhysRead, Slot, VirtAddr, VirtRange};
 use kernmem_dump::ElfDump;
@@ -79,6 +79,7 @@ pub fn raw_check(path: &Path) -> RawTally {
         match kernel.format() {
             Format::Arm64Granule4K => check.table::<Arm64Granule4K>(root, root, 0, range),
             Format::X86Level4 => check.table::<X86Level4>(root, root, 0, range),
+            Format::X86Level5 => check.table::<X86Level5>(root, root, 0, range),
             _ => unreachable!("every format has a check"),
         }
     }

@@ -4,8 +4,6 @@ use alloc::vec::Vec;
 
 use kernmem::zones::Nodes;
 use kernmem::{Isa, Kernel, Witness};
-use kernmem_arch::EntryFormat;
-use kernmem_arch::x86::X86Level4;
 use kernmem_base::{Era, Granule, PhysAddr, PhysRead, VirtRange};
 use kernmem_memblock::Region;
 
@@ -27,9 +25,9 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
     }
 
     fn format(&self) -> Format {
-        match self.isa {
+        match &self.isa {
             Isa::Arm64(_) => Format::Arm64Granule4K,
-            Isa::X86(_) => Format::X86Level4,
+            Isa::X86(state) => Format::x86(state.layout.paging),
             _ => unreachable!("every architecture that boots has a format"),
         }
     }
@@ -85,7 +83,7 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
         let Isa::X86(state) = &self.isa else {
             return Answer::Absent("this architecture does not count the leaves of its linear map");
         };
-        let sizes = X86Level4::shape().leaves.iter().rev().map(|leaf| leaf.bytes);
+        let sizes = self.format().shape().leaves.iter().rev().map(|leaf| leaf.bytes);
         let told = sizes.zip(state.counters.kib()).filter(|(bytes, _)| state.gbpages || *bytes < 1 << 30);
         Answer::Known(told.collect())
     }

@@ -7,7 +7,7 @@
 use core::fmt;
 
 use kernmem_arch::arm64::Arm64Granule4K;
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::{X86Level4, X86Level5};
 use kernmem_base::PhysAddr;
 use kernmem_view::{Format, KernelView, LayoutView, RootKind};
 
@@ -59,6 +59,9 @@ pub fn linux<V: KernelView>(view: &V, root: RootKind, out: &mut impl fmt::Write)
         }
         (Format::X86Level4, LayoutView::X86 { layout, markers, .. }) => {
             x86::print::<X86Level4, _>(view.mem(), root, (layout, markers), view.era(), out)
+        }
+        (Format::X86Level5, LayoutView::X86 { layout, markers, .. }) => {
+            x86::print::<X86Level5, _>(view.mem(), root, (layout, markers), view.era(), out)
         }
         _ => unreachable!("a kernel's format and layout belong to one architecture"),
     }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use kernmem_arch::x86::memtype::{CacheMode, PatKind};
 use kernmem_arch::x86::prot::{Prot, table};
-use kernmem_arch::{EntryFormat, Format, arm64, x86::X86Level4};
+use kernmem_arch::{Format, arm64};
 use kernmem_base::{Era, Granule, Order, PhysAddr, VirtAddr, VirtRange};
 use kernmem_page_alloc::PageAllocator;
 use kernmem_slab::{Classes, KmallocArch};
@@ -98,17 +98,17 @@ impl Facts {
                 (Format::Arm64Granule4K, range, prot, arch, (blocks, blocks), (0..cpus).map(of_cpu).collect())
             }
             Isa::X86(state) => {
-                let kernel = |prot| X86Level4::bits(state.masks.kernel(config.era, prot));
+                let kernel = |prot| state.masks.kernel(config.era, prot).0;
                 let prot = Protections {
                     data: kernel(Prot::Kernel),
                     read_only: kernel(Prot::KernelRo),
                     device: kernel(Prot::KernelIo) | PatKind::Full.bits(CacheMode::UcMinus),
-                    table: X86Level4::bits(table::PAGE),
+                    table: table::PAGE.0,
                 };
                 let layout = &state.layout;
                 let range = (layout.vmalloc_start, layout.vmalloc_last.wrapping_add(1));
                 let nodes = state.percpu.nodes.clone();
-                (Format::X86Level4, range, prot, KmallocArch::X86, (state.gbpages, true), nodes)
+                (Format::x86(layout.paging), range, prot, KmallocArch::X86, (state.gbpages, true), nodes)
             }
         };
         let vmalloc = Rules {

@@ -19,7 +19,7 @@ const BOUNCE_BYTES: u64 = 64 << 20;
 const BESIDE_BOUNCE: u64 = 8 << 20;
 const LOW_BYTES: u64 = 256 << 20;
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> {
     /// Below 4 GiB if it fits, else above with a part below; `,high` begins above.
     pub(super) fn reserve_crash_kernel(&mut self) -> Result<(), BootError> {
         if !self.config.kconfig.is_set("KEXEC_CORE") {

@@ -24,7 +24,7 @@ pub(super) struct Prepared {
     pub bounce: Option<PhysRange>,
 }
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> {
     /// Takes all that is taken between the zones and the hand-over.
     pub(super) fn mm_init(&mut self, nodes: &Nodes) -> Result<Prepared, BootError> {
         let config = self.config;

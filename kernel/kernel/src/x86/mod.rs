@@ -1,4 +1,4 @@
-//! The boot of an x86-64 kernel with four levels of tables, from the firmware map to freed init memory.
+//! The boot of an x86-64 kernel with four or five levels of tables, from the firmware map to freed init memory.
 //!
 //! ```text
 //! early      tables inside the image                     startup_64, cleanup_highmap

@@ -7,8 +7,9 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use kernmem_arch::Bound;
+use kernmem_arch::x86::X86;
 use kernmem_arch::x86::kaslr::{RegionFacts, Switches};
-use kernmem_arch::x86::layout::{Bases, ISA_END, Paging};
+use kernmem_arch::x86::layout::{Bases, ISA_END};
 use kernmem_base::{Granule, Pfn, PhysAddr, PhysMem, PhysRange, Seed};
 use kernmem_config::cmdline::MemoryLimit;
 use kernmem_firmware::Arch;
@@ -18,8 +19,6 @@ use super::boot::{Booting, PAGE};
 use crate::takers::{self, Taker, log_buffer, swiotlb};
 use crate::{Boot, BootError, LogEntry, Witness};
 
-/// Most frames that four levels reach.
-const MAX_ARCH_PFN: u64 = 1 << 34;
 /// Bytes of the floating pointer to a table for several processors, and of that table as a PC's firmware writes it
 /// directly behind.
 const MP_POINTER: u64 = 16;
@@ -34,7 +33,7 @@ pub(crate) fn memory_ranges(boot: &Boot<'_>) -> Vec<PhysRange> {
     told.chain(map.memory()).collect()
 }
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> {
     /// What is taken before the command line is known.
     pub(super) fn early_reserve(&mut self) -> Result<(), BootError> {
         const LOW_BYTES: u64 = 64 << 10;
@@ -79,7 +78,8 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         self.e820.add_kernel(image.start.0, image.end.0);
         self.e820.trim_bios();
         self.state.e820 = self.e820.clone();
-        self.state.max_pfn = Pfn(self.e820.end_pfn(self.config.era, MAX_ARCH_PFN, MAX_ARCH_PFN));
+        let most = X86::<LEVELS>::PAGING.max_arch_pfn().0;
+        self.state.max_pfn = Pfn(self.e820.end_pfn(self.config.era, most, most));
         if self.state.max_pfn.0 << 12 <= ISA_END.0 {
             return Err(BootError::Input("no memory above 1 MiB".into()));
         }
@@ -118,7 +118,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     /// The bases of the three large regions: given, drawn from the seed, or fixed.
     pub(super) fn place_regions(&mut self) -> Result<(), BootError> {
         let config = self.config;
-        let fixed = Bases::fixed(config.era, Paging::Level4);
+        let fixed = Bases::fixed(config.era, X86::<LEVELS>::PAGING);
         let switches = Switches {
             randomize_memory: config.kconfig.is_set("RANDOMIZE_MEMORY"),
             loader_flag: !config.cmdline.nokaslr(config.era, Arch::X86_64),
@@ -128,7 +128,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             Some(seed) if switches.regions() => {
                 let facts = RegionFacts {
                     era: config.era,
-                    paging: Paging::Level4,
+                    paging: X86::<LEVELS>::PAGING,
                     max_pfn: self.state.max_pfn,
                     padding_tb: config.kconfig.number("RANDOMIZE_MEMORY_PHYSICAL_PADDING").unwrap_or(0),
                     zone_device: config.kconfig.is_set("ZONE_DEVICE"),

@@ -9,7 +9,9 @@ pub(crate) enum Control {
     /// 4K granule.
     Arm64(arm64::mmu::Control),
     /// Four levels.
-    X86(x86::mmu::Control),
+    X86Level4(x86::mmu::Control),
+    /// Five levels.
+    X86Level5(x86::mmu::Control),
 }
 
 impl Control {
@@ -17,11 +19,13 @@ impl Control {
     pub(crate) fn of(format: Format) -> Option<Self> {
         match format {
             Format::Arm64Granule4K => Some(Self::Arm64(arm64::mmu::Control::default())),
-            Format::X86Level4 => {
-                let all = x86::mmu::Control::default();
-                Some(Self::X86(x86::mmu::Control { physical_bits: 52, smap: false, ..all }))
-            }
+            Format::X86Level4 => Some(Self::X86Level4(x86_control())),
+            Format::X86Level5 => Some(Self::X86Level5(x86_control())),
             _ => None,
         }
     }
+}
+
+fn x86_control() -> x86::mmu::Control {
+    x86::mmu::Control { physical_bits: 52, smap: false, ..x86::mmu::Control::default() }
 }
