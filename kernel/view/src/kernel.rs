@@ -26,7 +26,7 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
 
     fn format(&self) -> Format {
         match &self.isa {
-            Isa::Arm64(_) => Format::Arm64Granule4K,
+            Isa::Arm64(state) => Format::Arm64(state.geometry),
             Isa::X86(state) => Format::x86(state.layout.paging),
             _ => unreachable!("every architecture that boots has a format"),
         }
