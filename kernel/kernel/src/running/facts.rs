@@ -114,6 +114,10 @@ impl Facts {
                 (Format::x86(layout.paging), range, prot, KmallocArch::X86, (state.gbpages, true), nodes)
             }
         };
+        let thread_size = match &kernel.isa {
+            Isa::Arm64(_) => config.sizes.get("THREAD_SIZE").unwrap_or(16 << 10),
+            Isa::X86(state) => state.layout.thread_size,
+        };
         let vmalloc = Rules {
             era: config.era,
             granule: kernel.granule,
@@ -150,7 +154,7 @@ impl Facts {
             huge_orders,
             hvo: hvo_built && config.cmdline.hugetlb_free_vmemmap(config.era, default_on).value,
             hvo_built,
-            thread_size: config.sizes.get("THREAD_SIZE").unwrap_or(16 << 10),
+            thread_size,
         })
     }
 

@@ -12,7 +12,7 @@ use kernmem_arch::x86::markers::{MarkerFacts, Markers};
 use kernmem_arch::x86::prot::{CpuFacts, Masks, Needed, missing_feature, nx_used};
 use kernmem_arch::x86::pti::why_not_global;
 use kernmem_arch::x86::{X86, prealloc};
-use kernmem_arch::{Bound, Reason};
+use kernmem_arch::{Bound, EntryFormat, Reason};
 use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysMem, PhysRange, VirtAddr};
 use kernmem_config::{Config, X86Cpu};
 use kernmem_firmware::{E820Table, Machine};
@@ -20,6 +20,7 @@ use kernmem_memblock::{Limits, Memblock, VecArray};
 use kernmem_pgtable::Tables;
 
 use super::{Percpu, State, late};
+use crate::kasan::ZeroShadow;
 use crate::takers::page_counts;
 use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
 
@@ -104,6 +105,7 @@ fn with_levels<'m, const LEVELS: usize, M: PhysMem, W: Witness>(
     booting.reserve_crash_kernel()?;
     booting.dma_reserve = page_counts::dma_reserve(&booting.memblock);
     let brought = booting.paging_init(nodes)?;
+    booting.kasan_init()?;
     booting.map_apics()?;
     let prepared = booting.mm_init(&brought.nodes)?;
     late::run(booting, brought, prepared, boot)
@@ -155,6 +157,10 @@ impl<'m, 'c, M: PhysMem, W: Witness, const LEVELS: usize> Booting<'m, 'c, M, W, 
         let nx = nx_used(config.era, cpu.nx, !config.cmdline.noexec(config.era));
         let fixmap = fixmap(config);
         let covered = image.range("_text", "_end")?.ok_or_else(|| BootError::Input("symbols: _text is _end".into()))?;
+        let zero_shadow = match set("KASAN") {
+            true => Some(Box::new(ZeroShadow::of_image(&image, X86::<LEVELS>::shape().levels)?)),
+            false => None,
+        };
         let sizes = page_sizes(SizeFacts {
             pse: cpu.pse,
             gbpages: cpu.gbpages,
@@ -176,6 +182,7 @@ impl<'m, 'c, M: PhysMem, W: Witness, const LEVELS: usize> Booting<'m, 'c, M, W, 
             trampoline: PhysRange::new(PhysAddr(0), PhysAddr(0)),
             crash_kernel: None,
             percpu: Percpu::default(),
+            zero_shadow,
             e820: E820Table::new(),
         };
         let limits = Limits {
@@ -240,7 +247,6 @@ pub(super) fn lacking(state: &State, cpu: CpuFacts) -> Vec<Reason> {
 
 /// No leaf larger than 2 MiB, or than a base page.
 pub(super) fn page_sizes_up_to<const LEVELS: usize>(sizes: PageSizes) -> kernmem_pgtable::Sizes {
-    use kernmem_arch::EntryFormat;
     kernmem_pgtable::Sizes::only(X86::<LEVELS>::shape(), |leaf| sizes.allow(leaf.level))
 }
 
@@ -282,7 +288,7 @@ fn possible_cpus(config: &Config) -> u32 {
 fn check_modelled(config: &Config) -> Result<(), BootError> {
     let set = |name| config.kconfig.is_set(name);
     let beyond = |what: &str| Err(BootError::Beyond(format!("an x86-64 kernel with {what}")));
-    let options = [("KASAN", "KASAN"), ("KMSAN", "KMSAN"), ("X86_ESPFIX64", "espfix stacks"), ("XEN_PV", "Xen")];
+    let options = [("KMSAN", "KMSAN"), ("X86_ESPFIX64", "espfix stacks"), ("XEN_PV", "Xen")];
     for (option, what) in options {
         if set(option) {
             return beyond(what);
@@ -311,7 +317,7 @@ fn layout(config: &Config, paging: Paging, bases: Bases) -> Layout {
         era: config.era,
         paging,
         randomize_base: set("RANDOMIZE_BASE"),
-        kasan: false,
+        kasan: set("KASAN"),
         kmsan: false,
         force_kmap_local: set("DEBUG_KMAP_LOCAL_FORCE_MAP"),
         physical_start: config.kconfig.number("PHYSICAL_START").unwrap_or(DEFAULT_PHYSICAL_START),

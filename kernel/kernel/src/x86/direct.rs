@@ -95,7 +95,7 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
         let switches = Switches {
             randomize_memory: config.kconfig.is_set("RANDOMIZE_MEMORY"),
             loader_flag: !config.cmdline.nokaslr(config.era, Arch::X86_64),
-            kasan: false,
+            kasan: config.kconfig.is_set("KASAN"),
         };
         if switches.regions() {
             let window = PhysRange::new(PhysAddr(0), PhysAddr(0));

@@ -61,6 +61,7 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
         link(fixmap, Level::Pmd, top, fixmap_pages + PAGE, table::PAGE)?;
         link(fixmap, Level::Pmd, top - 1, boot_time, table::PAGE)?; // boot-time mappings have their own
         link(root, Level::Pgd, KERNEL_SLOT, below_root, table::PAGE)?; // copied from the early root
+        self.kasan_early_init([early_top, root])?;
         self.fill_image_map(level2)
     }
 

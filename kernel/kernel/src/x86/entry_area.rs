@@ -54,10 +54,12 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
     /// The area of each possible CPU, with tables from the boot allocator.
     pub(super) fn setup_cpu_entry_areas(&mut self) -> Result<(), BootError> {
         let intel = self.config.cpu.x86().is_some_and(|cpu| cpu.vendor == "GenuineIntel");
-        let parts = cea::parts(AreaFacts { kasan: false, intel, sev_es: false });
+        let kasan = self.state.layout.kasan_shadow.is_some();
+        let parts = cea::parts(AreaFacts { kasan, intel, sev_es: false });
         let lacking = self.lacking();
         for cpu in 0..self.cpus {
-            let area = cea::area(u64::from(cpu), false);
+            let area = cea::area(u64::from(cpu), kasan);
+            self.shadow_entry_area(area, cea::area_bytes(kasan), cpu)?;
             let mut stack = 0;
             for part in &parts {
                 let Some(attrs) = cea::attrs(part.kind, self.config.era, self.state.masks, self.cpu.pge) else {

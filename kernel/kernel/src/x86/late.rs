@@ -129,6 +129,7 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
     /// The first area of vmalloc: a kernel stack, so that its tables exist.
     fn first_stack(&mut self) -> Result<(), BootError> {
         let (start, bytes) = (self.state.layout.vmalloc_start, self.state.layout.thread_size);
+        self.populate_vmalloc_shadow(VirtRange { start, last: start + (bytes + PAGE - 1) })?;
         let attrs = self.state.masks.kernel(self.config.era, Prot::Kernel);
         let mut rights = Vec::from([Reason::Born(Born::Data)]);
         rights.extend(lacking(&self.state, self.cpu));

@@ -10,7 +10,7 @@ use crate::takers::auto_init::auto_init;
 use crate::takers::gigantic::{GiganticPool, allocate_gigantic};
 use crate::takers::hash_tables::{self, HashFacts};
 use crate::takers::page_counts::{self, PageCountFacts};
-use crate::takers::{self, log_buffer, swiotlb};
+use crate::takers::{self, log_buffer, stack_depot, swiotlb};
 use crate::zones::Nodes;
 use crate::{BootError, LogEntry, Witness, zonelists};
 
@@ -56,6 +56,7 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
         hash_tables::early(config, &hashes, &mut self.memblock)?;
         self.setup_cpu_entry_areas()?;
         self.log(LogEntry::AutoInit(auto_init(config)));
+        stack_depot::early(config, &hashes, &mut self.memblock)?;
         let no_iommu = config.cmdline.last_value("iommu") == Some("off");
         let needed = swiotlb::x86_needs(self.max_possible_pfn(), no_iommu);
         let bounce = swiotlb::init(config, &mut self.memblock, needed, self.cpus)?;

@@ -122,7 +122,7 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
         let switches = Switches {
             randomize_memory: config.kconfig.is_set("RANDOMIZE_MEMORY"),
             loader_flag: !config.cmdline.nokaslr(config.era, Arch::X86_64),
-            kasan: false,
+            kasan: config.kconfig.is_set("KASAN"),
         };
         let drawn = match self.machine.kaslr_seed {
             Some(seed) if switches.regions() => {
