@@ -169,9 +169,11 @@ pub enum LogEntry {
         range: PhysRange,
         /// Whether it is the low part.
         low: bool,
-        /// Bytes of all memory.
+        /// Bytes of all memory; for x86's low part of memory below 4 GiB.
         ram: u64,
     },
+    /// The first MiB is taken for a crash kernel (x86, 5.10).
+    CrashLowMemory,
     /// Every section with memory has its part of the memory map.
     SectionsReady,
     /// The shadow of KASAN is in place.

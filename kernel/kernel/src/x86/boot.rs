@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use kernmem_arch::x86::direct_map::{PageSizes, SizeDecision, SizeFacts, early_table_pages, page_sizes};
 use kernmem_arch::x86::fixmap::{Fixmap, FixmapFacts};
 use kernmem_arch::x86::image::ImageSymbols;
+use kernmem_arch::x86::kaslr::Switches;
 use kernmem_arch::x86::layout::{Bases, Layout, LayoutFacts, Paging, PagingFacts};
 use kernmem_arch::x86::markers::{MarkerFacts, Markers};
 use kernmem_arch::x86::prot::{CpuFacts, Masks, Needed, missing_feature, nx_used};
@@ -14,13 +15,16 @@ use kernmem_arch::x86::pti::why_not_global;
 use kernmem_arch::x86::{X86, prealloc};
 use kernmem_arch::{Bound, EntryFormat, Reason};
 use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysMem, PhysRange, VirtAddr};
-use kernmem_config::{Config, X86Cpu};
+use kernmem_config::{Arch, Config, X86Cpu};
 use kernmem_firmware::{E820Table, Machine};
 use kernmem_memblock::{Limits, Memblock, VecArray};
 use kernmem_pgtable::Tables;
 
+use super::nodes::Brought;
 use super::{Percpu, State, late};
 use crate::kasan::ZeroShadow;
+use crate::numa::NodeData;
+use crate::takers::gigantic::GiganticPool;
 use crate::takers::page_counts;
 use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
 
@@ -103,11 +107,8 @@ fn with_levels<'m, const LEVELS: usize, M: PhysMem, W: Witness>(
     booting.reserve_mapped()?;
     let nodes = booting.initmem_init()?;
     booting.reserve_crash_kernel()?;
-    booting.dma_reserve = page_counts::dma_reserve(&booting.memblock);
-    let brought = booting.paging_init(nodes)?;
-    booting.kasan_init()?;
-    booting.map_apics()?;
-    let prepared = booting.mm_init(&brought.nodes)?;
+    let (brought, gigantic) = booting.set_up_memory_map(nodes)?;
+    let prepared = booting.mm_init(&brought.nodes, gigantic)?;
     late::run(booting, brought, prepared, boot)
 }
 
@@ -183,10 +184,12 @@ impl<'m, 'c, M: PhysMem, W: Witness, const LEVELS: usize> Booting<'m, 'c, M, W, 
             crash_kernel: None,
             percpu: Percpu::default(),
             zero_shadow,
+            entry_slots: Vec::new(),
+            draws_entry_slots: false,
             e820: E820Table::new(),
         };
         let limits = Limits {
-            max_nodes: config.sizes.get("MAX_NUMNODES").unwrap_or(64) as u32,
+            max_nodes: config.max_nodes(),
             numa: set("NUMA"),
             kernelcore_mirror: config.cmdline.last_value("kernelcore") == Some("mirror"),
             ..Limits::new_64bit(Granule::K4)
@@ -216,10 +219,48 @@ impl<'m, 'c, M: PhysMem, W: Witness, const LEVELS: usize> Booting<'m, 'c, M, W, 
         })
     }
 
+    /// The memory map and the zones, with what is taken around them.
+    ///
+    /// | era | order |
+    /// |---|---|
+    /// | 4.14 (UNVERIFIED), 5.10, 6.1, 6.12 | memory map, zones, shadow, small structures |
+    /// | 7.2 | shadow, small structures, gigantic pages, memory map, zones |
+    ///
+    /// Source: Linux 5.10–6.12 arch/x86/kernel/setup.c `setup_arch`; 7.2 mm/mm_init.c `mm_core_init_early`.
+    fn set_up_memory_map(&mut self, nodes: Vec<NodeData>) -> Result<(Brought, Vec<GiganticPool>), BootError> {
+        self.dma_reserve = page_counts::dma_reserve(&self.memblock);
+        match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => {
+                let brought = self.paging_init(nodes)?;
+                self.kasan_init()?;
+                self.map_apics()?;
+                self.reserve_small()?;
+                Ok((brought, Vec::new()))
+            }
+            Era::V7_2 => {
+                self.kasan_init()?;
+                self.map_apics()?;
+                self.reserve_small()?;
+                let gigantic = self.allocate_gigantic();
+                Ok((self.paging_init(nodes)?, gigantic))
+            }
+        }
+    }
+
     /// Moves the three large regions to where they were drawn, and with them the landmarks.
     pub(super) fn move_regions(&mut self, bases: Bases) {
         self.state.layout = layout(self.config, X86::<LEVELS>::PAGING, bases);
         *self.state.markers = markers(self.config, &self.state.layout, &self.state.fixmap);
+    }
+
+    /// What may be drawn.
+    pub(super) fn kaslr(&self) -> Switches {
+        let config = self.config;
+        Switches {
+            randomize_memory: config.kconfig.is_set("RANDOMIZE_MEMORY"),
+            loader_flag: !config.cmdline.nokaslr(config.era, Arch::X86_64),
+            kasan: config.kconfig.is_set("KASAN"),
+        }
     }
 
     /// Why kernel leaves lack rights' bits: no global pages, no NX.
@@ -263,30 +304,38 @@ fn cpu_facts(config: &Config, cpu: &X86Cpu) -> CpuFacts {
 
 /// CPUs that may ever come up, after the words that limit them.
 ///
-/// | words | CPUs |
-/// |---|---|
-/// | `nosmp`, `maxcpus=0` | one |
-/// | `possible_cpus=n` | n, at most as many as the kernel can have |
-/// | `maxcpus=n` without CPU hotplug | at most n |
-/// | else | those that firmware tells |
+/// | words | 4.14 (UNVERIFIED), 5.10, 6.1 | 6.12, 7.2 |
+/// |---|---|---|
+/// | `nosmp`, `maxcpus=0` | one | one |
+/// | `possible_cpus=n` | n, at most as many as the kernel can have | at most n |
+/// | `maxcpus=n` without CPU hotplug | at most n | those that firmware tells |
+/// | else | those that firmware tells | the same |
 ///
 /// Never more than the kernel was built for, or than `nr_cpus=`.
 ///
-/// Source: Linux 6.1 arch/x86/kernel/smpboot.c `prefill_possible_map`.
+/// Source: Linux 5.10, 6.1 arch/x86/kernel/smpboot.c `prefill_possible_map`; 6.12, 7.2 arch/x86/kernel/cpu/topology.c
+/// `topology_apply_cmdline_limits_early`.
 fn possible_cpus(config: &Config) -> u32 {
     let built = config.kconfig.number("NR_CPUS").unwrap_or(1) as u32;
     let (told, limit) = (config.possible_cpus, config.cmdline.maxcpus());
     let wished = config.cmdline.possible_cpus();
-    let cpus = match (wished, limit) {
-        (Some(wished), _) => wished,
-        (None, Some(limit)) if !config.kconfig.is_set("HOTPLUG_CPU") => told.min(limit),
-        (None, _) => told,
+    let cpus = match config.era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => match (wished, limit) {
+            (Some(wished), _) => wished,
+            (None, Some(limit)) if !config.kconfig.is_set("HOTPLUG_CPU") => told.min(limit),
+            (None, _) => told,
+        },
+        Era::V6_12 | Era::V7_2 => wished.map_or(told, |wished| wished.min(told)),
     };
     if limit == Some(0) { 1 } else { cpus.min(config.cmdline.nr_cpus(built)).max(1) }
 }
 
 fn check_modelled(config: &Config) -> Result<(), BootError> {
     let set = |name| config.kconfig.is_set(name);
+    match config.era {
+        Era::V4_14 => return Err(BootError::Beyond("an x86-64 kernel of Linux 4.14".into())),
+        Era::V5_10 | Era::V6_1 | Era::V6_12 | Era::V7_2 => {}
+    }
     let beyond = |what: &str| Err(BootError::Beyond(format!("an x86-64 kernel with {what}")));
     let options = [("KMSAN", "KMSAN"), ("X86_ESPFIX64", "espfix stacks"), ("XEN_PV", "Xen")];
     for (option, what) in options {
@@ -308,7 +357,25 @@ fn check_modelled(config: &Config) -> Result<(), BootError> {
     if config.cmdline.numa_fake().is_some() && set("NUMA_EMU") {
         return beyond("emulated nodes");
     }
+    if set("CMA") && set("HUGETLB_PAGE") && config.cmdline.has("hugetlb_cma") {
+        return beyond("CMA areas for gigantic pages");
+    }
+    if set("CMA") && set("CRASH_RESERVE") && config.cmdline.crashkernel(config.era, u64::MAX >> 1).value.cma.is_some() {
+        return beyond("CMA areas for a crash kernel");
+    }
+    let default = set("HUGETLB_PAGE_OPTIMIZE_VMEMMAP_DEFAULT_ON");
+    let shares = config.cmdline.hugetlb_free_vmemmap(config.era, default).value;
+    if shares && set("SPARSEMEM_VMEMMAP_PREINIT") && set("HUGETLB_PAGE_OPTIMIZE_VMEMMAP") && asks_for_gigantic(config) {
+        return beyond("gigantic pages whose descriptors are shared from the start");
+    }
     Ok(())
+}
+
+/// Whether the command line asks for pages of 1 GiB.
+fn asks_for_gigantic(config: &Config) -> bool {
+    const SIZES: [u64; 2] = [LARGE, 1 << 30];
+    let pools = config.cmdline.huge_pages(config.era, &SIZES, LARGE).value.pools;
+    pools.iter().any(|pool| pool.size > LARGE && pool.pages > 0)
 }
 
 fn layout(config: &Config, paging: Paging, bases: Bases) -> Layout {

@@ -81,6 +81,10 @@ pub struct State {
     pub percpu: Percpu,
     /// The shadow that all addresses without shadow of their own share, with KASAN.
     pub zero_shadow: Option<Box<ZeroShadow>>,
+    /// The slot of each CPU's entry area.
+    pub entry_slots: Vec<u64>,
+    /// Those slots were drawn.
+    pub draws_entry_slots: bool,
     /// The firmware's map, as the command line left it.
     pub e820: E820Table,
 }
