@@ -10,6 +10,8 @@ pub enum Exclusion {
     /// Lines that touch the vmalloc area and map no part of the image: which areas live there depends on drivers and
     /// threads.
     VmallocArea,
+    /// Lines that touch KASAN's shadow of the vmalloc area: memory comes with the areas that live there.
+    VmallocShadow,
     /// debug_pagealloc unmaps free pages, and which are free depends on the moment: in the linear map a page is
     /// compared as if it was mapped (arm64), or left out beyond the first MiB and the image (x86).
     FreePages,
@@ -32,8 +34,9 @@ pub enum Exclusion {
 
 impl Exclusion {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::VmallocArea,
+        Self::VmallocShadow,
         Self::FreePages,
         Self::KfenceObjects,
         Self::HugePool,
@@ -49,6 +52,7 @@ impl Exclusion {
     pub const fn name(self) -> &'static str {
         match self {
             Self::VmallocArea => "vmalloc area",
+            Self::VmallocShadow => "shadow of vmalloc",
             Self::FreePages => "free pages",
             Self::KfenceObjects => "KFENCE objects",
             Self::HugePool => "huge-page pool",
@@ -66,6 +70,8 @@ impl Exclusion {
 pub struct Context {
     /// The vmalloc area.
     pub vmalloc: VirtRange,
+    /// KASAN's shadow of the vmalloc area.
+    pub vmalloc_shadow: Option<VirtRange>,
     /// The image, where it lies in the vmalloc area.
     pub image: Option<VirtRange>,
     /// The linear map.
@@ -101,6 +107,7 @@ pub(crate) fn apply(listing: &mut Listing, context: &Context, active: &[Exclusio
     for &exclusion in active {
         let count = match exclusion {
             Exclusion::VmallocArea => drop_lines(listing, |line| is_vmalloc(line, context)),
+            Exclusion::VmallocShadow => drop_lines(listing, |line| overlaps(line, context.vmalloc_shadow)),
             Exclusion::FreePages => free_pages(listing, context),
             Exclusion::KfenceObjects => kfence_objects(listing, context),
             Exclusion::HugePool if context.huge_pool => drop_lines(listing, |line| within(line, context.vmemmap)),
@@ -126,6 +133,10 @@ fn is_vmalloc(line: &Line, context: &Context) -> bool {
     let Line::Range { range, rest } = line else { return false };
     let maps_image = context.image.is_some_and(|image| image.start <= range.start && range.last <= image.last);
     range.overlaps(&context.vmalloc) && !(maps_image && is_mapped(rest))
+}
+
+fn overlaps(line: &Line, region: Option<VirtRange>) -> bool {
+    matches!((line, region), (Line::Range { range, .. }, Some(region)) if range.overlaps(&region))
 }
 
 /// Whether a line says rights, not only its level.
@@ -261,6 +272,7 @@ mod tests {
     fn context(kfence_pool: Option<VirtRange>) -> Context {
         Context {
             vmalloc: range(0x10_0000, 1),
+            vmalloc_shadow: None,
             image: None,
             linear: range(0x1000, 64),
             known_pages: None,

@@ -193,6 +193,7 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
         match self.view.layout() {
             LayoutView::Arm64 { layout, .. } => Context {
                 vmalloc: region(layout.kimage, layout.vmalloc_end),
+                vmalloc_shadow: None,
                 image: self.view.image().known().map(|(image, _)| image),
                 linear: region(layout.page_offset, layout.page_end),
                 known_pages: debug_pagealloc.then(Vec::new),
@@ -205,6 +206,10 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
             },
             LayoutView::X86 { layout, .. } => Context {
                 vmalloc: VirtRange { start: layout.vmalloc_start, last: layout.vmalloc_last },
+                vmalloc_shadow: layout.kasan_shadow.map(|_| VirtRange {
+                    start: layout.kasan_shadow_of(layout.vmalloc_start),
+                    last: layout.kasan_shadow_of(layout.vmalloc_last),
+                }),
                 image: None,
                 linear: VirtRange { start: layout.page_offset, last: layout.vmalloc_start - 1 },
                 known_pages: debug_pagealloc.then(|| self.known_pages(layout)),

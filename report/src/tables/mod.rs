@@ -27,7 +27,7 @@ use crate::ptdump::ListingError;
 #[must_use]
 pub fn fields(format: Format, era: Era, level: Level, entry: &Entry<u64>) -> &'static [Field] {
     match format {
-        Format::X86Level4 => x86::fields(era, level, entry),
+        Format::X86Level4 | Format::X86Level5 => x86::fields(era, level, entry),
         _ => arm64::fields(era, entry),
     }
 }
