@@ -2,25 +2,33 @@
 //!
 //! * [`Arm64Granule4K`]: the entry format; [`bit`]: its bits; [`fields`]: their names by era.
 //! * [`prot`]: the kernel's protections.
+//! * [`OutputAddress`], [`address`]: where a descriptor keeps the address; [`Geometry`]: levels and shifts.
+//! * [`limits`]: sizes that follow from page size and era; [`carve_out`]: room in the image for boot tables.
 //! * [`Layout`]: the regions of the kernel's half by era; [`Fixmap`]: its fixed slots.
 //! * [`kaslr`]: what a seed does to the image and the linear map.
 //! * [`linear`]: the grain of the linear map and why.
 //! * [`ttbr`]: which root table an address is looked up in; [`mmu`]: the rules of a walk; [`esr`]: how it tells a fault.
 //! * `user`: pages and tables of user mode ([`crate::UserFormat`]).
 
+pub mod address;
+pub mod carve_out;
 pub mod esr;
 mod fields;
 mod fixmap;
 mod format;
+pub mod geometry;
 pub mod kaslr;
 mod layout;
+pub mod limits;
 pub mod linear;
 pub mod mmu;
 pub mod prot;
 pub mod ttbr;
 mod user;
 
+pub use address::OutputAddress;
 pub use fields::fields;
-pub use fixmap::{Fixmap, FixmapFacts};
+pub use fixmap::{BTMAP_SLOTS, FixSlot, Fixmap, FixmapFacts, btmap_pages};
 pub use format::{Arm64Attrs, Arm64Granule4K, bit};
-pub use layout::{Kasan, Layout, LayoutFacts, va_bits_choices};
+pub use geometry::Geometry;
+pub use layout::{Kasan, Layout, LayoutFacts, STRUCT_PAGE_SHIFT, kasan_shadow_offset, va_bits_choices, va_bits_min};
