@@ -1,7 +1,7 @@
 //! arm64: formats, layout, kernel protections and boot decisions.
 //!
 //! * [`Arm64Granule4K`]: the entry format; [`bit`]: its bits; [`fields`]: their names by era.
-//! * [`prot`]: the kernel's protections.
+//! * [`prot`]: protections of kernel and user pages; [`MemoryType`]: indices into MAIR_EL1; [`soft`]: software's bits.
 //! * [`OutputAddress`], [`address`]: where a descriptor keeps the address; [`Geometry`]: levels and shifts.
 //! * [`limits`]: sizes that follow from page size and era; [`carve_out`]: room in the image for boot tables.
 //! * [`Layout`]: the regions of the kernel's half by era; [`Fixmap`]: its fixed slots.
@@ -21,8 +21,10 @@ pub mod kaslr;
 mod layout;
 pub mod limits;
 pub mod linear;
+pub mod memory_type;
 pub mod mmu;
 pub mod prot;
+pub mod soft;
 pub mod ttbr;
 mod user;
 
@@ -32,3 +34,4 @@ pub use fixmap::{BTMAP_SLOTS, FixSlot, Fixmap, FixmapFacts, btmap_pages};
 pub use format::{Arm64Attrs, Arm64Granule4K, bit};
 pub use geometry::Geometry;
 pub use layout::{Kasan, Layout, LayoutFacts, STRUCT_PAGE_SHIFT, kasan_shadow_offset, va_bits_choices, va_bits_min};
+pub use memory_type::MemoryType;
