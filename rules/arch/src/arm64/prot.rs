@@ -111,7 +111,7 @@ pub enum Prot {
     UserExecOnly,
     /// `_PAGE_GCS`, 7.2: a guarded control stack.
     UserGcs,
-    /// `_PAGE_GCS_RO`, 7.2: one that is not written for now.
+    /// `_PAGE_GCS_RO`, 7.2: one that nobody may write.
     UserGcsRo,
 }
 
