@@ -28,7 +28,7 @@ use crate::ptdump::ListingError;
 pub fn fields(format: Format, era: Era, level: Level, entry: &Entry<u64>) -> &'static [Field] {
     match format {
         Format::X86Level4 => x86::fields(era, level, entry),
-        _ => arm64::fields(era, entry),
+        _ => arm64::fields(era, arm64::OutputAddress::Bits48, level, entry),
     }
 }
 
