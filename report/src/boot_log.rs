@@ -52,7 +52,7 @@ impl fmt::Display for Mem {
 
 /// Prints one entry; several lines where Linux prints several.
 fn line(entry: &LogEntry, format: Format, out: &mut impl fmt::Write) -> fmt::Result {
-    let arm64 = format == Format::Arm64Granule4K;
+    let arm64 = matches!(format, Format::Arm64(_));
     match entry {
         LogEntry::MemoryLimited(bytes) => writeln!(out, "Memory limited to {}MB", bytes >> 20),
         LogEntry::NoNuma if arm64 => writeln!(out, "NUMA: No NUMA configuration found"),

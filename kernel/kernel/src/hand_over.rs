@@ -7,7 +7,7 @@
 
 use alloc::vec::Vec;
 
-use kernmem_base::{Granule, Order, Pfn};
+use kernmem_base::{Order, Pfn};
 use kernmem_memblock::{Buddy, Frames, HandedOver, Memblock, VecArray};
 
 use crate::managed::Moment;
@@ -73,7 +73,7 @@ pub struct MemoryFigures {
 /// image's sections.
 #[must_use]
 pub fn memory_figures(image: &Image<'_>, nodes: &Nodes, taken: u64) -> Option<MemoryFigures> {
-    let page = Granule::K4.bytes();
+    let page = nodes.granule.bytes();
     let zones = || nodes.nodes.iter().flat_map(|node| node.zones.iter());
     let total: u64 = zones().map(|zone| zone.present).sum();
     let managed: u64 = zones().map(|zone| zone.managed.handed_over).sum();

@@ -3,7 +3,7 @@
 //! Source: Linux 6.1 mm/sparse.c `sparse_init`, `sparse_init_nid`; mm/sparse-vmemmap.c `vmemmap_populate_hugepages`.
 
 use kernmem_arch::{Bound, EntryFormat, Reason};
-use kernmem_base::{PhysAddr, PhysMem, VirtAddr, VirtRange};
+use kernmem_base::{Level, PhysAddr, PhysMem, VirtAddr, VirtRange};
 use kernmem_memblock::{Memblock, Nid, RegionArray, Request, UpTo};
 use kernmem_pgtable::{Mapping, Sizes, Tables};
 use kernmem_sparse::{Group, SectionNr, Sections, VecStore};
@@ -155,20 +155,40 @@ impl<F: EntryFormat, M: PhysMem, A: RegionArray, W: Witness> SparseInit<'_, '_, 
             self.map(range, pa, nid, true)?;
             return Ok(Some(pa + bytes));
         }
-        let page = geometry.granule().bytes();
-        for index in 0..bytes / page {
-            let wish = Request::new(page, page).from(self.vmemmap.min).on(Some(nid));
-            let pa = self.memblock.alloc_try_nid_raw(wish)?;
-            takers::tell(self.memblock, Taker::MemoryMap, pa, page);
-            let va = va + index * page;
+        self.populate_pages(range, nid, buffer)
+    }
+
+    /// The same page by page: the table first, then the page, from the buffer as long as it has one.
+    ///
+    /// Source: Linux 5.10–6.12 mm/sparse-vmemmap.c `vmemmap_populate_basepages`, `vmemmap_alloc_block_buf`.
+    fn populate_pages(
+        &mut self,
+        range: VirtRange,
+        nid: Nid,
+        mut buffer: Option<PhysAddr>,
+    ) -> Result<Option<PhysAddr>, BootError> {
+        let page = self.sections.geometry().granule().bytes();
+        let wish = Request::new(page, page).from(self.vmemmap.min).on(Some(nid));
+        for index in 0..range.size() / page {
+            let va = range.start + index * page;
+            let mut frames = EarlyFrames::new(self.memblock, F::shape().granule, Ask::Node(wish));
+            self.tables.make_table(va, Level::Pte, self.vmemmap.table, &mut frames)?;
+            let pa = match &mut buffer {
+                Some(next) => core::mem::replace(next, *next + page),
+                None => {
+                    let pa = self.memblock.alloc_try_nid_raw(wish)?;
+                    takers::tell(self.memblock, Taker::MemoryMap, pa, page);
+                    pa
+                }
+            };
             self.map(VirtRange { start: va, last: va + (page - 1) }, pa, nid, false)?;
         }
-        Ok(None)
+        Ok(buffer)
     }
 
     fn map(&mut self, range: VirtRange, pa: PhysAddr, nid: Nid, blocks: bool) -> Result<(), BootError> {
         let shape = F::shape();
-        let pmd = Sizes::only(shape, |leaf| !leaf.contiguous && leaf.level == kernmem_base::Level::Pmd);
+        let pmd = Sizes::only(shape, |leaf| !leaf.contiguous && leaf.level == Level::Pmd);
         let (sizes, attrs) = if blocks { (pmd, self.vmemmap.block) } else { (Sizes::PAGES, self.vmemmap.page) };
         let page = shape.granule.bytes();
         let wish = Request::new(page, page).from(self.vmemmap.min).on(Some(nid));

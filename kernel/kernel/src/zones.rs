@@ -69,8 +69,10 @@ pub struct Node {
 }
 
 /// All nodes, and the zones' limits.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Nodes {
+    /// The page size.
+    pub granule: Granule,
     /// The zones of the whole machine, in order.
     pub limits: Vec<ZoneLimits>,
     /// The nodes.
@@ -127,7 +129,7 @@ pub fn free_area_init<A: RegionArray, W: Witness>(
     }
     let memory =
         ranges.iter().map(|range| (range.nid.map_or(0, |nid| nid.0), Span { start: range.start, end: range.end }));
-    let nodes = Nodes { limits, nodes, memory: memory.collect() };
+    let nodes = Nodes { granule, limits, nodes, memory: memory.collect() };
     unavailable(&nodes, &ranges, sections, log);
     nodes
 }

@@ -90,6 +90,7 @@ fn symbols_with_too_many_variables_are_refused() {
         modules: true,
         modules_within: true,
         atom: 2 << 20,
+        page: 4096,
         from: PhysAddr(0),
         nodes: &nodes,
     };

@@ -27,8 +27,8 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
     }
 
     fn format(&self) -> Format {
-        match self.isa {
-            Isa::Arm64(_) => Format::Arm64Granule4K,
+        match &self.isa {
+            Isa::Arm64(state) => Format::Arm64(state.geometry),
             Isa::X86(_) => Format::X86Level4,
             _ => unreachable!("every architecture that boots has a format"),
         }

@@ -6,9 +6,10 @@
 
 use core::fmt;
 
-use kernmem_arch::arm64::Arm64Granule4K;
+use kernmem_arch::arm64::Layout;
 use kernmem_arch::x86::X86Level4;
-use kernmem_base::PhysAddr;
+use kernmem_arch::{UserFormat, WithFormat};
+use kernmem_base::{Era, PhysAddr, PhysRead};
 use kernmem_view::{Format, KernelView, LayoutView, RootKind};
 
 mod arm64;
@@ -54,13 +55,31 @@ pub fn linux<V: KernelView>(view: &V, root: RootKind, out: &mut impl fmt::Write)
     }
     let root = root_table(view, root)?;
     match (view.format(), view.layout()) {
-        (Format::Arm64Granule4K, LayoutView::Arm64 { layout, .. }) => {
-            arm64::print::<Arm64Granule4K, _>(view.mem(), root, layout, view.era(), out)
+        (Format::Arm64(_), LayoutView::Arm64 { layout, .. }) => {
+            let tables = Arm64Tables { mem: view.mem(), root, layout, era: view.era(), out };
+            view.format().with(tables)
         }
         (Format::X86Level4, LayoutView::X86 { layout, markers, .. }) => {
             x86::print::<X86Level4, _>(view.mem(), root, (layout, markers), view.era(), out)
         }
         _ => unreachable!("a kernel's format and layout belong to one architecture"),
+    }
+}
+
+/// An arm64 listing whose format is known as a value.
+struct Arm64Tables<'a, M, W> {
+    mem: &'a M,
+    root: PhysAddr,
+    layout: &'a Layout,
+    era: Era,
+    out: &'a mut W,
+}
+
+impl<M: PhysRead, W: fmt::Write> WithFormat for Arm64Tables<'_, M, W> {
+    type Output = Result<(), ListingError>;
+
+    fn run<F: UserFormat>(self) -> Self::Output {
+        arm64::print::<F, M>(self.mem, self.root, self.layout, self.era, self.out)
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use kernmem_arch::arm64::carve_out::{self, CarveOuts};
-use kernmem_arch::arm64::geometry::{self, block_shift, contiguous_bits};
+use kernmem_arch::arm64::levels::{self, contiguous_shifts};
 use kernmem_arch::arm64::{
-    BTMAP_SLOTS, FixSlot, FixmapFacts, Geometry, Kasan, Layout, LayoutFacts, OutputAddress, STRUCT_PAGE_SHIFT, address,
+    BTMAP_SLOTS, FixSlot, FixmapFacts, Geometry, Kasan, Layout, LayoutFacts, Output, STRUCT_PAGE_SHIFT, address,
     btmap_pages, kasan_shadow_offset, limits, linear, va_bits_choices, va_bits_min,
 };
 use kernmem_arch::hugetlb::HugeArch;
@@ -64,7 +64,7 @@ impl Build {
             other => panic!("variant {other}"),
         };
         let f = LayoutFacts { era, granule, va_bits, va_bits_actual, kasan, fixmap };
-        Self { f, layout: Layout::new(&f), geometry: Geometry { granule, va_bits }, image }
+        Self { f, layout: Layout::new(&f), geometry: Geometry::of(granule.shift(), va_bits).expect("tables"), image }
     }
 
     fn carve_outs(&self) -> CarveOuts {
@@ -176,8 +176,7 @@ fn region_value(b: &Build, name: &str) -> Option<u64> {
 
 fn geometry_value(b: &Build, name: &str) -> Option<u64> {
     let (g, granule) = (b.geometry, b.f.granule);
-    let contiguous = |level| contiguous_bits(granule, level);
-    let group_shift = |level: Level, own: u32| u64::from(own + contiguous(level));
+    let (pages, blocks) = contiguous_shifts(granule);
     Some(match name {
         "PAGE_SHIFT" => granule.shift().into(),
         "PAGE_SIZE" => granule.bytes(),
@@ -191,15 +190,15 @@ fn geometry_value(b: &Build, name: &str) -> Option<u64> {
         "PTRS_PER_PUD" | "MAX_PTRS_PER_PUD" => g.entries(Level::Pud),
         "PTRS_PER_PMD" | "MAX_PTRS_PER_PMD" => g.entries(Level::Pmd),
         "PTRS_PER_PTE" | "MAX_PTRS_PER_PTE" => g.entries(Level::Pte),
-        "PTRS_PER_PGD_52_VA" => Geometry { va_bits: 52, ..g }.entries(Level::Pgd),
-        "PTRS_PER_PGD_48_VA" => geometry::root_entries_of_48(granule),
-        "TTBR1_BADDR_4852_OFFSET" => geometry::fallback_root_offset(granule),
-        "CONT_PTES" => 1 << contiguous(Level::Pte),
-        "CONT_PMDS" => 1 << contiguous(Level::Pmd),
-        "CONT_PTE_SHIFT" => group_shift(Level::Pte, granule.shift()),
-        "CONT_PTE_SIZE" => 1 << group_shift(Level::Pte, granule.shift()),
-        "CONT_PMD_SHIFT" => group_shift(Level::Pmd, block_shift(granule)),
-        "CONT_PMD_SIZE" => 1 << group_shift(Level::Pmd, block_shift(granule)),
+        "PTRS_PER_PGD_52_VA" => Geometry::of(granule.shift(), 52)?.entries(Level::Pgd),
+        "PTRS_PER_PGD_48_VA" => levels::root_entries_of_48(granule),
+        "TTBR1_BADDR_4852_OFFSET" => levels::fallback_root_offset(granule),
+        "CONT_PTES" => 1 << (pages - granule.shift()),
+        "CONT_PMDS" => 1 << (blocks - levels::block_shift(granule)),
+        "CONT_PTE_SHIFT" => pages.into(),
+        "CONT_PTE_SIZE" => 1 << pages,
+        "CONT_PMD_SHIFT" => blocks.into(),
+        "CONT_PMD_SIZE" => 1 << blocks,
         _ => return None,
     })
 }
@@ -211,7 +210,7 @@ fn limit_value(b: &Build, name: &str) -> Option<u64> {
         "PHYS_MASK_SHIFT" | "MAX_PHYSMEM_BITS" => physical.into(),
         "PHYS_MASK" => (1 << physical) - 1,
         "MAX_POSSIBLE_PHYSMEM_BITS" => limits::MAX_POSSIBLE_PHYSICAL_BITS.into(),
-        "PHYS_TO_PTE_ADDR_MASK" => address::conversion_mask(f.era, granule, OutputAddress::of(granule, b.pa_bits())),
+        "PHYS_TO_PTE_ADDR_MASK" => address::conversion_mask(f.era, granule, Output::of(granule, b.pa_bits())),
         "SEGMENT_ALIGN" => limits::SEGMENT_ALIGN,
         "MIN_KIMG_ALIGN" => limits::IMAGE_ALIGN,
         "MAX_FDT_SIZE" => limits::MAX_FDT_BYTES,
@@ -235,7 +234,7 @@ fn limit_value(b: &Build, name: &str) -> Option<u64> {
 
 fn carve_out_value(b: &Build, name: &str) -> Option<u64> {
     let (c, granule) = (b.carve_outs(), b.f.granule);
-    let identity = Geometry { granule, va_bits: carve_out::IDMAP_VA_BITS };
+    let identity = carve_out::of_identity(granule);
     Some(match name {
         "INIT_DIR_SIZE" => c.kernel_bytes(),
         "INIT_IDMAP_DIR_SIZE" | "IDMAP_DIR_SIZE" => c.identity_bytes(),

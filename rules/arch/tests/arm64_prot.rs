@@ -1,7 +1,7 @@
 //! Protections of arm64 against the constants that a compiler took out of the kernels' headers.
 
 use kernmem_arch::arm64::prot::{self, Prot, ProtFacts};
-use kernmem_arch::arm64::{Arm64Attrs, Arm64Granule4K, MemoryType, OutputAddress, address, bit, soft, ttbr};
+use kernmem_arch::arm64::{Arm64Attrs, Arm64Granule4K, MemoryType, Output, address, bit, soft, ttbr};
 use kernmem_arch::{EntryFormat, UserFormat, UserRights};
 use kernmem_base::{Era, Granule, Level};
 
@@ -44,7 +44,7 @@ impl<'a> Row<'a> {
             "" | "VA 36 config" | "VA 39 config" | "VA 42 config" => 48,
             other => panic!("build {other}"),
         };
-        let output = OutputAddress::of(granule, pa_bits);
+        let output = Output::of(granule, pa_bits);
         let facts = ProtFacts { era: era.parse().expect("an era"), output, not_global, guarded };
         let value = u64::from_str_radix(value.trim_start_matches("0x"), 16).expect("a number");
         Self { facts, granule, pa_bits, name, value }
@@ -152,9 +152,9 @@ fn flag(row: &Row<'_>) -> Option<u64> {
         "SWBITS_MASK" => soft::changeable(era),
         "SWP_EXCLUSIVE" => soft::swap_exclusive(era),
         "ADDR_LOW" => address::low_mask(era, row.granule),
-        "ADDR_HIGH" => row.facts.output.high_bits(),
+        "ADDR_HIGH" => row.facts.output.high_mask(),
         "ADDR_HIGH_SHIFT" => row.facts.output.high_shift().into(),
-        "ADDR_MASK" => address::conversion_mask(era, row.granule, OutputAddress::of(row.granule, row.pa_bits)),
+        "ADDR_MASK" => address::conversion_mask(era, row.granule, Output::of(row.granule, row.pa_bits)),
         _ => return None,
     })
 }
@@ -248,7 +248,7 @@ fn regions_of_user_mode_get_the_protection_of_the_same_name() {
 
 #[test]
 fn with_lpa2_no_page_of_user_mode_uses_the_bits_of_the_address() {
-    let facts = ProtFacts { output: OutputAddress::Lpa2, ..ProtFacts::plain(Era::V6_12) };
+    let facts = ProtFacts { output: Output::Lpa2, ..ProtFacts::plain(Era::V6_12) };
     let shared = Prot::UserShared.raw(&facts).expect("a protection of every era");
     assert_eq!((shared.0, facts.in_this_form(shared)), (0x0068_0000_0000_0fc3, Arm64Attrs(0x0068_0000_0000_0cc3)));
 }

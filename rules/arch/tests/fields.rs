@@ -1,10 +1,10 @@
 //! Every bit of an entry has a name: in every era and form, and those that Linux's own listing prints the right one.
 
-use kernmem_arch::arm64::{self, MemoryType, OutputAddress};
+use kernmem_arch::arm64::{self, MemoryType, Output};
 use kernmem_arch::{Entry, Field, named, x86};
 use kernmem_base::{Era, Granule, Level, PhysAddr};
 
-const FORMS: [OutputAddress; 3] = [OutputAddress::Bits48, OutputAddress::Lpa, OutputAddress::Lpa2];
+const FORMS: [Output; 3] = [Output::Plain, Output::Lpa, Output::Lpa2];
 
 /// One entry of each kind that has bits.
 fn kinds() -> [Entry<u64>; 4] {
@@ -27,21 +27,27 @@ fn cover(fields: &[Field], what: &str) -> u64 {
     })
 }
 
+/// Bits that hold the address of a page in place.
+fn low_bits(form: Output, granule: Granule) -> u64 {
+    let top = if form == Output::Lpa2 { 50 } else { 48 };
+    ((1 << top) - 1) & !(granule.bytes() - 1)
+}
+
 #[test]
 fn every_bit_of_an_arm64_descriptor_has_one_name() {
     for (era, form) in Era::ALL.into_iter().flat_map(|era| FORMS.map(|form| (era, form))) {
         // The least page size that has the form: its address takes the most bits.
-        let granule = if form == OutputAddress::Lpa { Granule::K64 } else { Granule::K4 };
+        let granule = if form == Output::Lpa { Granule::K64 } else { Granule::K4 };
         for (level, kind) in Level::ALL.into_iter().flat_map(|level| kinds().map(|kind| (level, kind))) {
             let what = format!("{era} {form:?} {level} {kind:?}");
             let seen = cover(arm64::fields(era, form, level, &kind), &what);
             assert_eq!(
-                seen | form.low_bits(granule),
+                seen | low_bits(form, granule),
                 !0,
                 "{what}: {:#x} has no name",
-                !(seen | form.low_bits(granule))
+                !(seen | low_bits(form, granule))
             );
-            assert_eq!(seen & form.high_bits(), form.high_bits(), "{what}");
+            assert_eq!(seen & form.high_mask(), form.high_mask(), "{what}");
         }
     }
 }
@@ -88,7 +94,7 @@ fn every_bit_that_the_arm64_listing_prints_has_the_name_of_its_column() {
     for (era, form) in Era::ALL.into_iter().flat_map(|era| FORMS.map(|form| (era, form))) {
         let fields = arm64::fields(era, form, Level::Pte, &leaf);
         for (nr, expected) in columns {
-            let is_address = form == OutputAddress::Lpa2 && (nr == 8 || nr == 9);
+            let is_address = form == Output::Lpa2 && (nr == 8 || nr == 9);
             let expected = if is_address { "OA[51:50]" } else { expected };
             assert_eq!(name(fields, nr), Some(expected), "{era} {form:?} bit {nr}");
         }
@@ -100,7 +106,7 @@ fn every_bit_that_the_arm64_listing_prints_has_the_name_of_its_column() {
 fn memory_types_decode_to_their_names() {
     let leaf = Entry::Leaf { base: PhysAddr(0), attrs: 0 };
     for era in Era::ALL {
-        let fields = arm64::fields(era, OutputAddress::Bits48, Level::Pte, &leaf);
+        let fields = arm64::fields(era, Output::Plain, Level::Pte, &leaf);
         let kinds = fields.iter().find(|field| field.name == "AttrIndx").expect("memory types");
         for kind in MemoryType::ALL {
             let Some(index) = kind.index(era) else { continue };
@@ -151,17 +157,17 @@ fn words(fields: &[Field], raw: u64) -> Vec<String> {
 #[test]
 fn entries_read_as_the_manual_has_them() {
     let leaf = Entry::Leaf { base: PhysAddr(0), attrs: 0 };
-    let data = arm64::fields(Era::V6_1, OutputAddress::Bits48, Level::Pte, &leaf);
+    let data = arm64::fields(Era::V6_1, Output::Plain, Level::Pte, &leaf);
     let plain = ["VALID", "TABLE", "AttrIndx=NORMAL", "SH=inner", "AF", "DBM", "PXN", "UXN", "DIRTY"];
     assert_eq!(words(data, 0x00e8_0000_0000_0703), plain);
-    let lpa2 = arm64::fields(Era::V6_12, OutputAddress::Lpa2, Level::Pte, &leaf);
+    let lpa2 = arm64::fields(Era::V6_12, Output::Lpa2, Level::Pte, &leaf);
     let wide = ["VALID", "TABLE", "AttrIndx=NORMAL", "OA[51:50]=2", "AF", "DBM", "PXN", "UXN", "DIRTY"];
     assert_eq!(words(lpa2, 0x00e8_0000_0000_0603), wide);
-    let absent = arm64::fields(Era::V7_2, OutputAddress::Bits48, Level::Pte, &Entry::Absent { sw: 1 });
+    let absent = arm64::fields(Era::V7_2, Output::Plain, Level::Pte, &Entry::Absent { sw: 1 });
     let invalid =
         ["TABLE", "AttrIndx=NORMAL_TAGGED", "SH=inner", "AF", "PRESENT_INVALID", "DBM", "PXN", "UXN", "DIRTY"];
     assert_eq!(words(absent, 0x00e8_0000_0000_0f06), invalid);
-    let none = arm64::fields(Era::V6_1, OutputAddress::Bits48, Level::Pte, &Entry::Absent { sw: 1 });
+    let none = arm64::fields(Era::V6_1, Output::Plain, Level::Pte, &Entry::Absent { sw: 1 });
     assert!(words(none, 0x0460_0000_0000_0f82).contains(&"PROT_NONE".to_owned()));
 }
 

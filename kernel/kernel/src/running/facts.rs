@@ -77,12 +77,15 @@ impl Facts {
     /// The kernel is of an architecture without a running form.
     pub fn of<M, W>(kernel: &Kernel<'_, M, W>, boot: &Boot<'_>) -> Result<Self, BootError> {
         let Boot { machine, config, .. } = *boot;
+        if !runs(kernel) {
+            return Err(BootError::Beyond("a running kernel with other than 4K pages and 48 bits".into()));
+        }
         let set = |name| config.kconfig.is_set(name);
         let cpus = config.possible_cpus.max(1);
         let nodes = kernel.nodes.nodes.len().max(1) as u32;
         let (format, range, prot, classes, huge, cpu_nodes) = match &kernel.isa {
             Isa::Arm64(state) => {
-                let ng = |attrs| arm64::prot::with_ng(attrs, state.not_global).0;
+                let ng = |attrs| state.prot(attrs).0;
                 let prot = Protections {
                     data: ng(arm64::prot::PAGE_KERNEL),
                     read_only: ng(arm64::prot::PAGE_KERNEL_RO),
@@ -95,7 +98,7 @@ impl Facts {
                 // Listings of tables need tables that stay: such a kernel maps no blocks there up to 6.12.
                 let blocks = !set("PTDUMP_DEBUGFS") || config.era == Era::V7_2;
                 let of_cpu = |cpu| kernel.nodes.of_cpu(machine, cpu);
-                (Format::Arm64Granule4K, range, prot, arch, (blocks, blocks), (0..cpus).map(of_cpu).collect())
+                (Format::Arm64(state.geometry), range, prot, arch, (blocks, blocks), (0..cpus).map(of_cpu).collect())
             }
             Isa::X86(state) => {
                 let kernel = |prot| X86Level4::bits(state.masks.kernel(config.era, prot));
@@ -170,6 +173,14 @@ impl Facts {
     #[must_use]
     pub fn vmalloc_range(&self) -> VirtRange {
         VirtRange { start: self.vmalloc.start, last: VirtAddr(self.vmalloc.end.0.wrapping_sub(1)) }
+    }
+}
+
+/// Whether CPUs and programs have these tables.
+fn runs<M, W>(kernel: &Kernel<'_, M, W>) -> bool {
+    match &kernel.isa {
+        Isa::Arm64(state) => Some(state.geometry) == arm64::Geometry::of(12, 48),
+        Isa::X86(_) => true,
     }
 }
 

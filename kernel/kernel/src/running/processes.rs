@@ -128,7 +128,7 @@ impl Processes {
     pub(super) fn new<M, W>(kernel: &Kernel<'_, M, W>, facts: &Facts) -> Self {
         let (era, range, root) = (facts.era, facts.vmalloc_range(), kernel.roots.kernel);
         let table = match facts.format {
-            Format::Arm64Granule4K => AnyTable::Arm64(Table {
+            Format::Arm64(_) => AnyTable::Arm64(Table {
                 half: KernelHalf::new(root, KernelSharing::OwnRoot, era, range, Vec::new()),
                 spaces: BTreeMap::new(),
                 limits: Limits::arm64_48(),

@@ -7,12 +7,13 @@
 
 use alloc::vec::Vec;
 
-use kernmem_base::{Granule, PhysAddr};
+use kernmem_base::PhysAddr;
 use kernmem_config::Config;
 use kernmem_memblock::{Memblock, Nid, RegionArray, Request};
 
 use super::{Taker, tell};
 use crate::Witness;
+use crate::orders::Orders;
 
 /// A pool of gigantic pages.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,7 +32,8 @@ pub fn allocate_gigantic<A: RegionArray, W: Witness>(
     sizes: &[u64],
     default: u64,
 ) -> Vec<GiganticPool> {
-    const LARGEST_BLOCK: u64 = Granule::K4.bytes() << 10;
+    let granule = memblock.limits().granule;
+    let largest_block = Orders::of(config, granule).largest_pages() * granule.bytes();
     if !config.kconfig.is_set("HUGETLB_PAGE") {
         return Vec::new();
     }
@@ -39,7 +41,7 @@ pub fn allocate_gigantic<A: RegionArray, W: Witness>(
     nodes.sort_unstable();
     nodes.dedup();
     let wanted = config.cmdline.huge_pages(config.era, sizes, default).value;
-    let gigantic = wanted.pools.iter().filter(|pool| pool.size > LARGEST_BLOCK);
+    let gigantic = wanted.pools.iter().filter(|pool| pool.size > largest_block);
     let mut pools = Vec::new();
     for pool in gigantic {
         let turns: Vec<Option<Nid>> = if pool.by_node.is_empty() {

@@ -38,7 +38,7 @@ impl Vcpu {
     #[must_use]
     pub fn new(id: CpuId, format: Format, shape: &TlbShape) -> Self {
         let any = match format {
-            Format::Arm64Granule4K => Any::Arm64(Mmu::new(shape)),
+            Format::Arm64(_) => Any::Arm64(Mmu::new(shape)),
             Format::X86Level4 => Any::X86(Mmu::new(shape)),
             other => unreachable!("{other:?} has an MMU"),
         };
@@ -49,7 +49,7 @@ impl Vcpu {
     #[must_use]
     pub const fn format(&self) -> Format {
         match self.any {
-            Any::Arm64(_) => Format::Arm64Granule4K,
+            Any::Arm64(_) => Format::ARM64_4K_48,
             Any::X86(_) => Format::X86Level4,
         }
     }

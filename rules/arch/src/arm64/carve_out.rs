@@ -6,13 +6,23 @@
 //! Source: Linux 5.10, 6.1 arch/arm64/include/asm/kernel-pgtable.h `EARLY_PAGES`, `INIT_DIR_SIZE`,
 //! `INIT_IDMAP_DIR_SIZE`; 6.12, 7.2 the same with `EARLY_SEGMENT_EXTRA_PAGES`, `EARLY_IDMAP_EXTRA_PAGES`.
 
-use kernmem_base::{Era, Granule, VirtAddr};
+use kernmem_base::{Era, Granule, Level, VirtAddr};
 
-use super::geometry::{Geometry, block_shift};
+use super::Geometry;
+use super::levels::block_shift;
 use super::limits::{MAX_FDT_BYTES, SEGMENT_ALIGN};
 
 /// Address bits of the identity map from 6.12 on, and what wider ones of earlier kernels reach.
 pub const IDMAP_VA_BITS: u32 = 48;
+
+/// The tables of such a map.
+#[must_use]
+pub const fn of_identity(granule: Granule) -> Geometry {
+    match Geometry::of(granule.shift(), IDMAP_VA_BITS) {
+        Some(geometry) => geometry,
+        None => panic!("every page size has tables of 48 bits"),
+    }
+}
 
 /// log2 of the bytes of the leaves of the boot maps (`SWAPPER_BLOCK_SHIFT`): blocks with 4K pages, else pages.
 #[must_use]
@@ -32,7 +42,7 @@ pub const fn table_shift(granule: Granule) -> u32 {
 /// Levels of the boot maps of a geometry: one fewer where they are made of blocks (`SWAPPER_PGTABLE_LEVELS`).
 #[must_use]
 pub const fn boot_levels(geometry: Geometry) -> u32 {
-    match geometry.granule {
+    match geometry.granule() {
         Granule::K4 => geometry.levels() - 1,
         Granule::K16 | Granule::K64 => geometry.levels(),
     }
@@ -45,10 +55,10 @@ const fn spanned(start: u64, end: u64, shift: u32) -> u64 {
 
 /// Pages for a range: the root, and the tables below it.
 const fn pages(geometry: Geometry, start: u64, end: u64) -> u64 {
-    let index_bits = geometry.granule.shift() - 3;
+    let index_bits = geometry.granule().shift() - 3;
     let mut pages = 1;
     let mut left = boot_levels(geometry) - 1;
-    let mut shift = geometry.root_shift();
+    let mut shift = geometry.shift(Level::Pgd);
     while left > 0 {
         pages += spanned(start, end, shift) + 1;
         shift -= index_bits;
@@ -72,11 +82,11 @@ pub struct CarveOuts {
 
 impl CarveOuts {
     const fn of_idmap(&self) -> Geometry {
-        Geometry { granule: self.geometry.granule, va_bits: IDMAP_VA_BITS }
+        of_identity(self.geometry.granule())
     }
 
     const fn bytes(&self, pages: u64) -> u64 {
-        pages << self.geometry.granule.shift()
+        pages << self.geometry.granule().shift()
     }
 
     /// Pages beyond the formula because segments meet inside one block (4K pages).
@@ -86,7 +96,7 @@ impl CarveOuts {
     /// | to 6.1 | 0 | 0 | not there (4.14 UNVERIFIED) |
     /// | 6.12, 7.2 | 7 | 3 | 2 |
     const fn extra(&self, segments: u64) -> u64 {
-        let meets = 1 << leaf_shift(self.geometry.granule) > SEGMENT_ALIGN;
+        let meets = 1 << leaf_shift(self.geometry.granule()) > SEGMENT_ALIGN;
         match self.era {
             Era::V4_14 | Era::V5_10 | Era::V6_1 => 0,
             Era::V6_12 | Era::V7_2 => {
@@ -132,12 +142,12 @@ impl CarveOuts {
     /// | 6.12, 7.2 | image, in the geometry of 48 bits (`INIT_IDMAP_DIR_SIZE`) |
     #[must_use]
     pub const fn identity_bytes(&self) -> u64 {
-        let granule = self.geometry.granule;
+        let granule = self.geometry.granule();
         match self.era {
             Era::V4_14 | Era::V5_10 => self.bytes(boot_levels(self.of_idmap()) as u64),
             Era::V6_1 => {
                 let end = self.end.0 + MAX_FDT_BYTES + (1 << leaf_shift(granule));
-                let extended = if self.geometry.va_bits < IDMAP_VA_BITS { 2 } else { 0 };
+                let extended = if self.geometry.va_bits() < IDMAP_VA_BITS { 2 } else { 0 };
                 self.bytes(pages(self.geometry, self.start.0, end) + extended)
             }
             Era::V6_12 | Era::V7_2 => {

@@ -8,7 +8,7 @@
 
 use kernmem_base::{Era, Level};
 
-use super::OutputAddress;
+use super::Output;
 use crate::{Entry, Field};
 
 const VALID: Field = Field::flag(0, "VALID", "the MMU uses the entry");
@@ -65,12 +65,12 @@ macro_rules! leaf {
 macro_rules! of_form {
     ($form:expr, $level:expr, $types:expr, $ng:expr, $($soft:expr),*) => {
         match ($form, $level) {
-            (OutputAddress::Bits48, Level::Pte) => leaf!($types, $ng, [SH, RES_48], $($soft),*),
-            (OutputAddress::Bits48, _) => leaf!($types, $ng, [SH, NT, RES_48], $($soft),*),
-            (OutputAddress::Lpa, Level::Pte) => leaf!($types, $ng, [SH, ADDRESS_LPA, RES_48], $($soft),*),
-            (OutputAddress::Lpa, _) => leaf!($types, $ng, [SH, ADDRESS_LPA, NT, RES_48], $($soft),*),
-            (OutputAddress::Lpa2, Level::Pte) => leaf!($types, $ng, [ADDRESS_LPA2], $($soft),*),
-            (OutputAddress::Lpa2, _) => leaf!($types, $ng, [ADDRESS_LPA2, NT], $($soft),*),
+            (Output::Plain, Level::Pte) => leaf!($types, $ng, [SH, RES_48], $($soft),*),
+            (Output::Plain, _) => leaf!($types, $ng, [SH, NT, RES_48], $($soft),*),
+            (Output::Lpa, Level::Pte) => leaf!($types, $ng, [SH, ADDRESS_LPA, RES_48], $($soft),*),
+            (Output::Lpa, _) => leaf!($types, $ng, [SH, ADDRESS_LPA, NT, RES_48], $($soft),*),
+            (Output::Lpa2, Level::Pte) => leaf!($types, $ng, [ADDRESS_LPA2], $($soft),*),
+            (Output::Lpa2, _) => leaf!($types, $ng, [ADDRESS_LPA2, NT], $($soft),*),
         }
     };
 }
@@ -94,11 +94,11 @@ macro_rules! table {
     };
 }
 
-const fn table_fields(form: OutputAddress) -> &'static [Field] {
+const fn table_fields(form: Output) -> &'static [Field] {
     match form {
-        OutputAddress::Bits48 => table!(IGNORED, RES_48),
-        OutputAddress::Lpa => table!(IGNORED, ADDRESS_LPA, RES_48),
-        OutputAddress::Lpa2 => table!(IGNORED_LPA2, ADDRESS_LPA2),
+        Output::Plain => table!(IGNORED, RES_48),
+        Output::Lpa => table!(IGNORED, ADDRESS_LPA, RES_48),
+        Output::Lpa2 => table!(IGNORED_LPA2, ADDRESS_LPA2),
     }
 }
 
@@ -114,7 +114,7 @@ const fn table_fields(form: OutputAddress) -> &'static [Field] {
 ///
 /// Source: Linux 5.10–7.2 arch/arm64/include/asm/pgtable-prot.h, memory.h.
 #[must_use]
-pub const fn fields(era: Era, form: OutputAddress, level: Level, entry: &Entry<u64>) -> &'static [Field] {
+pub const fn fields(era: Era, form: Output, level: Level, entry: &Entry<u64>) -> &'static [Field] {
     match (entry, era) {
         (Entry::Table { .. }, _) => table_fields(form),
         (Entry::Absent { .. }, _) => absent_fields(era, form, level),
@@ -127,7 +127,7 @@ pub const fn fields(era: Era, form: OutputAddress, level: Level, entry: &Entry<u
 }
 
 /// An entry that the MMU does not use, read as the page that it was.
-const fn absent_fields(era: Era, form: OutputAddress, level: Level) -> &'static [Field] {
+const fn absent_fields(era: Era, form: Output, level: Level) -> &'static [Field] {
     match era {
         Era::V4_14 => of_form!(form, level, TYPES_FIRST, NG, SW_57, PROT_NONE, PBHA, IGNORED_63),
         Era::V5_10 => {

@@ -1,119 +1,221 @@
-//! Levels of tables by page size and address bits, under Linux's names.
+//! The tables that arm64 can have: page size and translated bits, and their shapes as data.
 //!
-//! Linux names levels from the leaves up and folds those that a geometry does not have: a folded level has one entry,
-//! of the size that an entry of the root has.
+//! ```text
+//! page   bits   levels (index bits)            blocks       contiguous groups
+//! 4K     39     PGD 9, PMD 9, PTE 9            1G, 2M       32M, 64K
+//! 4K     48     PGD 9, PUD 9, PMD 9, PTE 9     1G, 2M       32M, 64K
+//! 4K     52     PGD 4, P4D 9, PUD 9, ...       1G, 2M       32M, 64K
+//! 16K    36     PGD 11, PTE 11                 32M          1G, 2M
+//! 16K    47     PGD 11, PMD 11, PTE 11         32M          1G, 2M
+//! 16K    48     PGD 1, PUD 11, PMD 11, PTE 11  32M          1G, 2M
+//! 16K    52     PGD 5, PUD 11, PMD 11, PTE 11  32M          1G, 2M
+//! 64K    42     PGD 13, PTE 13                 512M         16G, 2M
+//! 64K    48     PGD 6, PMD 13, PTE 13          512M         16G, 2M
+//! 64K    52     PGD 10, PMD 13, PTE 13         512M         16G, 2M
+//! ```
+//! Sizes that only the architecture has (64G, 4T, contiguous 1G) are left out: Linux never uses them for the kernel.
 //!
-//! | page | bits | levels | entries of the root | root, PUD, PMD shift |
-//! |---|---|---|---|---|
-//! | 4K | 39, 48, 52 | 3, 4, 5 | 512, 512, 16 | 30, 39, 48 · 30 · 21 |
-//! | 16K | 36, 47, 48, 52 | 2, 3, 4, 4 | 2048, 2048, 2, 32 | 25, 36, 47, 47 · 36 · 25 |
-//! | 64K | 42, 48, 52 | 2, 3, 3 | 8192, 64, 1024 | 29, 42, 42 · 42 · 29 |
-//!
-//! Source: Linux 5.10–7.2 arch/arm64/include/asm/pgtable-hwdef.h.
+//! Source: Linux 5.10–7.2 arch/arm64/include/asm/pgtable-hwdef.h, arch/arm64/Kconfig.
 
 use kernmem_base::{Granule, Level};
 
-/// The geometry of one kernel's tables.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Geometry {
-    /// The page size.
-    pub granule: Granule,
-    /// Address bits.
-    pub va_bits: u32,
+use super::format::{Arm64, Output};
+use super::{Arm64Attrs, mmu};
+use crate::{LeafSize, LevelShape, MmuFormat, Shape, UserFormat};
+
+/// An arm64 format of whatever page size and bits.
+pub trait Arm64Format: UserFormat<Attrs = Arm64Attrs> + MmuFormat<Control = mmu::Control> {}
+
+impl<const PAGE: u32, const VA: u32> Arm64Format for Arm64<PAGE, VA> {}
+
+/// What is done with arm64 tables once their type is known.
+pub trait WithArm64 {
+    /// What comes out.
+    type Output;
+
+    /// Does it.
+    fn run<F: Arm64Format>(self) -> Self::Output;
 }
 
-/// A level's distance from the leaves.
-const fn height(level: Level) -> u32 {
-    match level {
-        Level::Pte => 0,
-        Level::Pmd => 1,
-        Level::Pud => 2,
-        Level::P4d => 3,
-        Level::Pgd => 4,
-    }
+/// One choice of page size and translated bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Geometry {
+    page: u32,
+    va_bits: u32,
 }
+
+const fn level(level: Level, shift: u32, index_bits: u32, leaf: bool, contiguous_bits: u32) -> LevelShape {
+    LevelShape { level, shift, index_bits, leaf, contiguous_bits }
+}
+
+const fn leaf(shift: u32, level: Level, contiguous: bool) -> LeafSize {
+    LeafSize { bytes: 1 << shift, level, contiguous }
+}
+
+macro_rules! shape {
+    ($granule:ident,
+     levels [$($level:ident $shift:literal $bits:literal $leaf:literal $cont:literal),+],
+     leaves [$($at:ident $size:literal $group:literal),+]) => {
+        Shape {
+            arch: "aarch64",
+            granule: Granule::$granule,
+            levels: &[$(level(Level::$level, $shift, $bits, $leaf, $cont)),+],
+            leaves: &[$(leaf($size, Level::$at, $group)),+],
+        }
+    };
+}
+
+static K4_39: Shape = shape!(
+    K4,
+    levels [Pgd 30 9 true 0, Pmd 21 9 true 4, Pte 12 9 true 4],
+    leaves [Pgd 30 false, Pmd 25 true, Pmd 21 false, Pte 16 true, Pte 12 false]
+);
+static K4_48: Shape = shape!(
+    K4,
+    levels [Pgd 39 9 false 0, Pud 30 9 true 0, Pmd 21 9 true 4, Pte 12 9 true 4],
+    leaves [Pud 30 false, Pmd 25 true, Pmd 21 false, Pte 16 true, Pte 12 false]
+);
+static K4_52: Shape = shape!(
+    K4,
+    levels [Pgd 48 4 false 0, P4d 39 9 false 0, Pud 30 9 true 0, Pmd 21 9 true 4, Pte 12 9 true 4],
+    leaves [Pud 30 false, Pmd 25 true, Pmd 21 false, Pte 16 true, Pte 12 false]
+);
+static K16_36: Shape = shape!(
+    K16,
+    levels [Pgd 25 11 true 5, Pte 14 11 true 7],
+    leaves [Pgd 30 true, Pgd 25 false, Pte 21 true, Pte 14 false]
+);
+static K16_47: Shape = shape!(
+    K16,
+    levels [Pgd 36 11 false 0, Pmd 25 11 true 5, Pte 14 11 true 7],
+    leaves [Pmd 30 true, Pmd 25 false, Pte 21 true, Pte 14 false]
+);
+static K16_48: Shape = shape!(
+    K16,
+    levels [Pgd 47 1 false 0, Pud 36 11 false 0, Pmd 25 11 true 5, Pte 14 11 true 7],
+    leaves [Pmd 30 true, Pmd 25 false, Pte 21 true, Pte 14 false]
+);
+static K16_52: Shape = shape!(
+    K16,
+    levels [Pgd 47 5 false 0, Pud 36 11 false 0, Pmd 25 11 true 5, Pte 14 11 true 7],
+    leaves [Pmd 30 true, Pmd 25 false, Pte 21 true, Pte 14 false]
+);
+static K64_42: Shape = shape!(
+    K64,
+    levels [Pgd 29 13 true 5, Pte 16 13 true 5],
+    leaves [Pgd 34 true, Pgd 29 false, Pte 21 true, Pte 16 false]
+);
+static K64_48: Shape = shape!(
+    K64,
+    levels [Pgd 42 6 false 0, Pmd 29 13 true 5, Pte 16 13 true 5],
+    leaves [Pmd 34 true, Pmd 29 false, Pte 21 true, Pte 16 false]
+);
+static K64_52: Shape = shape!(
+    K64,
+    levels [Pgd 42 10 false 0, Pmd 29 13 true 5, Pte 16 13 true 5],
+    leaves [Pmd 34 true, Pmd 29 false, Pte 21 true, Pte 16 false]
+);
 
 impl Geometry {
-    /// log2 of the entries of a table.
-    const fn index_bits(self) -> u32 {
-        self.granule.shift() - 3
+    /// Every choice.
+    pub const ALL: [Self; 10] = [
+        Self { page: 12, va_bits: 39 },
+        Self { page: 12, va_bits: 48 },
+        Self { page: 12, va_bits: 52 },
+        Self { page: 14, va_bits: 36 },
+        Self { page: 14, va_bits: 47 },
+        Self { page: 14, va_bits: 48 },
+        Self { page: 14, va_bits: 52 },
+        Self { page: 16, va_bits: 42 },
+        Self { page: 16, va_bits: 48 },
+        Self { page: 16, va_bits: 52 },
+    ];
+
+    /// The tables with pages of `1 << page` bytes that translate `va_bits`; `None` if arm64 has none such.
+    #[must_use]
+    pub const fn of(page: u32, va_bits: u32) -> Option<Self> {
+        let mut at = 0;
+        while at < Self::ALL.len() {
+            let one = Self::ALL[at];
+            if one.page == page && one.va_bits == va_bits {
+                return Some(one);
+            }
+            at += 1;
+        }
+        None
     }
 
-    /// Levels of tables (`CONFIG_PGTABLE_LEVELS`).
+    /// The tables of a kernel with `va_bits` address bits that runs with `in_use` of them.
+    ///
+    /// | page | configured | in use | tables of |
+    /// |---|---|---|---|
+    /// | 4K | 52 | 48 | 48 bits: one level fewer |
+    /// | 16K | 52 | 47 | 47 bits: one level fewer |
+    /// | 64K | 52 | 48 | 52 bits: the last 64 entries of the root are those of 48 bits |
+    ///
+    /// Source: Linux 6.12 arch/arm64/include/asm/pgtable.h `pgtable_l5_enabled`, `pgtable_l4_enabled`; 5.10
+    /// arch/arm64/kernel/head.S `offset_ttbr1`.
     #[must_use]
-    pub const fn levels(self) -> u32 {
-        (self.va_bits - 4) / self.index_bits()
+    pub const fn in_use(granule: Granule, va_bits: u32, in_use: u32) -> Option<Self> {
+        let bits = match granule {
+            Granule::K4 | Granule::K16 => in_use,
+            Granule::K64 => va_bits,
+        };
+        Self::of(granule.shift(), bits)
     }
 
-    /// log2 of the bytes that an entry of the root maps (`PGDIR_SHIFT`).
-    #[must_use]
-    pub const fn root_shift(self) -> u32 {
-        self.granule.shift() + self.index_bits() * (self.levels() - 1)
-    }
-
-    /// log2 of the bytes that an entry of `level` maps; of a folded level what an entry of the root maps.
-    #[must_use]
-    pub const fn shift(self, level: Level) -> u32 {
-        let own = self.granule.shift() + self.index_bits() * height(level);
-        if own < self.root_shift() { own } else { self.root_shift() }
-    }
-
-    /// Whether the geometry has no tables of `level`.
-    #[must_use]
-    pub const fn is_folded(self, level: Level) -> bool {
-        !matches!(level, Level::Pgd) && height(level) + 1 >= self.levels()
-    }
-
-    /// Entries of a table of `level`; 1 where it is folded.
-    #[must_use]
-    pub const fn entries(self, level: Level) -> u64 {
-        match level {
-            Level::Pgd => 1 << (self.va_bits - self.root_shift()),
-            _ if self.is_folded(level) => 1,
-            _ => 1 << self.index_bits(),
+    /// Calls `then` with the type of these tables.
+    pub fn with<T: WithArm64>(self, then: T) -> T::Output {
+        match (self.page, self.va_bits) {
+            (12, 39) => then.run::<Arm64<12, 39>>(),
+            (12, 52) => then.run::<Arm64<12, 52>>(),
+            (12, _) => then.run::<Arm64<12, 48>>(),
+            (14, 36) => then.run::<Arm64<14, 36>>(),
+            (14, 47) => then.run::<Arm64<14, 47>>(),
+            (14, 52) => then.run::<Arm64<14, 52>>(),
+            (14, _) => then.run::<Arm64<14, 48>>(),
+            (_, 42) => then.run::<Arm64<16, 42>>(),
+            (_, 52) => then.run::<Arm64<16, 52>>(),
+            _ => then.run::<Arm64<16, 48>>(),
         }
     }
-}
 
-/// log2 of the entries of a contiguous group; 0 where Linux uses none.
-///
-/// | page | PTE | PMD |
-/// |---|---|---|
-/// | 4K | 16 entries, 64K | 16, 32M |
-/// | 16K | 128, 2M | 32, 1G |
-/// | 64K | 32, 2M | 32, 16G |
-///
-/// Source: Linux 5.10–7.2 arch/arm64/include/asm/pgtable-hwdef.h `CONT_PTE_SHIFT`, `CONT_PMD_SHIFT`.
-#[must_use]
-pub const fn contiguous_bits(granule: Granule, level: Level) -> u32 {
-    match (level, granule) {
-        (Level::Pte | Level::Pmd, Granule::K4) => 4,
-        (Level::Pte, Granule::K16) => 7,
-        (Level::Pmd, Granule::K16) | (Level::Pte | Level::Pmd, Granule::K64) => 5,
-        (Level::Pud | Level::P4d | Level::Pgd, _) => 0,
+    /// The page size.
+    #[must_use]
+    pub const fn granule(self) -> Granule {
+        self.shape().granule
     }
-}
 
-/// log2 of the bytes of a block one level above the pages, which every geometry can map (`PMD_SHIFT`).
-#[must_use]
-pub const fn block_shift(granule: Granule) -> u32 {
-    granule.shift() * 2 - 3
-}
+    /// Bits of a virtual address that are translated.
+    #[must_use]
+    pub const fn va_bits(self) -> u32 {
+        self.va_bits
+    }
 
-/// Entries of the root of a kernel built for 52 bits that are left for 48 (`PTRS_PER_PGD_48_VA`).
-#[must_use]
-pub const fn root_entries_of_48(granule: Granule) -> u64 {
-    1 << (48 - Geometry { granule, va_bits: 52 }.root_shift())
-}
+    /// Where output addresses stand.
+    #[must_use]
+    pub const fn output(self) -> Output {
+        match (self.page, self.va_bits) {
+            (16, _) => Output::Lpa,
+            (_, 52) => Output::Lpa2,
+            _ => Output::Plain,
+        }
+    }
 
-/// How far behind its start the root of a 52-bit kernel is entered where only 48 bits are in use, in bytes: the entries
-/// in use are the last ones (`TTBR1_BADDR_4852_OFFSET`).
-///
-/// Only 64K kernels run so; with smaller pages the fall-back has one level fewer instead.
-///
-/// Source: Linux 5.10–7.2 arch/arm64/include/asm/pgtable-hwdef.h.
-#[must_use]
-pub const fn fallback_root_offset(granule: Granule) -> u64 {
-    let built = Geometry { granule, va_bits: 52 };
-    (built.entries(Level::Pgd) - root_entries_of_48(granule)) << 3
+    /// Levels, index widths and leaf sizes.
+    #[must_use]
+    pub const fn shape(self) -> &'static Shape {
+        match (self.page, self.va_bits) {
+            (12, 39) => &K4_39,
+            (12, 48) => &K4_48,
+            (12, 52) => &K4_52,
+            (14, 36) => &K16_36,
+            (14, 47) => &K16_47,
+            (14, 48) => &K16_48,
+            (14, 52) => &K16_52,
+            (16, 42) => &K64_42,
+            (16, 48) => &K64_48,
+            _ => &K64_52,
+        }
+    }
 }

@@ -123,7 +123,10 @@ pub const fn va_bits_choices(era: Era, granule: Granule) -> &'static [u32] {
 
 /// Bytes of an entry of the PUD level; of a root entry where that level is folded.
 const fn pud_size(granule: Granule, va_bits: u32) -> u64 {
-    1 << Geometry { granule, va_bits }.shift(Level::Pud)
+    match Geometry::of(granule.shift(), va_bits) {
+        Some(geometry) => 1 << geometry.shift(Level::Pud),
+        None => panic!("the address bits are a choice of this page size"),
+    }
 }
 
 impl Kasan {
@@ -297,6 +300,14 @@ impl Layout {
         let end = offset.wrapping_add(1 << (64 - scale));
         let start = end.wrapping_sub(1 << (facts.va_bits_actual - scale));
         (page_offset, if old { middle } else { start }, Some((VirtAddr(start), VirtAddr(end))))
+    }
+
+    /// Bytes of the linear map's region below the bits in use: not 0 where a kernel of 52 bits runs with fewer.
+    ///
+    /// Source: Linux 5.10–7.2 arch/arm64/mm/init.c `arm64_memblock_init`.
+    #[must_use]
+    pub const fn unused_below(&self) -> u64 {
+        if self.page_end.0 == 0 { 0 } else { minus_pow2(self.va_bits_actual).wrapping_sub(self.page_offset.0) }
     }
 
     /// Bytes of physical memory that the linear map can hold.

@@ -9,7 +9,7 @@
 use kernmem_base::{Era, Granule};
 
 use super::Kasan;
-use super::geometry::block_shift;
+use super::levels::block_shift;
 
 /// What segments of the image start at a multiple of, in bytes (`SEGMENT_ALIGN`).
 pub const SEGMENT_ALIGN: u64 = 64 << 10;

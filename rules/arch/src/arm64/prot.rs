@@ -11,7 +11,7 @@ use kernmem_base::Era;
 use super::bit::{
     AF, ATTR_INDEX_SHIFT, CONT, DBM, DIRTY, GP, NG, PXN, PXN_TABLE, RDONLY, SHARED, TABLE, USER, UXN, UXN_TABLE, VALID,
 };
-use super::{Arm64Attrs, MemoryType, OutputAddress, bit, user};
+use super::{Arm64Attrs, MemoryType, Output, bit, user};
 
 /// Index of normal memory with tags; used by the linear map whether or not the CPU has tags.
 pub const MT_NORMAL_TAGGED: u64 = 1;
@@ -26,7 +26,7 @@ pub struct ProtFacts {
     /// The branch.
     pub era: Era,
     /// The form of output addresses in use: with LPA2 the bits of shareability are the address's.
-    pub output: OutputAddress,
+    pub output: Output,
     /// Kernel mappings belong to an ASID.
     pub not_global: bool,
     /// The kernel guards its own branches (BTI), built in and supported.
@@ -37,16 +37,13 @@ impl ProtFacts {
     /// Global mappings, 48 bits of output address, no guarded branches.
     #[must_use]
     pub const fn plain(era: Era) -> Self {
-        Self { era, output: OutputAddress::Bits48, not_global: false, guarded: false }
+        Self { era, output: Output::Plain, not_global: false, guarded: false }
     }
 
     /// What every page of these conditions can have of `attrs`: without shareability under LPA2.
     #[must_use]
     pub const fn in_this_form(&self, attrs: Arm64Attrs) -> Arm64Attrs {
-        match self.output {
-            OutputAddress::Bits48 | OutputAddress::Lpa => attrs,
-            OutputAddress::Lpa2 => Arm64Attrs(attrs.0 & !SHARED),
-        }
+        for_output(attrs, self.output)
     }
 
     /// A kernel protection under these conditions: in their form, and tied to an ASID if kernel mappings are.
@@ -308,6 +305,15 @@ pub const fn tagged(attrs: Arm64Attrs) -> Arm64Attrs {
 #[must_use]
 pub const fn with_ng(attrs: Arm64Attrs, not_global: bool) -> Arm64Attrs {
     if not_global { Arm64Attrs(attrs.0 | NG) } else { attrs }
+}
+
+/// The same rights without shareability, where a format holds an address in its place.
+#[must_use]
+pub const fn for_output(attrs: Arm64Attrs, output: Output) -> Arm64Attrs {
+    match output {
+        Output::Plain | Output::Lpa => attrs,
+        Output::Lpa2 => Arm64Attrs(attrs.0 & !SHARED),
+    }
 }
 
 /// The block form in which vmemmap is mapped up to 6.1 (type bit aside, which the cursor sets): clean and not
