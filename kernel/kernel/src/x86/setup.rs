@@ -7,9 +7,9 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use kernmem_arch::Bound;
-use kernmem_arch::x86::kaslr::{RegionFacts, Switches};
+use kernmem_arch::x86::kaslr::{RegionFacts, Switches, draws};
 use kernmem_arch::x86::layout::{Bases, ISA_END, Paging};
-use kernmem_base::{Granule, Pfn, PhysAddr, PhysMem, PhysRange, Seed};
+use kernmem_base::{Granule, Pfn, PhysAddr, PhysMem, PhysRange};
 use kernmem_config::cmdline::MemoryLimit;
 use kernmem_firmware::Arch;
 use kernmem_memblock::UpTo;
@@ -240,10 +240,4 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         let mut names = self.config.given.firmware.iter().map(|(_, _, name)| name);
         names.any(|name| name.strip_prefix("ACPI ") == Some(signature))
     }
-}
-
-/// Three numbers from one seed: what a recorded kernel drew is given instead.
-fn draws(seed: u64) -> [u64; 3] {
-    let mut seed = Seed(seed);
-    core::array::from_fn(|_| seed.draw())
 }

@@ -141,6 +141,25 @@ impl Kasan {
     }
 }
 
+/// Whether a kernel with this page size and these address bits can have the shadow.
+///
+/// | era | generic | by tags |
+/// |---|---|---|
+/// | 4.14 (UNVERIFIED) | not 16K with 48 bits | never |
+/// | 5.10, 6.1 | not 16K with 48 bits | the same |
+/// | 6.12, 7.2 | always | always |
+///
+/// Source: Linux 5.10–7.2 arch/arm64/Kconfig `HAVE_ARCH_KASAN`, `HAVE_ARCH_KASAN_SW_TAGS`.
+#[must_use]
+pub const fn has_kasan(era: Era, granule: Granule, va_bits: u32, kasan: Kasan) -> bool {
+    let wide = !(matches!(granule, Granule::K16) && va_bits == 48);
+    match (kasan, era) {
+        (Kasan::Off, _) | (Kasan::Generic | Kasan::SwTags, Era::V6_12 | Era::V7_2) => true,
+        (Kasan::SwTags, Era::V4_14) => false,
+        (Kasan::Generic, Era::V4_14) | (Kasan::Generic | Kasan::SwTags, Era::V5_10 | Era::V6_1) => wide,
+    }
+}
+
 /// What is added to an address, divided by the scale, to reach its shadow: `KASAN_SHADOW_OFFSET`, cut to 64 bits.
 /// `None` without a shadow.
 ///
