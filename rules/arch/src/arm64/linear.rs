@@ -56,15 +56,23 @@ pub fn by_pages(era: Era, f: LinearFacts) -> impl Iterator<Item = Reason> {
     .filter_map(|(holds, reason)| holds.then_some(reason))
 }
 
-/// To which multiple the start of memory is rounded down, in bytes.
+/// log2 of the multiple to which the linear map rounds the start of memory down: a block or a contiguous group of it.
+///
+/// Source: Linux 5.10–7.2 arch/arm64 `ARM64_MEMSTART_SHIFT`.
+#[must_use]
+pub const fn memstart_shift(granule: Granule) -> u32 {
+    match granule {
+        Granule::K4 | Granule::K16 => 30,
+        Granule::K64 => 29,
+    }
+}
+
+/// To which multiple the start of memory is rounded down, in bytes: that, or a section if it is larger.
 ///
 /// Source: Linux 5.10–7.2 arch/arm64 `ARM64_MEMSTART_ALIGN`.
 #[must_use]
 pub const fn memstart_align(era: Era, granule: Granule) -> u64 {
-    let table = match granule {
-        Granule::K4 | Granule::K16 => 30,
-        Granule::K64 => 29,
-    };
+    let table = memstart_shift(granule);
     let section = section_size_bits(era, granule);
     1 << if table > section { table } else { section }
 }
