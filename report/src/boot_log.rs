@@ -116,6 +116,7 @@ fn line(entry: &LogEntry, format: Format, out: &mut impl fmt::Write) -> fmt::Res
         | LogEntry::Memory(_)
         | LogEntry::Unmapped(_)
         | LogEntry::Freed { .. } => mm_init_log::line(entry, arm64, out),
+        LogEntry::CrashLowMemory => writeln!(out, "Reserving the low 1M of memory for crashkernel"),
         LogEntry::GbPages => writeln!(out, "Using GB pages for direct mapping"),
         LogEntry::ParamsParsed | LogEntry::SectionsReady | LogEntry::HandOver { .. } => Ok(()),
         _ => Ok(()),

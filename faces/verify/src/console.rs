@@ -16,7 +16,7 @@ fn without_time(line: &str) -> &str {
 }
 
 pub(crate) fn is_memblock(line: &str) -> bool {
-    line.starts_with("memblock_")
+    line.trim_start_matches('_').starts_with("memblock_")
         || line.starts_with("MEMBLOCK configuration")
         || [" memory size = ", " memory.cnt ", " memory[0x", " reserved.cnt ", " reserved[0x"]
             .iter()

@@ -39,6 +39,8 @@ pub enum Area {
 /// A segment of the kernel image.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Segment {
+    /// The image's header, in front of its text.
+    Head,
     /// Text.
     Text,
     /// Read-only data.
@@ -170,6 +172,8 @@ pub enum LogEntry {
         /// Bytes of all memory.
         ram: u64,
     },
+    /// The first MiB is taken for a crash kernel (x86, 5.10).
+    CrashLowMemory,
     /// Every section with memory has its part of the memory map.
     SectionsReady,
     /// 1 GiB leaves are used for the direct map (x86).

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use kernmem_arch::x86::direct_map::{PageSizes, SizeDecision, SizeFacts, early_table_pages, page_sizes};
 use kernmem_arch::x86::fixmap::{Fixmap, FixmapFacts};
 use kernmem_arch::x86::image::ImageSymbols;
+use kernmem_arch::x86::kaslr::Switches;
 use kernmem_arch::x86::layout::{Bases, Layout, LayoutFacts, Paging};
 use kernmem_arch::x86::markers::{MarkerFacts, Markers};
 use kernmem_arch::x86::prot::{CpuFacts, Masks, Needed, missing_feature, nx_used};
@@ -14,12 +15,15 @@ use kernmem_arch::x86::pti::why_not_global;
 use kernmem_arch::x86::{X86Level4, prealloc};
 use kernmem_arch::{Bound, Reason};
 use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysMem, PhysRange, VirtAddr};
-use kernmem_config::{Config, X86Cpu};
+use kernmem_config::{Arch, Config, X86Cpu};
 use kernmem_firmware::{E820Table, Machine};
 use kernmem_memblock::{Limits, Memblock, VecArray};
 use kernmem_pgtable::Tables;
 
+use super::nodes::Brought;
 use super::{Percpu, State, late};
+use crate::numa::NodeData;
+use crate::takers::gigantic::GiganticPool;
 use crate::takers::page_counts;
 use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
 
@@ -81,10 +85,8 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
     booting.reserve_mapped()?;
     let nodes = booting.initmem_init()?;
     booting.reserve_crash_kernel()?;
-    booting.dma_reserve = page_counts::dma_reserve(&booting.memblock);
-    let brought = booting.paging_init(nodes)?;
-    booting.map_apics()?;
-    let prepared = booting.mm_init(&brought.nodes)?;
+    let (brought, gigantic) = booting.set_up_memory_map(nodes)?;
+    let prepared = booting.mm_init(&brought.nodes, gigantic)?;
     late::run(booting, brought, prepared, boot)
 }
 
@@ -156,10 +158,11 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
             trampoline: PhysRange::new(PhysAddr(0), PhysAddr(0)),
             crash_kernel: None,
             percpu: Percpu::default(),
+            entry_slots: Vec::new(),
             e820: E820Table::new(),
         };
         let limits = Limits {
-            max_nodes: config.sizes.get("MAX_NUMNODES").unwrap_or(64) as u32,
+            max_nodes: config.max_nodes(),
             numa: set("NUMA"),
             kernelcore_mirror: config.cmdline.last_value("kernelcore") == Some("mirror"),
             ..Limits::new_64bit(Granule::K4)
@@ -189,10 +192,46 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
         })
     }
 
+    /// The memory map and the zones, with what is taken around them.
+    ///
+    /// | era | order |
+    /// |---|---|
+    /// | 4.14 (UNVERIFIED), 5.10, 6.1, 6.12 | memory map, zones, small structures |
+    /// | 7.2 | small structures, gigantic pages, memory map, zones |
+    ///
+    /// Source: Linux 5.10–6.12 arch/x86/kernel/setup.c `setup_arch`; 7.2 mm/mm_init.c `mm_core_init_early`.
+    fn set_up_memory_map(&mut self, nodes: Vec<NodeData>) -> Result<(Brought, Vec<GiganticPool>), BootError> {
+        self.dma_reserve = page_counts::dma_reserve(&self.memblock);
+        match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => {
+                let brought = self.paging_init(nodes)?;
+                self.map_apics()?;
+                self.reserve_small()?;
+                Ok((brought, Vec::new()))
+            }
+            Era::V7_2 => {
+                self.map_apics()?;
+                self.reserve_small()?;
+                let gigantic = self.allocate_gigantic();
+                Ok((self.paging_init(nodes)?, gigantic))
+            }
+        }
+    }
+
     /// Moves the three large regions to where they were drawn, and with them the landmarks.
     pub(super) fn move_regions(&mut self, bases: Bases) {
         self.state.layout = layout(self.config, bases);
         *self.state.markers = markers(self.config, &self.state.layout, &self.state.fixmap);
+    }
+
+    /// What may be drawn.
+    pub(super) fn kaslr(&self) -> Switches {
+        let config = self.config;
+        Switches {
+            randomize_memory: config.kconfig.is_set("RANDOMIZE_MEMORY"),
+            loader_flag: !config.cmdline.nokaslr(config.era, Arch::X86_64),
+            kasan: false,
+        }
     }
 
     /// Why kernel leaves lack rights' bits: no global pages, no NX.
@@ -261,8 +300,16 @@ fn possible_cpus(config: &Config) -> u32 {
 
 fn check_modelled(config: &Config, cpu: &X86Cpu) -> Result<(), BootError> {
     let set = |name| config.kconfig.is_set(name);
+    match config.era {
+        Era::V4_14 => return Err(BootError::Beyond("an x86-64 kernel of Linux 4.14".into())),
+        Era::V5_10 | Era::V6_1 | Era::V6_12 | Era::V7_2 => {}
+    }
     let beyond = |what: &str| Err(BootError::Beyond(format!("an x86-64 kernel with {what}")));
-    if cpu.has("la57") && set("X86_5LEVEL") && !config.cmdline.no5lvl() {
+    let builds_five = match config.era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => set("X86_5LEVEL"),
+        Era::V7_2 => true,
+    };
+    if cpu.has("la57") && builds_five && !config.cmdline.no5lvl() {
         return beyond("five levels of page tables");
     }
     let options = [("KASAN", "KASAN"), ("KMSAN", "KMSAN"), ("X86_ESPFIX64", "espfix stacks"), ("XEN_PV", "Xen")];

@@ -7,16 +7,15 @@ use alloc::vec::Vec;
 use core::sync::atomic::AtomicU64;
 
 use kernmem_arch::x86::direct_map::{PageSizes, SlotAction, slot_action, split_mem_range};
-use kernmem_arch::x86::kaslr::Switches;
 use kernmem_arch::x86::layout::{ISA_END, ISA_HOLE};
 use kernmem_arch::x86::prot::{Masks, Prot, table};
 use kernmem_arch::x86::steps::{BottomUp, FIRST_STEP, TopDown, may_use_early_tables};
 use kernmem_arch::x86::{X86Attrs, X86Level4};
 use kernmem_arch::{Born, Bound, EntryFormat, Reason};
 use kernmem_base::{
-    Frame, FrameOrigin, FrameSource, Granule, Level, NoFrame, PhysAddr, PhysMem, PhysRange, Slot, VirtAddr, VirtRange,
+    Era, Frame, FrameOrigin, FrameSource, Granule, Level, NoFrame, PhysAddr, PhysMem, PhysRange, Slot, VirtAddr,
+    VirtRange,
 };
-use kernmem_firmware::Arch;
 use kernmem_memblock::{Memblock, RegionArray, UpTo};
 use kernmem_pgtable::Sizes;
 
@@ -90,13 +89,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     ///
     /// Source: Linux 6.1 arch/x86/mm/kaslr.c `init_trampoline_kaslr`.
     fn prepare_trampoline_root(&mut self) -> Result<(), BootError> {
-        let config = self.config;
-        let switches = Switches {
-            randomize_memory: config.kconfig.is_set("RANDOMIZE_MEMORY"),
-            loader_flag: !config.cmdline.nokaslr(config.era, Arch::X86_64),
-            kasan: false,
-        };
-        if switches.regions() {
+        if self.kaslr().regions() {
             let window = PhysRange::new(PhysAddr(0), PhysAddr(0));
             let mut frames =
                 LowPages { memblock: &mut self.memblock, early: &mut self.early_tables, may_use_early: true, window };
@@ -106,11 +99,25 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         Ok(())
     }
 
+    /// The highest free 2 MiB tell where to begin.
+    ///
+    /// | era | they are |
+    /// |---|---|
+    /// | 4.14 (UNVERIFIED), 5.10 | found |
+    /// | 6.1 and later | allocated and given back |
+    ///
+    /// Source: Linux 5.10–7.2 arch/x86/mm/init.c `memory_map_top_down`.
     fn map_downwards(&mut self, end: PhysAddr) -> Result<(), BootError> {
-        let block = self.memblock.phys_alloc_range(FIRST_STEP, FIRST_STEP, ISA_END, UpTo::from(end)).ok();
-        if let Some(block) = block {
-            self.memblock.phys_free(block, FIRST_STEP)?;
-        }
+        let block = match self.config.era {
+            Era::V4_14 | Era::V5_10 => self.memblock.find_in_range(ISA_END, UpTo::from(end), FIRST_STEP, FIRST_STEP),
+            Era::V6_1 | Era::V6_12 | Era::V7_2 => {
+                let block = self.memblock.phys_alloc_range(FIRST_STEP, FIRST_STEP, ISA_END, UpTo::from(end)).ok();
+                if let Some(block) = block {
+                    self.memblock.phys_free(block, FIRST_STEP)?;
+                }
+                block
+            }
+        };
         let mut steps = TopDown::new(self.config.era, block, end);
         while let Some(range) = steps.next_range() {
             let bytes = self.map_ram(range, steps.mapped_from())?;
@@ -207,7 +214,7 @@ struct Filler<'b, 'm, M, A, W> {
     mem: &'m M,
     frames: LowPages<'b, A, W>,
     page_offset: VirtAddr,
-    era: kernmem_base::Era,
+    era: Era,
     masks: Masks,
     counters: &'b mut kernmem_arch::x86::counters::DirectMapCounters,
 }

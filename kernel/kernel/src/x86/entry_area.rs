@@ -9,7 +9,7 @@ use kernmem_arch::x86::cpu_entry_area::{self as cea, AreaFacts, Kind, Part, Part
 use kernmem_arch::x86::prot::{Masks, table};
 use kernmem_arch::x86::{X86Attrs, X86Level4};
 use kernmem_arch::{Born, Bound, EntryFormat, Reason};
-use kernmem_base::{FrameSource, Granule, Level, PhysAddr, PhysMem, VirtAddr, VirtRange};
+use kernmem_base::{FrameSource, Granule, Level, PhysAddr, PhysMem, Seed, VirtAddr, VirtRange};
 use kernmem_memblock::Request;
 use kernmem_pgtable::{MapError, Sizes};
 
@@ -56,8 +56,10 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         let intel = self.config.cpu.x86().is_some_and(|cpu| cpu.vendor == "GenuineIntel");
         let parts = cea::parts(AreaFacts { kasan: false, intel, sev_es: false });
         let lacking = self.lacking();
+        self.state.entry_slots = self.entry_slots();
         for cpu in 0..self.cpus {
-            let area = cea::area(u64::from(cpu), false);
+            let slot = self.state.entry_slots.get(cpu as usize).copied().unwrap_or(u64::from(cpu));
+            let area = cea::area(slot, false);
             let mut stack = 0;
             for part in &parts {
                 let Some(attrs) = cea::attrs(part.kind, self.config.era, self.state.masks, self.cpu.pge) else {
@@ -74,6 +76,28 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             }
         }
         Ok(())
+    }
+
+    /// The slot of each CPU's area: its number, or drawn. Where no seed is told, the drawn places of the large regions are
+    /// one.
+    ///
+    /// Source: Linux 6.12, 7.2 arch/x86/mm/cpu_entry_area.c `init_cea_offsets`.
+    fn entry_slots(&self) -> Vec<u64> {
+        let is_drawn = cea::slots_are_drawn(self.config.era, self.kaslr().image());
+        if !is_drawn {
+            return (0..u64::from(self.cpus)).collect();
+        }
+        let layout = &self.state.layout;
+        let places = layout.page_offset.0 ^ layout.vmalloc_start.0 ^ layout.vmemmap.0;
+        let mut seed = Seed(self.machine.kaslr_seed.unwrap_or(places));
+        let mut slots = Vec::with_capacity(self.cpus as usize);
+        while slots.len() < self.cpus as usize {
+            let slot = seed.draw() % cea::slots(false);
+            if !slots.contains(&slot) {
+                slots.push(slot);
+            }
+        }
+        slots
     }
 
     /// The per-CPU variable behind a part; exception stacks follow each other without guards in memory.

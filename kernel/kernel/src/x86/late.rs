@@ -14,7 +14,7 @@ use kernmem_arch::x86::image::{
 use kernmem_arch::x86::prot::{CpuFacts, Prot, table};
 use kernmem_arch::x86::{X86Level4, cpu_entry_area, prealloc};
 use kernmem_arch::{Born, Bound, Change, Reason};
-use kernmem_base::{PhysMem, PhysRange, VirtRange};
+use kernmem_base::{Era, PhysMem, PhysRange, VirtRange};
 use kernmem_config::{Config, Rodata};
 use kernmem_memblock::{HandedOver, VecArray};
 use kernmem_pgtable::{Mapping, Sizes};
@@ -48,6 +48,17 @@ pub(super) struct Late<'c, 'm, M, W> {
     pub cpus: u32,
 }
 
+/// How far the boot has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Milestone {
+    /// Memory has just been handed over.
+    HandOver,
+    /// One CPU runs.
+    OneCpu,
+    /// All CPUs run.
+    AllCpus,
+}
+
 /// What goes into the kernel as it is.
 pub(super) struct Parts<W> {
     pub memblock: HandedOver<VecArray, W>,
@@ -78,20 +89,20 @@ pub(super) fn run<'m, M: PhysMem, W: Witness>(
     if boot.preallocates {
         late.preallocate_vmalloc()?;
     }
-    late.tell_memory();
+    late.tell_memory(Milestone::HandOver);
     late.first_stack()?;
     late.pti_init()?;
     late.protect_idt()?;
-    late.finalize_cpu()?;
+    late.free_smp_locks(Milestone::OneCpu)?;
+    late.split_page_zero()?;
     hash_tables::late(config, &prepared.hashes, late.memblock.observer());
+    late.tell_memory(Milestone::AllCpus);
     late.discard_lists()?;
+    late.free_smp_locks(Milestone::AllCpus)?;
     late.protect_trampoline()?;
     late.gather_gigantic(&prepared.gigantic)?;
-    if let Some(pool) = prepared.bounce {
-        late.memblock.observer().log(LogEntry::SwiotlbMapped(pool));
-    }
-    late.free_initrd(initrd)?;
-    late.free(FreedPart::Init)?;
+    late.unpack(initrd, prepared.bounce)?;
+    late.free(FreedPart::Init, Moment::Later)?;
     late.mark_rodata_ro()?;
     late.pti_finalize()?;
     late.frames.settle(&late.nodes, boot);
@@ -167,14 +178,31 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
         self.change(&step)
     }
 
-    /// Lock prefixes are freed once it is known that several CPUs run; page 0 becomes small.
-    fn finalize_cpu(&mut self) -> Result<(), BootError> {
+    /// Lock prefixes are freed once it is known that several CPUs run.
+    ///
+    /// | era | when | counts in |
+    /// |---|---|---|
+    /// | 4.14 (UNVERIFIED), 5.10, 6.1, 6.12 | while one CPU runs | reserves and watermarks |
+    /// | 7.2 | when all run | watermarks |
+    ///
+    /// Source: Linux 5.10–6.12 arch/x86/kernel/alternative.c `alternative_instructions`; 7.2
+    /// `alternatives_smp_lock` initcall.
+    fn free_smp_locks(&mut self, now: Milestone) -> Result<(), BootError> {
+        let (then, moment) = match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => (Milestone::OneCpu, Moment::BeforeReserves),
+            Era::V7_2 => (Milestone::AllCpus, Moment::BeforeWatermarks),
+        };
         let cpus = self.cpus;
         let alone = cpus == 1 || self.config.cmdline.maxcpus().is_some_and(|limit| limit <= 1);
         let patched = alone && !self.config.cmdline.has("noreplace-smp");
-        if frees_smp_locks(patched, cpus) {
-            self.free(FreedPart::SmpLocks)?;
+        if now == then && frees_smp_locks(patched, cpus) {
+            self.free(FreedPart::SmpLocks, moment)?;
         }
+        Ok(())
+    }
+
+    /// Page 0 becomes small.
+    fn split_page_zero(&mut self) -> Result<(), BootError> {
         if forces_page_zero(self.state.gbpages) {
             let start = self.state.layout.page_offset;
             let range = VirtRange { start, last: start + (PAGE - 1) };
@@ -198,25 +226,39 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
         Ok(())
     }
 
-    fn free(&mut self, part: FreedPart) -> Result<(), BootError> {
+    fn free(&mut self, part: FreedPart, moment: Moment) -> Result<(), BootError> {
         let facts = FreeFacts { pti: self.state.pti, debug_pagealloc: self.config.debug_pagealloc().value };
         for step in part.steps(&self.symbols, facts) {
             self.change(&step)?;
         }
         if let Some(range) = part.range(&self.symbols) {
-            let (what, moment) = match part {
-                FreedPart::SmpLocks => (Freed::SmpLocks, Moment::BeforeReserves),
-                FreedPart::Init => (Freed::Init, Moment::Later),
-                FreedPart::TextGap => (Freed::TextGap, Moment::Later),
-                FreedPart::RodataGap => (Freed::RodataGap, Moment::Later),
+            let what = match part {
+                FreedPart::SmpLocks => Freed::SmpLocks,
+                FreedPart::Init => Freed::Init,
+                FreedPart::TextGap => Freed::TextGap,
+                FreedPart::RodataGap => Freed::RodataGap,
             };
             self.release(range, frames_of(&self.image, range), what, moment)?;
         }
         Ok(())
     }
 
-    /// Memory as the log tells it, once vmalloc has its tables.
-    fn tell_memory(&mut self) {
+    /// Memory as the log tells it.
+    ///
+    /// | era | when |
+    /// |---|---|
+    /// | 4.14 (UNVERIFIED), 5.10, 6.1 | once vmalloc has its tables |
+    /// | 6.12, 7.2 | when all CPUs run |
+    ///
+    /// Source: Linux 5.10, 6.1 arch/x86/mm/init_64.c `mem_init`; 6.12, 7.2 mm/mm_init.c `page_alloc_init_late`.
+    fn tell_memory(&mut self, now: Milestone) {
+        let then = match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 => Milestone::HandOver,
+            Era::V6_12 | Era::V7_2 => Milestone::AllCpus,
+        };
+        if now != then {
+            return;
+        }
         let taken = self.frames.taken().len() as u64;
         if let Some(figures) = memory_figures(&self.image, &self.nodes, taken) {
             self.memblock.observer().log(LogEntry::Memory(figures));
@@ -252,7 +294,30 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
         Ok(())
     }
 
-    /// The RAM disk is unpacked: its pages become free.
+    /// The RAM disk is unpacked, and the log tells of the pool of bounce buffers.
+    ///
+    /// | era | order |
+    /// |---|---|
+    /// | 4.14 (UNVERIFIED), 5.10 | the RAM disk first |
+    /// | 6.1 and later | the pool first: the RAM disk is unpacked beside the other initcalls |
+    ///
+    /// Source: Linux 5.10–7.2 init/initramfs.c `populate_rootfs`; arch/x86/kernel/pci-dma.c `pci_iommu_init`.
+    fn unpack(&mut self, initrd: Option<PhysRange>, bounce: Option<PhysRange>) -> Result<(), BootError> {
+        let told = bounce.map(LogEntry::SwiotlbMapped);
+        match self.config.era {
+            Era::V4_14 | Era::V5_10 => {
+                self.free_initrd(initrd)?;
+                told.into_iter().for_each(|entry| self.memblock.observer().log(entry));
+                Ok(())
+            }
+            Era::V6_1 | Era::V6_12 | Era::V7_2 => {
+                told.into_iter().for_each(|entry| self.memblock.observer().log(entry));
+                self.free_initrd(initrd)
+            }
+        }
+    }
+
+    /// The RAM disk's pages become free.
     fn free_initrd(&mut self, initrd: Option<PhysRange>) -> Result<(), BootError> {
         let Some(initrd) = initrd.filter(|_| !self.config.cmdline.has("retain_initrd")) else { return Ok(()) };
         if let Some(range) = VirtRange::of_size(self.state.layout.direct(initrd.start), initrd.size()) {
@@ -284,8 +349,8 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
         self.change(&read_only)?;
         self.protections.rodata_is_readonly = true;
         self.change(&no_exec)?;
-        self.free(FreedPart::TextGap)?;
-        self.free(FreedPart::RodataGap)
+        self.free(FreedPart::TextGap, Moment::Later)?;
+        self.free(FreedPart::RodataGap, Moment::Later)
     }
 
     /// Tells what stays writable in both maps, and executable in the image's own, but for what was freed before.

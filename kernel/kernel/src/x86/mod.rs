@@ -75,6 +75,8 @@ pub struct State {
     pub crash_kernel: Option<PhysRange>,
     /// Where each CPU's variables lie.
     pub percpu: Percpu,
+    /// The slot of each CPU's entry area.
+    pub entry_slots: Vec<u64>,
     /// The firmware's map, as the command line left it.
     pub e820: E820Table,
 }

@@ -9,7 +9,7 @@ use kernmem_arch::x86::X86Level4;
 use kernmem_arch::x86::prot::{Prot, table};
 use kernmem_arch::x86::zones::ZoneLimits;
 use kernmem_arch::{Born, Reason};
-use kernmem_base::{Granule, PhysAddr, PhysMem, PhysRange};
+use kernmem_base::{Era, Granule, PhysAddr, PhysMem, PhysRange};
 use kernmem_memblock::{ListKind, Nid, UpTo};
 use kernmem_sparse::{Geometry, GeometryFacts, Sections, SparseArch, VecStore};
 
@@ -22,6 +22,8 @@ use crate::{BootError, LogEntry, Witness, movable};
 
 /// Memory below is left for devices that reach no further (`MAX_DMA_ADDRESS`).
 pub(super) const MAX_DMA: PhysAddr = PhysAddr(16 << 20);
+/// Block sizes of the page allocator.
+const BLOCK_SIZES: u64 = 11;
 /// A node that spans less is left out.
 const NODE_MIN_BYTES: u64 = 4 << 20;
 /// Memory that the affinity table may miss.
@@ -51,11 +53,26 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         self.state.percpu.nodes.clear();
         self.memblock.set_bottom_up(false);
         let end = self.state.max_pfn.to_phys(Granule::K4).unwrap_or(PhysAddr(u64::MAX));
-        let all = PhysRange::new(PhysAddr(0), end);
         self.log(if self.config.cmdline.numa_off() { LogEntry::NumaOff } else { LogEntry::NoNuma });
-        self.log(LogEntry::FakeNode(all));
-        let nodes = self.register(&[NodeBlock { range: all, nid: Nid(0) }])?;
+        self.log(LogEntry::FakeNode(PhysRange::new(PhysAddr(0), end)));
+        let nodes = self.register(&[NodeBlock { range: self.usable(), nid: Nid(0) }])?;
         nodes.ok_or_else(|| BootError::Input("memory lies outside its own node".into()))
+    }
+
+    /// What blocks of nodes are cut to: what lies outside is never used.
+    ///
+    /// | era | from | to |
+    /// |---|---|---|
+    /// | 4.14 (UNVERIFIED), 5.10, 6.1 | 0 | the end of what tables can reach |
+    /// | 6.12, 7.2 | the first memory | the end of the last |
+    ///
+    /// Source: Linux 5.10, 6.1 arch/x86/mm/numa.c, 6.12, 7.2 mm/numa_memblks.c `numa_cleanup_meminfo`.
+    fn usable(&self) -> PhysRange {
+        let end = self.state.max_pfn.to_phys(Granule::K4).unwrap_or(PhysAddr(u64::MAX));
+        match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 => PhysRange::new(PhysAddr(0), end),
+            Era::V6_12 | Era::V7_2 => PhysRange::new(self.memblock.start_of_dram(), self.memblock.end_of_dram()),
+        }
     }
 
     /// The affinity table's blocks, cleaned; `None` if there is no table, or it contradicts itself.
@@ -83,12 +100,12 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     /// Leaves out blocks without memory, cuts the others at its end, and joins a node's blocks where no other node
     /// lies between; `None` if nodes overlap.
     fn clean(&self, told: Vec<NodeBlock>) -> Option<Vec<NodeBlock>> {
-        let end = self.state.max_pfn.to_phys(Granule::K4).unwrap_or(PhysAddr(u64::MAX));
+        let usable = self.usable();
         let has_memory = |range: &PhysRange| self.memblock.overlaps_region(ListKind::Memory, range.start, range.size());
         let mut blocks: Vec<NodeBlock> = told
             .into_iter()
             .filter(|block| has_memory(&block.range))
-            .map(|block| NodeBlock { range: block.range.intersect(&PhysRange::new(PhysAddr(0), end)), ..block })
+            .map(|block| NodeBlock { range: block.range.intersect(&usable), ..block })
             .filter(|block| !block.range.is_empty())
             .collect();
         let mut first = 0;
@@ -140,7 +157,8 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         };
         let nodes: Vec<Nid> = nodes.into_iter().filter(|nid| span(*nid) >= NODE_MIN_BYTES).collect();
         let line = self.memblock.limits().smp_cache_bytes;
-        let bytes = self.config.sizes.get("sizeof_pglist_data").unwrap_or(PAGE).next_multiple_of(PAGE);
+        let unit = numa::descriptor_unit(self.config.era, self.config.arch, line);
+        let bytes = numa::descriptor_bytes(self.config, BLOCK_SIZES).next_multiple_of(unit);
         let placed = numa::allocate_node_data(&mut self.memblock, &nodes, bytes, line)?;
         self.memblock.dump_all();
         Ok(Some(placed))
@@ -148,8 +166,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
 
     /// Bytes of memory in no block.
     fn missed(&self, blocks: &[NodeBlock]) -> u64 {
-        let end = self.state.max_pfn.to_phys(Granule::K4).unwrap_or(PhysAddr(u64::MAX));
-        let usable = PhysRange::new(PhysAddr(0), end); // what lies above is never used
+        let usable = self.usable();
         let regions = || self.memblock.memory().regions().iter().map(|region| region.range().intersect(&usable));
         let all: u64 = regions().map(|range| range.size()).sum();
         let covered: u64 = blocks
@@ -192,6 +209,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             vmemmap: &vmemmap,
             nodes: &nodes,
             rights: &rights,
+            unplugs: set("MEMORY_HOTREMOVE"),
         }
         .run()?;
         let ends = ZoneLimits::new(set("ZONE_DMA"), set("ZONE_DMA32"), self.state.max_pfn);

@@ -75,6 +75,12 @@ impl Fixmap {
         Self { granule: facts.granule, fdt, tramp_text, tramp_data, permanent, total: permanent + 7 * btmaps + tables }
     }
 
+    /// The page size.
+    #[must_use]
+    pub const fn granule(&self) -> Granule {
+        self.granule
+    }
+
     /// The address of slot `index` under `top`.
     #[must_use]
     pub const fn address(&self, top: VirtAddr, index: u64) -> VirtAddr {
