@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use kernmem_arch::arm64::{Arm64Format, prot};
 use kernmem_arch::{Born, Bound, Entry, Reason, Shape};
-use kernmem_base::{Era, FrameOrigin, Level, PhysAddr, PhysMem, PhysRange, Slot, VirtAddr, VirtRange};
+use kernmem_base::{Era, FrameOrigin, Level, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
 use kernmem_pgtable::{Mapping, Sizes};
 
 use super::boot::Booting;
@@ -48,7 +48,7 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
         for (depth, pair) in levels.windows(2).enumerate() {
             let [shape, below] = pair else { break };
             let index = shape.index(va);
-            let raw = self.mem.table::<F::Slot>(above, shape.entries())?[index].load();
+            let raw = self.mem.entry::<F::Slot>(above, index)?;
             above = match F::decode(raw, shape.level) {
                 Entry::Table { next, .. } => next,
                 _ => {
@@ -58,7 +58,7 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
                         level: below.level,
                         origin: FrameOrigin::Image,
                     });
-                    self.tables.set_entry(above, depth, index, table.0 | link.0)?;
+                    self.tables.set_entry(above, depth, index, F::place(table) | link.0)?;
                     table
                 }
             };
