@@ -329,6 +329,21 @@ impl Layout {
         if self.page_end.0 == 0 { 0 } else { minus_pow2(self.va_bits_actual).wrapping_sub(self.page_offset.0) }
     }
 
+    /// The first address of the linear map's region that the bits in use reach.
+    #[must_use]
+    pub const fn first_linear(&self) -> VirtAddr {
+        VirtAddr(self.page_offset.0.wrapping_add(self.unused_below()))
+    }
+
+    /// The page descriptor of that address.
+    ///
+    /// Source: Linux 6.12, 7.2 arch/arm64/mm/ptdump.c `ptdump_init`.
+    #[must_use]
+    pub const fn vmemmap_in_use(&self) -> VirtAddr {
+        let pages = self.unused_below() >> self.fixmap.granule().shift();
+        VirtAddr(self.vmemmap_start.0.wrapping_add(pages << STRUCT_PAGE_SHIFT))
+    }
+
     /// Bytes of physical memory that the linear map can hold.
     ///
     /// Source: Linux 5.10–7.2 arch/arm64/mm/init.c `arm64_memblock_init`.
