@@ -176,7 +176,7 @@ impl Fixmap {
     /// The page size.
     #[must_use]
     pub const fn granule(&self) -> Granule {
-        self.granule
+        self.facts.granule
     }
 
     /// The address of slot `index` under `top`.
