@@ -21,6 +21,8 @@ fn value(f: &LayoutFacts, name: &str) -> Option<u64> {
         "PAGE_END" => layout.page_end.0,
         "KASAN_SHADOW_START" => place(layout.kasan)?.0.0,
         "KASAN_SHADOW_END" => place(layout.kasan)?.1.0,
+        "KASAN_SHADOW_OFFSET" => layout.shadow_map?.offset,
+        "KASAN_SHADOW_SCALE_SHIFT" => layout.shadow_map?.scale.into(),
         "BPF_JIT_REGION_START" => place(layout.bpf)?.0.0,
         "BPF_JIT_REGION_END" => place(layout.bpf)?.1.0,
         "MODULES_VADDR" => layout.modules_start.0,

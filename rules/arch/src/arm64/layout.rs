@@ -11,17 +11,7 @@
 use kernmem_base::{Era, Granule, VirtAddr};
 
 use super::{Fixmap, FixmapFacts};
-
-/// Which shadow KASAN keeps.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Kasan {
-    /// None.
-    Off,
-    /// A byte of shadow for 8 bytes.
-    Generic,
-    /// A byte of shadow for 16 bytes.
-    SwTags,
-}
+use crate::kasan::{Kasan, ShadowMap};
 
 /// What decides the layout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +41,8 @@ pub struct Layout {
     pub page_end: VirtAddr,
     /// KASAN's shadow.
     pub kasan: Option<(VirtAddr, VirtAddr)>,
+    /// The arithmetic of that shadow.
+    pub shadow_map: Option<ShadowMap>,
     /// The BPF JIT region of 5.10.
     pub bpf: Option<(VirtAddr, VirtAddr)>,
     /// Start of the module region.
@@ -129,15 +121,21 @@ const fn pud_size(granule: Granule, va_bits: u32) -> u64 {
     1 << (bits * level + granule.shift())
 }
 
-/// Address of the shadow of address 0, cut to 64 bits.
-const fn kasan_shadow_offset(facts: &LayoutFacts) -> u64 {
-    let scale = if matches!(facts.kasan, Kasan::Generic) { 3 } else { 4 };
+/// End of the shadow, exclusive: where the shadow of the last address ends.
+///
+/// | era | end |
+/// |---|---|
+/// | 4.14, 5.10 | an eighth (a sixteenth) of the address space above its middle |
+/// | 6.1 and later | its middle |
+///
+/// Source: Linux 5.10–7.2 arch/arm64/Kconfig `KASAN_SHADOW_OFFSET`, include/asm/memory.h `KASAN_SHADOW_END`.
+const fn shadow_end(facts: &LayoutFacts) -> VirtAddr {
     let bits = va_bits_min(facts.granule, facts.va_bits);
-    let end = match facts.era {
-        Era::V4_14 | Era::V5_10 => minus_pow2(bits - 1).wrapping_add(1 << (bits - scale)),
-        Era::V6_1 | Era::V6_12 | Era::V7_2 => minus_pow2(bits - 1),
-    };
-    end.wrapping_sub(1 << (64 - scale))
+    let middle = minus_pow2(bits - 1);
+    match (facts.era, facts.kasan.scale()) {
+        (Era::V4_14 | Era::V5_10, Some(scale)) => VirtAddr(middle.wrapping_add(1 << (bits - scale))),
+        (Era::V4_14 | Era::V5_10, None) | (Era::V6_1 | Era::V6_12 | Era::V7_2, _) => VirtAddr(middle),
+    }
 }
 
 impl Layout {
@@ -170,6 +168,7 @@ impl Layout {
             page_offset: VirtAddr(page_offset),
             page_end: VirtAddr(0),
             kasan: if shadow == 0 { None } else { Some((VirtAddr(bottom), VirtAddr(modules))) },
+            shadow_map: ShadowMap::ending_at(facts.kasan, VirtAddr(modules)),
             bpf: None,
             modules_start: VirtAddr(modules),
             modules_end: VirtAddr(modules + 128 * MIB),
@@ -218,6 +217,7 @@ impl Layout {
             page_offset: VirtAddr(page_offset),
             page_end: VirtAddr(page_end),
             kasan,
+            shadow_map: ShadowMap::ending_at(facts.kasan, shadow_end(facts)),
             bpf: if old { Some((VirtAddr(low), VirtAddr(modules))) } else { None },
             modules_start: VirtAddr(modules),
             modules_end: VirtAddr(modules + 128 * MIB),
@@ -251,6 +251,7 @@ impl Layout {
             page_offset: VirtAddr(page_offset),
             page_end: VirtAddr(page_end),
             kasan,
+            shadow_map: ShadowMap::ending_at(facts.kasan, shadow_end(facts)),
             bpf: None,
             modules_start: VirtAddr(modules),
             modules_end: VirtAddr(modules + 2048 * MIB),
@@ -273,12 +274,8 @@ impl Layout {
         let old = matches!(facts.era, Era::V4_14 | Era::V5_10);
         let bits = if old { facts.va_bits_actual } else { va_bits_min(facts.granule, facts.va_bits) };
         let middle = minus_pow2(bits - 1);
-        let scale = match facts.kasan {
-            Kasan::Off => return (page_offset, middle, None),
-            Kasan::Generic => 3,
-            Kasan::SwTags => 4,
-        };
-        let end = kasan_shadow_offset(facts).wrapping_add(1 << (64 - scale));
+        let Some(scale) = facts.kasan.scale() else { return (page_offset, middle, None) };
+        let end = shadow_end(facts).0;
         let start = end.wrapping_sub(1 << (facts.va_bits_actual - scale));
         (page_offset, if old { middle } else { start }, Some((VirtAddr(start), VirtAddr(end))))
     }

@@ -22,8 +22,9 @@ pub mod prot;
 pub mod ttbr;
 mod user;
 
+pub use crate::kasan::Kasan;
 pub use fields::fields;
 pub use fixmap::{Fixmap, FixmapFacts};
 pub use format::{Arm64, Arm64Attrs, Arm64Granule4K, Output, bit};
 pub use geometry::{Arm64Format, Geometry, WithArm64};
-pub use layout::{Kasan, Layout, LayoutFacts, va_bits_choices, va_bits_min};
+pub use layout::{Layout, LayoutFacts, va_bits_choices, va_bits_min};
