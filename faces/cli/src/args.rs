@@ -7,7 +7,7 @@ use kernmem_base::{Era, Granule};
 use kernmem_config::Arch;
 
 use crate::numbers::{parse_number, parse_size};
-use crate::{diff, explain, info, lab, layout, ptdump, shell, verify, walk};
+use crate::{diff, explain, info, lab, layout, ptdump, record, shell, verify, walk};
 
 /// Boots the memory subsystem of a Linux kernel and tells what it made of the machine.
 #[derive(Debug, Parser)]
@@ -48,6 +48,8 @@ pub enum Verb {
     Shell(shell::ShellArgs),
     /// Boot recordings from their inputs alone and compare every file; exit status 1 on a difference
     Verify(verify::VerifyArgs),
+    /// Print the shell script that collects a recording on a running Linux: kernmem record >record.sh
+    Record(record::RecordArgs),
     /// Print completions for a shell
     Completions {
         /// The shell

@@ -20,6 +20,7 @@ mod machine;
 mod numbers;
 mod output;
 mod ptdump;
+mod record;
 mod shell;
 mod verify;
 mod walk;
@@ -60,6 +61,7 @@ fn run(cli: &Cli) -> Outcome {
         Some(Verb::Lab(options)) => lab::run(options),
         Some(Verb::Shell(options)) => shell::run(options),
         Some(Verb::Verify(options)) => verify::run(options),
+        Some(Verb::Record(options)) => record::run(options),
         Some(Verb::Completions { shell }) => Ok(completions(*shell)),
     }
 }

@@ -11,9 +11,10 @@ use kernmem_sim::Memory;
 use kernmem_source::{Options, Source};
 use kernmem_view::{Answer, BootRecord, KernelView, LayoutView, RootKind};
 
-use crate::console::{compare_memblock, is_memblock, memblock_lines, memory_lines};
+use crate::console::{compare_memblock, compare_memory, has_head, is_memblock, memblock_lines, memory_lines};
 use crate::exclude::{Context, Exclusion, apply};
 use crate::listing::Listing;
+use crate::missing::{self, Missing};
 use crate::tally::FileTally;
 use crate::zones;
 
@@ -45,6 +46,8 @@ pub struct Verdict {
     pub recording: String,
     /// Its files.
     pub files: Vec<FileTally>,
+    /// What was not recorded: those things are not compared, or stand with their usual values.
+    pub missing: Vec<Missing>,
 }
 
 impl Verdict {
@@ -99,7 +102,10 @@ pub fn verify_without(path: &Path, missing: Option<Exclusion>) -> Result<Verdict
         files.extend(zones::memblock_list(file, &regions, &record, era, path));
     }
     files.extend(compare_log(&source, &record, format, path, &active));
-    Ok(Verdict { recording, files })
+    if files.is_empty() {
+        return Err(failed("holds no file of the kernel that could be compared; give one a listing".into(), false));
+    }
+    Ok(Verdict { recording, files, missing: missing::of(path, source.machine.arch) })
 }
 
 fn open(path: &Path) -> Result<Source, Box<dyn Error + Send + Sync>> {
@@ -292,7 +298,7 @@ fn compare_log(
         return Vec::new();
     }
     let memory: Vec<String> = ours.lines().filter(|line| !is_memblock(line)).map(str::to_owned).collect();
-    let mut files = vec![compare_lines("console memory lines", &memory, &memory_lines(&console))];
+    let mut files = vec![compare_memory(&memory, &memory_lines(&console), has_head(&console), active)];
     if debug {
         let lines: Vec<String> = ours.lines().filter(|line| is_memblock(line)).map(str::to_owned).collect();
         let found = compare_memblock(&lines, &memblock_lines(&console), active);

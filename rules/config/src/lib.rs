@@ -15,6 +15,7 @@
 
 extern crate alloc;
 
+mod btf;
 pub mod cmdline;
 mod config;
 pub mod cpu;
