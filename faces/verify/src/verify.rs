@@ -130,6 +130,17 @@ pub fn listing_of(path: &Path, root: RootKind) -> Result<String, VerifyError> {
     Ok(text)
 }
 
+/// Whether the kernel's tables print as `recorded`, but for what does not follow from its inputs; `None` if they cannot
+/// be read.
+pub(crate) fn same_listing<V: KernelView<Mem: PhysRead>>(source: &Source, view: &V, recorded: &str) -> Option<bool> {
+    let ours = Ours { source, view, active: &Exclusion::ALL };
+    let mut text = String::new();
+    ptdump::linux(view, RootKind::Kernel, &mut text).ok()?;
+    let mut context = ours.context();
+    context.user_half = true;
+    Some(compare_listing("", &text, recorded, &context, ours.active).difference.is_none())
+}
+
 /// A listing file, the tree it shows, and the moment.
 struct ListingFile {
     name: String,

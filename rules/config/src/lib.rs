@@ -21,6 +21,7 @@ mod config;
 pub mod cpu;
 mod given;
 mod kconfig;
+mod map_options;
 mod sizes;
 mod symbols;
 
@@ -31,5 +32,6 @@ pub use given::Given;
 pub use kconfig::KernelConfig;
 pub use kernmem_firmware::Arch;
 pub use kernmem_firmware::number;
+pub use map_options::{MAP_FEATURES, map_options};
 pub use sizes::Sizes;
 pub use symbols::{Symbol, Symbols};
