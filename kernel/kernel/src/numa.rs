@@ -5,10 +5,11 @@
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-use kernmem_base::{Era, PhysAddr, PhysRange};
+use kernmem_base::{Era, Granule, PhysAddr, PhysRange};
 use kernmem_config::{Arch, Config};
 use kernmem_memblock::{ListKind, Memblock, Nid, RegionArray};
 
+use crate::orders::Orders;
 use crate::takers::{self, Taker};
 use crate::{BootError, LogEntry, Witness};
 
@@ -49,12 +50,11 @@ pub fn assign<A: RegionArray, W: Witness>(
     Ok(nodes.into_iter().map(Nid).collect())
 }
 
-/// Bytes of a node's descriptor: what the compiled kernel tells, else what its fields add up to; `orders` is the number
-/// of block sizes of the page allocator.
+/// Bytes of a node's descriptor: what the compiled kernel tells, else what its fields add up to.
 ///
 /// | part | bytes |
 /// |---|---|
-/// | a zone | 448, and its free lists in whole cache lines: by order a list for each migrate type and a count, 12 more |
+/// | a zone | 448, and its free lists in whole cache lines: by block size one for each type and a count, 12 more |
 /// | two lists of zones | 16 for each zone of each node, and one more |
 /// | the rest, 4.14 (UNVERIFIED), 5.10 | 736 |
 /// | the rest, 6.1, 6.12 | 928, more with NUMA balancing |
@@ -64,12 +64,13 @@ pub fn assign<A: RegionArray, W: Witness>(
 ///
 /// Source: Linux 5.10–7.2 include/linux/mmzone.h `struct pglist_data`, `struct zone`.
 #[must_use]
-pub fn descriptor_bytes(config: &Config, orders: u64) -> u64 {
+pub fn descriptor_bytes(config: &Config, granule: Granule) -> u64 {
     if let Some(bytes) = config.sizes.get("sizeof_pglist_data") {
         return bytes;
     }
     let set = |name| u64::from(config.kconfig.is_set(name));
     let types = 4 + set("CMA") + set("MEMORY_ISOLATION");
+    let orders = u64::from(Orders::of(config, granule).largest) + 1;
     let zone = 448 + (orders * (16 * types + 8) + 12).next_multiple_of(64);
     let zones = 2 + set("ZONE_DMA") + set("ZONE_DMA32") + set("ZONE_DEVICE");
     let list = 16 * (u64::from(config.max_nodes()) * zones + 1);
@@ -141,14 +142,15 @@ mod tests {
         }
     }
 
+    const ALL: &str = "CONFIG_ZONE_DMA=y\nCONFIG_ZONE_DMA32=y\nCONFIG_CMA=y\nCONFIG_MEMORY_ISOLATION=y\n";
+
     /// Sizes of compiled kernels of 5.10 (golden tables), and of arm64 kernels whose logs were recorded: 9472 bytes with
     /// 4K pages, 10496 with 64K.
     #[test]
     fn a_node_of_5_10_adds_up() {
-        const ALL: &str = "CONFIG_ZONE_DMA=y\nCONFIG_ZONE_DMA32=y\nCONFIG_CMA=y\nCONFIG_MEMORY_ISOLATION=y\n";
-        let of = |shift: u32, orders, device: &str| {
-            let options = format!("{ALL}CONFIG_NODES_SHIFT={shift}\n{device}");
-            descriptor_bytes(&config(Era::V5_10, &options), orders)
+        let of = |shift: u32, orders: u32, device: &str| {
+            let options = format!("{ALL}CONFIG_NODES_SHIFT={shift}\nCONFIG_FORCE_MAX_ZONEORDER={orders}\n{device}");
+            descriptor_bytes(&config(Era::V5_10, &options), Granule::K4)
         };
         const DEVICE: &str = "CONFIG_ZONE_DEVICE=y\n";
         assert_eq!((of(4, 11, ""), of(4, 14, "")), (9472, 10_496));
@@ -159,8 +161,9 @@ mod tests {
     /// Sizes of the kernels whose boots were recorded.
     #[test]
     fn later_nodes_of_plain_kernels_add_up() {
-        const ALL: &str = "CONFIG_ZONE_DMA=y\nCONFIG_ZONE_DMA32=y\nCONFIG_CMA=y\nCONFIG_MEMORY_ISOLATION=y\n";
-        let of = |era, shift: u32| descriptor_bytes(&config(era, &format!("{ALL}CONFIG_NODES_SHIFT={shift}\n")), 11);
+        let of = |era, shift: u32| {
+            descriptor_bytes(&config(era, &format!("{ALL}CONFIG_NODES_SHIFT={shift}\n")), Granule::K4)
+        };
         assert_eq!((of(Era::V6_1, 4), of(Era::V6_1, 6)), (9664, 15_808));
         assert_eq!((of(Era::V6_12, 4), of(Era::V6_12, 6), of(Era::V7_2, 4)), (9664, 15_808, 9792));
     }

@@ -169,7 +169,7 @@ pub enum LogEntry {
         range: PhysRange,
         /// Whether it is the low part.
         low: bool,
-        /// Bytes of all memory.
+        /// Bytes of all memory; for x86's low part of memory below 4 GiB.
         ram: u64,
     },
     /// The first MiB is taken for a crash kernel (x86, 5.10).

@@ -159,6 +159,7 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
             crash_kernel: None,
             percpu: Percpu::default(),
             entry_slots: Vec::new(),
+            draws_entry_slots: false,
             e820: E820Table::new(),
         };
         let limits = Limits {
@@ -276,24 +277,28 @@ fn cpu_facts(config: &Config, cpu: &X86Cpu) -> CpuFacts {
 
 /// CPUs that may ever come up, after the words that limit them.
 ///
-/// | words | CPUs |
-/// |---|---|
-/// | `nosmp`, `maxcpus=0` | one |
-/// | `possible_cpus=n` | n, at most as many as the kernel can have |
-/// | `maxcpus=n` without CPU hotplug | at most n |
-/// | else | those that firmware tells |
+/// | words | 4.14 (UNVERIFIED), 5.10, 6.1 | 6.12, 7.2 |
+/// |---|---|---|
+/// | `nosmp`, `maxcpus=0` | one | one |
+/// | `possible_cpus=n` | n, at most as many as the kernel can have | at most n |
+/// | `maxcpus=n` without CPU hotplug | at most n | those that firmware tells |
+/// | else | those that firmware tells | the same |
 ///
 /// Never more than the kernel was built for, or than `nr_cpus=`.
 ///
-/// Source: Linux 6.1 arch/x86/kernel/smpboot.c `prefill_possible_map`.
+/// Source: Linux 5.10, 6.1 arch/x86/kernel/smpboot.c `prefill_possible_map`; 6.12, 7.2 arch/x86/kernel/cpu/topology.c
+/// `topology_apply_cmdline_limits_early`.
 fn possible_cpus(config: &Config) -> u32 {
     let built = config.kconfig.number("NR_CPUS").unwrap_or(1) as u32;
     let (told, limit) = (config.possible_cpus, config.cmdline.maxcpus());
     let wished = config.cmdline.possible_cpus();
-    let cpus = match (wished, limit) {
-        (Some(wished), _) => wished,
-        (None, Some(limit)) if !config.kconfig.is_set("HOTPLUG_CPU") => told.min(limit),
-        (None, _) => told,
+    let cpus = match config.era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => match (wished, limit) {
+            (Some(wished), _) => wished,
+            (None, Some(limit)) if !config.kconfig.is_set("HOTPLUG_CPU") => told.min(limit),
+            (None, _) => told,
+        },
+        Era::V6_12 | Era::V7_2 => wished.map_or(told, |wished| wished.min(told)),
     };
     if limit == Some(0) { 1 } else { cpus.min(config.cmdline.nr_cpus(built)).max(1) }
 }
@@ -332,7 +337,25 @@ fn check_modelled(config: &Config, cpu: &X86Cpu) -> Result<(), BootError> {
     if config.cmdline.numa_fake().is_some() && set("NUMA_EMU") {
         return beyond("emulated nodes");
     }
+    if set("CMA") && set("HUGETLB_PAGE") && config.cmdline.has("hugetlb_cma") {
+        return beyond("CMA areas for gigantic pages");
+    }
+    if set("CMA") && set("CRASH_RESERVE") && config.cmdline.crashkernel(config.era, u64::MAX >> 1).value.cma.is_some() {
+        return beyond("CMA areas for a crash kernel");
+    }
+    let default = set("HUGETLB_PAGE_OPTIMIZE_VMEMMAP_DEFAULT_ON");
+    let shares = config.cmdline.hugetlb_free_vmemmap(config.era, default).value;
+    if shares && set("SPARSEMEM_VMEMMAP_PREINIT") && set("HUGETLB_PAGE_OPTIMIZE_VMEMMAP") && asks_for_gigantic(config) {
+        return beyond("gigantic pages whose descriptors are shared from the start");
+    }
     Ok(())
+}
+
+/// Whether the command line asks for pages of 1 GiB.
+fn asks_for_gigantic(config: &Config) -> bool {
+    const SIZES: [u64; 2] = [LARGE, 1 << 30];
+    let pools = config.cmdline.huge_pages(config.era, &SIZES, LARGE).value.pools;
+    pools.iter().any(|pool| pool.size > LARGE && pool.pages > 0)
 }
 
 fn layout(config: &Config, bases: Bases) -> Layout {

@@ -56,6 +56,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         let intel = self.config.cpu.x86().is_some_and(|cpu| cpu.vendor == "GenuineIntel");
         let parts = cea::parts(AreaFacts { kasan: false, intel, sev_es: false });
         let lacking = self.lacking();
+        self.state.draws_entry_slots = cea::slots_are_drawn(self.config.era, self.kaslr().image());
         self.state.entry_slots = self.entry_slots();
         for cpu in 0..self.cpus {
             let slot = self.state.entry_slots.get(cpu as usize).copied().unwrap_or(u64::from(cpu));
@@ -83,8 +84,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     ///
     /// Source: Linux 6.12, 7.2 arch/x86/mm/cpu_entry_area.c `init_cea_offsets`.
     fn entry_slots(&self) -> Vec<u64> {
-        let is_drawn = cea::slots_are_drawn(self.config.era, self.kaslr().image());
-        if !is_drawn {
+        if !self.state.draws_entry_slots {
             return (0..u64::from(self.cpus)).collect();
         }
         let layout = &self.state.layout;

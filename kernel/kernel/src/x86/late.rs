@@ -6,14 +6,14 @@
 
 use alloc::vec::Vec;
 
-use kernmem_arch::x86::cpa::{AliasFacts, Masking, Protections};
+use kernmem_arch::x86::cpa::{AliasFacts, Protections};
 use kernmem_arch::x86::image::{
-    FreeFacts, FreedPart, ImageStep, ImageSymbols, Trampoline, forces_page_zero, frees_smp_locks, idt_step,
+    FreeFacts, FreedPart, ImageSymbols, Trampoline, forces_page_zero, frees_smp_locks, idt_step, page_zero_step,
     rodata_steps, trampoline_steps,
 };
 use kernmem_arch::x86::prot::{CpuFacts, Prot, table};
 use kernmem_arch::x86::{X86Level4, cpu_entry_area, prealloc};
-use kernmem_arch::{Born, Bound, Change, Reason};
+use kernmem_arch::{Born, Bound, Reason};
 use kernmem_base::{Era, PhysMem, PhysRange, VirtRange};
 use kernmem_config::{Config, Rodata};
 use kernmem_memblock::{HandedOver, VecArray};
@@ -185,8 +185,7 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
     /// | 4.14 (UNVERIFIED), 5.10, 6.1, 6.12 | while one CPU runs | reserves and watermarks |
     /// | 7.2 | when all run | watermarks |
     ///
-    /// Source: Linux 5.10–6.12 arch/x86/kernel/alternative.c `alternative_instructions`; 7.2
-    /// `alternatives_smp_lock` initcall.
+    /// Source: Linux 5.10–6.12 arch/x86/kernel/alternative.c `alternative_instructions`; 7.2 an initcall there.
     fn free_smp_locks(&mut self, now: Milestone) -> Result<(), BootError> {
         let (then, moment) = match self.config.era {
             Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => (Milestone::OneCpu, Moment::BeforeReserves),
@@ -204,10 +203,7 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
     /// Page 0 becomes small.
     fn split_page_zero(&mut self) -> Result<(), BootError> {
         if forces_page_zero(self.state.gbpages) {
-            let start = self.state.layout.page_offset;
-            let range = VirtRange { start, last: start + (PAGE - 1) };
-            let change = Masking { set: 0, clear: 0 };
-            self.change_with(&ImageStep { range, change, aliases: true, cause: Change::PageZero }, true)?;
+            self.change_with(&page_zero_step(self.config.era, self.state.layout.page_offset), true)?;
         }
         Ok(())
     }

@@ -77,6 +77,8 @@ pub struct State {
     pub percpu: Percpu,
     /// The slot of each CPU's entry area.
     pub entry_slots: Vec<u64>,
+    /// Those slots were drawn.
+    pub draws_entry_slots: bool,
     /// The firmware's map, as the command line left it.
     pub e820: E820Table,
 }

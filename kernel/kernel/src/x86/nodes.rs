@@ -22,12 +22,21 @@ use crate::{BootError, LogEntry, Witness, movable};
 
 /// Memory below is left for devices that reach no further (`MAX_DMA_ADDRESS`).
 pub(super) const MAX_DMA: PhysAddr = PhysAddr(16 << 20);
-/// Block sizes of the page allocator.
-const BLOCK_SIZES: u64 = 11;
-/// A node that spans less is left out.
-const NODE_MIN_BYTES: u64 = 4 << 20;
 /// Memory that the affinity table may miss.
 const MISSED_BYTES: u64 = 1 << 20;
+
+/// A node that spans less is left out.
+///
+/// | era | bytes |
+/// |---|---|
+/// | 4.14, 5.10, 6.1 (UNVERIFIED) | 4 MiB |
+/// | 6.12, 7.2 (UNVERIFIED) | 1 |
+const fn least_node_bytes(era: Era) -> u64 {
+    match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => 4 << 20,
+        Era::V6_12 | Era::V7_2 => 1,
+    }
+}
 
 /// What the memory map brought.
 pub(super) struct Brought {
@@ -88,13 +97,29 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         }
         if self.has_table("SLIT") {
             let nodes = told.iter().map(|block| u64::from(block.node) + 1).max().unwrap_or(1);
-            let (bytes, end) = (nodes * nodes, UpTo::from(self.state.mapped_end()));
-            let start = self.memblock.phys_alloc_range(bytes, PAGE, PhysAddr(0), end)?;
+            let bytes = nodes * nodes;
+            let start = self.distance_table(bytes)?;
             takers::tell(&mut self.memblock, Taker::DistanceTable, start, bytes);
         }
         self.memblock.set_bottom_up(false);
         self.state.percpu.nodes.clone_from(&self.machine.cpu_nodes);
         Ok(self.clean(told.iter().map(|block| NodeBlock { range: block.range, nid: Nid(block.node) }).collect()))
+    }
+
+    /// Memory for the distances between nodes.
+    ///
+    /// | era | |
+    /// |---|---|
+    /// | 4.14 (UNVERIFIED), 5.10, 6.1 | below the end of what is mapped |
+    /// | 6.12, 7.2 | anywhere below the current limit, by the virtual interface (UNVERIFIED) |
+    ///
+    /// Source: Linux 5.10, 6.1 arch/x86/mm/numa.c, 6.12, 7.2 mm/numa_memblks.c `numa_alloc_distance`.
+    fn distance_table(&mut self, bytes: u64) -> Result<PhysAddr, BootError> {
+        let end = UpTo::from(self.state.mapped_end());
+        Ok(match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 => self.memblock.phys_alloc_range(bytes, PAGE, PhysAddr(0), end)?,
+            Era::V6_12 | Era::V7_2 => self.memblock.alloc(bytes, PAGE)?,
+        })
     }
 
     /// Leaves out blocks without memory, cuts the others at its end, and joins a node's blocks where no other node
@@ -155,10 +180,11 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             let start = own().map(|block| block.range.start).min().unwrap_or_default();
             own().map(|block| block.range.end).max().unwrap_or_default() - start
         };
-        let nodes: Vec<Nid> = nodes.into_iter().filter(|nid| span(*nid) >= NODE_MIN_BYTES).collect();
+        let least = least_node_bytes(self.config.era);
+        let nodes: Vec<Nid> = nodes.into_iter().filter(|nid| span(*nid) >= least).collect();
         let line = self.memblock.limits().smp_cache_bytes;
         let unit = numa::descriptor_unit(self.config.era, self.config.arch, line);
-        let bytes = numa::descriptor_bytes(self.config, BLOCK_SIZES).next_multiple_of(unit);
+        let bytes = numa::descriptor_bytes(self.config, Granule::K4).next_multiple_of(unit);
         let placed = numa::allocate_node_data(&mut self.memblock, &nodes, bytes, line)?;
         self.memblock.dump_all();
         Ok(Some(placed))
