@@ -88,7 +88,7 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
         &mut self,
         all: VirtRange,
         head: PhysAddr,
-        vmemmap: &Vmemmap<X86Level4>,
+        vmemmap: &Vmemmap<X86<LEVELS>>,
     ) -> Result<PhysAddr, BootError> {
         match self.config.era {
             Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V7_2 => return Ok(head),
