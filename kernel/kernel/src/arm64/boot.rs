@@ -138,7 +138,7 @@ impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
             early: EarlyRoots { identity: PhysAddr(0), kernel: PhysAddr(0) },
         };
         let limits = Limits {
-            max_nodes: config.sizes.get("MAX_NUMNODES").unwrap_or(16) as u32,
+            max_nodes: config.max_nodes(),
             numa: config.kconfig.is_set("NUMA"),
             kernelcore_mirror: config.cmdline.last_value("kernelcore") == Some("mirror"),
             movable_node: config.cmdline.has("movable_node"),
@@ -190,6 +190,12 @@ impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
 
 fn check_modelled(config: &Config) -> Result<(), BootError> {
     let kconfig = &config.kconfig;
+    match config.era {
+        Era::V6_1 => {}
+        era @ (Era::V4_14 | Era::V5_10 | Era::V6_12 | Era::V7_2) => {
+            return Err(BootError::Beyond(format!("an arm64 kernel of Linux {era}")));
+        }
+    }
     if kconfig.is_set("KASAN") {
         return Err(BootError::Beyond("an arm64 kernel with KASAN".into()));
     }

@@ -3,7 +3,7 @@
 //! Source: Linux 6.1 arch/arm64/mm/mmu.c `map_kernel`, `early_fixmap_init`, `fixmap_remap_fdt`, `create_idmap`.
 
 use kernmem_arch::arm64::{Arm64Attrs, Arm64Format, prot};
-use kernmem_arch::{Born, Bound, Reason};
+use kernmem_arch::{Born, Bound, Entry, Reason};
 use kernmem_base::{FrameOrigin, Level, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
 use kernmem_config::Rodata;
 use kernmem_pgtable::{Mapping, Sizes, Tables};
@@ -63,18 +63,35 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
         }
     }
 
-    /// The fixmap's own tables, which lie in the image, and the devicetree's window.
-    pub(super) fn early_fixmap(&mut self) -> Result<(), BootError> {
-        let names = [("bm_pud", Level::Pud), ("bm_pmd", Level::Pmd), ("bm_pte", Level::Pte)];
+    /// The fixmap's own tables, one of each level below the root. Where its root entry is the image's as well (16K
+    /// pages with four levels), they begin below the table that is there.
+    fn fixmap_tables(&mut self) -> Result<(), BootError> {
         let start = self.state.layout.fixaddr_start;
         let mut above = self.tables.root();
-        for (depth, (name, level)) in names.into_iter().enumerate() {
+        for (depth, below) in F::shape().levels.iter().enumerate().skip(1) {
+            let index = F::shape().levels[depth - 1].index(start);
+            let there = self.mem.entry::<F::Slot>(above, index)?;
+            if let Entry::Table { next, .. } = F::decode(there, F::shape().levels[depth - 1].level) {
+                above = next;
+                continue;
+            }
+            let name = match below.level {
+                Level::Pgd | Level::P4d => "bm_p4d",
+                Level::Pud => "bm_pud",
+                Level::Pmd => "bm_pmd",
+                Level::Pte => "bm_pte",
+            };
             let table = self.image.phys(name)?;
-            self.memblock.observer().table(&TableFrame { pa: table, level, origin: FrameOrigin::Image });
-            let index = F::shape().levels[depth].index(start);
-            self.tables.set_entry(above, depth, index, table.0 | prot::TABLE_STATIC.0)?;
+            self.memblock.observer().table(&TableFrame { pa: table, level: below.level, origin: FrameOrigin::Image });
+            self.tables.set_entry(above, depth - 1, index, F::place(table) | prot::TABLE_STATIC.0)?;
             above = table;
         }
+        Ok(())
+    }
+
+    /// The fixmap's own tables, which lie in the image, and the devicetree's window.
+    pub(super) fn early_fixmap(&mut self) -> Result<(), BootError> {
+        self.fixmap_tables()?;
         let (Some(dtb), Some(size)) = (self.dtb(), self.machine.devicetree_size) else { return Ok(()) };
         let block = swapper_block(self.granule());
         let window = PhysRange::new(dtb.align_down(block), (dtb + size).align_up(block).unwrap_or(dtb));

@@ -64,8 +64,17 @@ pub(super) fn bootmem_init<F: Arm64Format, M: PhysMem, A: RegionArray, W: Witnes
     };
     let mut rights = alloc::vec![Reason::Born(Born::Data)];
     rights.extend(not_global);
-    SparseInit { tables, memblock, sections: &mut sections, vmemmap: &vmemmap, nodes: &nodes, rights: &rights }
-        .run()?;
+    let unplugs = config.kconfig.is_set("MEMORY_HOTREMOVE");
+    SparseInit {
+        tables,
+        memblock,
+        sections: &mut sections,
+        vmemmap: &vmemmap,
+        nodes: &nodes,
+        rights: &rights,
+        unplugs,
+    }
+    .run()?;
     let ends = zone_ends(machine, config, memblock);
     let limits = zones::limits(memblock.start_of_dram().pfn(granule), &ends);
     let movable = movable::starts(config, memblock, &limits);
@@ -127,7 +136,8 @@ fn numa_init<A: RegionArray, W: Witness>(
     }
     let nodes = numa::assign(memblock, if covered { &blocks } else { &[] })?;
     let cache_line = memblock.limits().smp_cache_bytes;
-    let bytes = config.sizes.get("sizeof_pglist_data").unwrap_or(9664).next_multiple_of(cache_line);
+    let unit = numa::descriptor_unit(config.era, config.arch, cache_line);
+    let bytes = numa::descriptor_bytes(config, granule).next_multiple_of(unit);
     numa::allocate_node_data(memblock, &nodes, bytes, cache_line)
 }
 
