@@ -1,6 +1,7 @@
 //! Entry formats as values: the one place that goes from a [`Format`] to its type.
 
 use crate::arm64::Arm64Granule4K;
+use crate::i386::{I386Level2, I386Pae};
 use crate::x86::X86Level4;
 use crate::{EntryFormat, Shape, UserFormat};
 
@@ -12,6 +13,10 @@ pub enum Format {
     Arm64Granule4K,
     /// x86-64, four levels.
     X86Level4,
+    /// i386, 64-bit entries in three levels.
+    I386Pae,
+    /// i386, 32-bit entries in two levels.
+    I386Level2,
 }
 
 /// What is done with a format once its type is known.
@@ -39,6 +44,8 @@ impl Format {
         match self {
             Self::Arm64Granule4K => then.run::<Arm64Granule4K>(),
             Self::X86Level4 => then.run::<X86Level4>(),
+            Self::I386Pae => then.run::<I386Pae>(),
+            Self::I386Level2 => then.run::<I386Level2>(),
         }
     }
 
@@ -53,7 +60,7 @@ impl Format {
     pub const fn has_root_per_half(self) -> bool {
         match self {
             Self::Arm64Granule4K => true,
-            Self::X86Level4 => false,
+            Self::X86Level4 | Self::I386Pae | Self::I386Level2 => false,
         }
     }
 
@@ -62,7 +69,7 @@ impl Format {
     pub const fn broadcasts_flushes(self) -> bool {
         match self {
             Self::Arm64Granule4K => true,
-            Self::X86Level4 => false,
+            Self::X86Level4 | Self::I386Pae | Self::I386Level2 => false,
         }
     }
 }

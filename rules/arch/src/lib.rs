@@ -12,7 +12,7 @@
 //! * [`Shape`]: levels, index widths and leaf sizes as data.
 //! * [`Reason`]: why a mapping has its size and its rights.
 //! * [`hugetlb`]: sizes of huge pages, and what their descriptors give back.
-//! * [`arm64`], [`x86`]: a folder for each architecture.
+//! * [`arm64`], [`x86`], [`i386`]: a folder for each architecture; what i386 shares with x86-64 is in [`x86`].
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ mod fault;
 mod field;
 mod formats;
 pub mod hugetlb;
+pub mod i386;
 mod mmu;
 mod reason;
 mod rights;

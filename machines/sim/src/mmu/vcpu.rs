@@ -1,6 +1,7 @@
 //! One CPU whose format is a value: chosen once per access.
 
 use kernmem_arch::arm64::Arm64Granule4K;
+use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::X86Level4;
 use kernmem_arch::{Fault, Format};
 use kernmem_base::{Access, Asid, Cpu, CpuId, Half, PhysAddr, PhysMem, Privilege, Tlb, VirtAddr, VirtRange};
@@ -11,6 +12,8 @@ use super::{Counters, Interrupted, Mmu, TlbShape, Translated};
 enum Any {
     Arm64(Mmu<Arm64Granule4K>),
     X86(Mmu<X86Level4>),
+    I386Pae(Mmu<I386Pae>),
+    I386Level2(Mmu<I386Level2>),
 }
 
 /// The MMU of whatever format, by one match.
@@ -19,6 +22,8 @@ macro_rules! each {
         match $any {
             Any::Arm64($mmu) => $then,
             Any::X86($mmu) => $then,
+            Any::I386Pae($mmu) => $then,
+            Any::I386Level2($mmu) => $then,
         }
     };
 }
@@ -40,6 +45,8 @@ impl Vcpu {
         let any = match format {
             Format::Arm64Granule4K => Any::Arm64(Mmu::new(shape)),
             Format::X86Level4 => Any::X86(Mmu::new(shape)),
+            Format::I386Pae => Any::I386Pae(Mmu::new(shape)),
+            Format::I386Level2 => Any::I386Level2(Mmu::new(shape)),
             other => unreachable!("{other:?} has an MMU"),
         };
         Self { id, any }
@@ -51,6 +58,8 @@ impl Vcpu {
         match self.any {
             Any::Arm64(_) => Format::Arm64Granule4K,
             Any::X86(_) => Format::X86Level4,
+            Any::I386Pae(_) => Format::I386Pae,
+            Any::I386Level2(_) => Format::I386Level2,
         }
     }
 
@@ -58,7 +67,7 @@ impl Vcpu {
     pub const fn arm64_mut(&mut self) -> Option<&mut Mmu<Arm64Granule4K>> {
         match &mut self.any {
             Any::Arm64(mmu) => Some(mmu),
-            Any::X86(_) => None,
+            Any::X86(_) | Any::I386Pae(_) | Any::I386Level2(_) => None,
         }
     }
 
@@ -66,7 +75,7 @@ impl Vcpu {
     pub const fn x86_mut(&mut self) -> Option<&mut Mmu<X86Level4>> {
         match &mut self.any {
             Any::X86(mmu) => Some(mmu),
-            Any::Arm64(_) => None,
+            Any::Arm64(_) | Any::I386Pae(_) | Any::I386Level2(_) => None,
         }
     }
 

@@ -10,6 +10,10 @@ pub(crate) enum Control {
     Arm64(arm64::mmu::Control),
     /// Four levels.
     X86(x86::mmu::Control),
+    /// 64-bit entries in three levels.
+    I386Pae(x86::mmu::Control),
+    /// 32-bit entries in two levels.
+    I386Level2(x86::mmu::Control),
 }
 
 impl Control {
@@ -17,11 +21,14 @@ impl Control {
     pub(crate) fn of(format: Format) -> Option<Self> {
         match format {
             Format::Arm64Granule4K => Some(Self::Arm64(arm64::mmu::Control::default())),
-            Format::X86Level4 => {
-                let all = x86::mmu::Control::default();
-                Some(Self::X86(x86::mmu::Control { physical_bits: 52, smap: false, ..all }))
-            }
+            Format::X86Level4 => Some(Self::X86(x86())),
+            Format::I386Pae => Some(Self::I386Pae(x86())),
+            Format::I386Level2 => Some(Self::I386Level2(x86())),
             _ => None,
         }
     }
+}
+
+fn x86() -> x86::mmu::Control {
+    x86::mmu::Control { physical_bits: 52, smap: false, ..x86::mmu::Control::default() }
 }

@@ -179,7 +179,7 @@ impl MmuFormat for Arm64Granule4K {
     }
 
     #[inline]
-    fn mark(control: &Control, raw: u64, is_leaf: bool, access: Access) -> Result<u64, FaultKind> {
+    fn mark(control: &Control, raw: u64, _level: Level, is_leaf: bool, access: Access) -> Result<u64, FaultKind> {
         if !is_leaf {
             return Ok(raw);
         }

@@ -12,7 +12,8 @@ use core::sync::atomic::AtomicU64;
 
 use kernmem_base::{Era, Granule, Level, PhysAddr};
 
-use crate::{Entry, EntryFormat, LeafSize, LevelShape, Shape};
+use super::prot::{Masks, base_of};
+use crate::{Entry, EntryFormat, LeafSize, LevelShape, Shape, UserFormat};
 
 /// The bits of an entry, in place.
 pub mod bit {
@@ -179,7 +180,7 @@ const fn level(level: Level, shift: u32, leaf: bool) -> LevelShape {
     LevelShape { level, shift, index_bits: 9, leaf, contiguous_bits: 0 }
 }
 
-const fn leaf(bytes: u64, level: Level) -> LeafSize {
+pub(crate) const fn leaf(bytes: u64, level: Level) -> LeafSize {
     LeafSize { bytes, level, contiguous: false }
 }
 
@@ -220,7 +221,7 @@ pub enum X86Level5 {}
 
 /// An entry at `level`; the formats of both depths agree.
 #[inline]
-fn decode(raw: u64, level: Level) -> Entry<X86Attrs> {
+pub(crate) fn decode(raw: u64, level: Level) -> Entry<X86Attrs> {
     if raw & bit::PRESENT == 0 {
         return Entry::Absent { sw: raw }; // bit 7 means nothing to the MMU here, though a listing looks at it
     }
@@ -239,11 +240,13 @@ fn decode(raw: u64, level: Level) -> Entry<X86Attrs> {
     Entry::Leaf { base: PhysAddr(raw & frame), attrs: X86Attrs(raw & !frame) }
 }
 
-macro_rules! format {
-    ($format:ty, $shape:ident) => {
+/// The entries of a format whose attributes are [`X86Attrs`]: its slots, its shape, its `decode`, and the form of
+/// attributes in table entries.
+macro_rules! x86_entries {
+    ($format:ty, $slot:ty, $shape:ident, $decode:expr, $table_attrs:expr) => {
         impl EntryFormat for $format {
             type Attrs = X86Attrs;
-            type Slot = AtomicU64;
+            type Slot = $slot;
             const BREAK_BEFORE_MAKE: bool = false;
 
             fn shape() -> &'static Shape {
@@ -252,7 +255,7 @@ macro_rules! format {
 
             #[inline]
             fn decode(raw: u64, level: Level) -> Entry<X86Attrs> {
-                decode(raw, level)
+                $decode(raw, level)
             }
 
             fn bits(attrs: X86Attrs) -> u64 {
@@ -265,6 +268,10 @@ macro_rules! format {
 
             fn leaf_attrs(page: X86Attrs, level: Level, _contiguous: bool) -> X86Attrs {
                 if level == Level::Pte { page } else { page.page_to_large() }
+            }
+
+            fn table_attrs(attrs: X86Attrs, level: Level) -> X86Attrs {
+                $table_attrs(attrs, level)
             }
 
             fn page_attrs(leaf: X86Attrs, level: Level) -> X86Attrs {
@@ -283,8 +290,33 @@ macro_rules! format {
     };
 }
 
-format!(X86Level4, SHAPE_4);
-format!(X86Level5, SHAPE_5);
+pub(crate) use x86_entries;
+
+/// Every level of 64-bit tables knows the same bits of table entries.
+const fn same(attrs: X86Attrs, _level: Level) -> X86Attrs {
+    attrs
+}
+
+x86_entries!(X86Level4, AtomicU64, SHAPE_4, decode, same);
+x86_entries!(X86Level5, AtomicU64, SHAPE_5, decode, same);
+
+/// What the formats of x86 differ in beyond their entries: the frame of an entry that is not present.
+pub trait X86Format: UserFormat<Attrs = X86Attrs> {
+    /// The raw leaf of `level` for the memory at `base`, as [`Masks::raw_leaf`].
+    #[must_use]
+    fn raw_leaf(masks: Masks, base: PhysAddr, attrs: X86Attrs, level: Level) -> u64 {
+        masks.raw_leaf(base, attrs, level)
+    }
+
+    /// The memory that a raw leaf of `level` names: the inverse of [`X86Format::raw_leaf`].
+    #[must_use]
+    fn base_of(raw: u64, level: Level) -> PhysAddr {
+        base_of(raw, level)
+    }
+}
+
+impl X86Format for X86Level4 {}
+impl X86Format for X86Level5 {}
 
 /// Whether Linux's listing takes an entry above the last level for a leaf: not always what the MMU does.
 ///

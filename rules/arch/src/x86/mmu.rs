@@ -7,7 +7,7 @@ use kernmem_base::{Access, Half, Level, PhysAddr, Privilege, VirtAddr};
 use super::bit::{ACCESSED, DIRTY, FRAME, GLOBAL, NX, PSE, RW, USER};
 use super::error_code::ErrorCode;
 use super::{X86Attrs, X86Level4, X86Level5};
-use crate::{Entry, EntryFormat, FaultKind, MmuFormat, Refusal, Rights, Syndrome};
+use crate::{Entry, EntryFormat, FaultKind, MmuFormat, Refusal, Rights, Shape, Syndrome};
 
 /// The registers and features that decide a translation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,8 +59,10 @@ pub const fn reserved_bits(control: &Control, level: Level) -> u64 {
     beyond | nx | size
 }
 
-macro_rules! mmu {
-    ($format:ty) => {
+/// The MMU of a format whose attributes are [`X86Attrs`]: `$reads` looks at an entry that decodes to a table or a leaf,
+/// and `$marks` says which bits the hardware sets in an entry of a level.
+macro_rules! x86_mmu {
+    ($format:ty, $reads:expr, $marks:expr) => {
         impl MmuFormat for $format {
             type Control = Control;
             const HAS_HALVES: bool = false;
@@ -76,9 +78,7 @@ macro_rules! mmu {
                 _access: Access,
                 _privilege: Privilege,
             ) -> Result<(Half, VirtAddr), Refusal> {
-                let unused = 64 - Self::shape().va_bits();
-                let is_canonical = (va.0 << unused) as i64 >> unused == va.0 as i64;
-                if is_canonical {
+                if is_canonical(Self::shape(), va) {
                     Ok((Half::Both, va))
                 } else {
                     Err(Refusal { kind: FaultKind::NonCanonical, level: None })
@@ -97,7 +97,7 @@ macro_rules! mmu {
                     Entry::Absent { .. } => Err(FaultKind::Translation),
                     Entry::Reserved { .. } => Err(FaultKind::ReservedBit),
                     _ if raw & reserved_bits(control, level) != 0 => Err(FaultKind::ReservedBit),
-                    Entry::Table { .. } | Entry::Leaf { .. } => Ok(entry),
+                    Entry::Table { .. } | Entry::Leaf { .. } => Ok($reads(entry, level)),
                 }
             }
 
@@ -113,9 +113,15 @@ macro_rules! mmu {
             }
 
             #[inline]
-            fn mark(_control: &Control, raw: u64, is_leaf: bool, access: Access) -> Result<u64, FaultKind> {
+            fn mark(
+                _control: &Control,
+                raw: u64,
+                level: Level,
+                is_leaf: bool,
+                access: Access,
+            ) -> Result<u64, FaultKind> {
                 let dirty = if is_leaf && access == Access::Write { DIRTY } else { 0 };
-                Ok(raw | ACCESSED | dirty)
+                Ok(raw | ($marks(level) & (ACCESSED | dirty)))
             }
 
             #[inline]
@@ -163,5 +169,22 @@ macro_rules! mmu {
     };
 }
 
-mmu!(X86Level4);
-mmu!(X86Level5);
+pub(crate) use x86_mmu;
+
+const fn as_it_is(entry: Entry<X86Attrs>, _level: Level) -> Entry<X86Attrs> {
+    entry
+}
+
+const fn all_marks(_level: Level) -> u64 {
+    ACCESSED | DIRTY
+}
+
+x86_mmu!(X86Level4, as_it_is, all_marks);
+x86_mmu!(X86Level5, as_it_is, all_marks);
+
+/// Whether the bits of `va` that are not translated repeat the highest one that is; where every bit is translated, they
+/// are zero.
+pub(crate) const fn is_canonical(shape: &Shape, va: VirtAddr) -> bool {
+    let unused = 64 - shape.va_bits();
+    if shape.has_halves() { (va.0 << unused) as i64 >> unused == va.0 as i64 } else { va.0 >> shape.va_bits() == 0 }
+}
