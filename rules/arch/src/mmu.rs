@@ -75,13 +75,7 @@ pub trait MmuFormat: EntryFormat {
     ///
     /// # Errors
     /// [`FaultKind::AccessFlag`] where software has to mark the entry.
-    fn mark(
-        control: &Self::Control,
-        raw: u64,
-        level: Level,
-        is_leaf: bool,
-        access: Access,
-    ) -> Result<u64, FaultKind>;
+    fn mark(control: &Self::Control, raw: u64, level: Level, is_leaf: bool, access: Access) -> Result<u64, FaultKind>;
 
     /// Who may do what with a leaf, with the attributes as [`MmuFormat::narrow`] gives them.
     fn rights(control: &Self::Control, attrs: Self::Attrs) -> Rights;

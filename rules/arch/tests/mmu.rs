@@ -3,7 +3,7 @@
 use kernmem_arch::arm64::{Arm64Attrs, Arm64Granule4K, bit as arm, mmu as arm64};
 use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::{X86Attrs, X86Level4, bit as x86_bit, mmu as x86};
-use kernmem_arch::{EntryFormat, Entry, FaultKind, MmuFormat, Rights};
+use kernmem_arch::{Entry, EntryFormat, FaultKind, MmuFormat, Rights};
 use kernmem_base::{Access, Half, Level, PhysAddr, Privilege, VirtAddr};
 
 /// Rights as they are printed: user, then kernel.
@@ -214,7 +214,7 @@ fn laws_of_32_bits(control: x86::Control) -> usize {
             let Ok(entry) = I386Level2::read(&control, raw, level) else { continue };
             read += 1;
             let is_leaf = matches!(entry, Entry::Leaf { .. });
-            let marked = I386Level2::mark(&control, raw, level, is_leaf, Access::Write).unwrap();
+            let marked = I386Level2::mark(&control, raw, level, is_leaf, Access::Write).expect("this CPU marks");
             assert_eq!(marked, raw | 0x20 | if is_leaf { 0x40 } else { 0 });
             same_kind_and_address::<I386Level2>(entry, I386Level2::decode(raw, level));
         }

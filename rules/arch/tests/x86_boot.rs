@@ -247,8 +247,8 @@ fn the_image_moves_by_its_alignment_within_its_region() {
 fn fixed_addresses_are_where_recordings_show_devices() {
     // x-4G: two uncached pages, the IO-APIC below the local APIC
     let fixmap = Fixmap::new(&USUAL_FIXMAP);
-    assert_eq!(fixmap.local_apic.map(Fixmap::address), Some(VirtAddr(0xffff_ffff_ff7f_d000)));
-    assert_eq!(fixmap.io_apic.map(Fixmap::address), Some(VirtAddr(0xffff_ffff_ff7f_c000)));
+    assert_eq!(fixmap.local_apic.map(|index| fixmap.address(index)), Some(VirtAddr(0xffff_ffff_ff7f_d000)));
+    assert_eq!(fixmap.io_apic.map(|index| fixmap.address(index)), Some(VirtAddr(0xffff_ffff_ff7f_c000)));
     assert_eq!(fixmap.start(), VirtAddr(0xffff_ffff_ff77_c000));
     // boot-time mappings fill the table of slot 506
     let boot_time = fixmap.boot_time();
@@ -257,7 +257,7 @@ fn fixed_addresses_are_where_recordings_show_devices() {
     // the vsyscall page takes index 511, and counting goes on behind it
     let emulated = Fixmap::new(&FixmapFacts { vsyscall: true, ..USUAL_FIXMAP });
     assert_eq!((emulated.vsyscall, emulated.dbgp), (Some(511), 512));
-    assert_eq!(emulated.vsyscall.map(Fixmap::address), Some(VirtAddr(0xffff_ffff_ff60_0000)));
+    assert_eq!(emulated.vsyscall.map(|index| emulated.address(index)), Some(VirtAddr(0xffff_ffff_ff60_0000)));
     assert_eq!((emulated.end_permanent, emulated.btmap_end, emulated.end), (643, 1024, 1536));
     // 131 + 9 optional ones still need a table of their own; none at all do not
     let none = FixmapFacts { local_apic: false, io_apics: 0, ..USUAL_FIXMAP };

@@ -166,6 +166,11 @@ pub const fn saved_dirty(era: Era) -> u64 {
     }
 }
 
+/// A swapped-out page that one process owns (6.12 and later).
+///
+/// Source: Linux 6.12 arch/x86/include/asm/pgtable-2level.h, pgtable-3level.h `_PAGE_SWP_EXCLUSIVE`.
+pub const SWP_EXCLUSIVE: u64 = PSE;
+
 // The first kernel slot is that of kernels with 3 GiB for programs.
 user_format!(I386Pae, 3, !0, saved_dirty);
 user_format!(I386Level2, 768, BITS_32, saved_dirty);
