@@ -60,7 +60,7 @@ pub(crate) fn open(folder: &Path) -> Result<Parts, SourceError> {
     let kernel = KernelFiles::open(&root.join("kernels").join(&kernel_name))?;
     let (machine, cpu) = match arch {
         Arch::Arm64 => (devicetree(&folder.join("final.dtb.gz"))?, arm64_cpu(&boot, &root)?),
-        Arch::X86_64 => x86(folder)?,
+        Arch::X86_64 | Arch::I386 => x86(folder, arch)?,
     };
     let cmdline = boot.text("cmdline")?.to_owned();
     let given = given(&boot)?;
@@ -72,7 +72,7 @@ pub(crate) fn open(folder: &Path) -> Result<Parts, SourceError> {
 }
 
 /// The firmware's lines of the log, and the CPU.
-fn x86(folder: &Path) -> Result<(Machine, Cpu), SourceError> {
+fn x86(folder: &Path, arch: Arch) -> Result<(Machine, Cpu), SourceError> {
     let log = folder.join("console.txt");
     let text = read::text(&log)?;
     let map = e820::parse_e820(&text);
@@ -82,6 +82,7 @@ fn x86(folder: &Path) -> Result<(Machine, Cpu), SourceError> {
     let mut machine = log_machine(map, &text);
     let info = folder.join("cpuinfo");
     let cpu = X86Cpu::from_cpuinfo(&read::text(&info)?).ok_or_else(|| SourceError::new(info, Problem::NoFlags))?;
+    machine.arch = arch;
     machine.cpus = machine.cpus.max(cpu.processors);
     Ok((machine, Cpu::X86(cpu)))
 }

@@ -110,6 +110,7 @@ impl Facts {
                 let nodes = state.percpu.nodes.clone();
                 (Format::X86Level4, range, prot, KmallocArch::X86, (state.gbpages, true), nodes)
             }
+            Isa::I386(_) => return Err(BootError::Beyond("an i386 kernel that runs: it can be booted and listed".into())),
         };
         let vmalloc = Rules {
             era: config.era,
@@ -162,6 +163,7 @@ impl Facts {
         let base = match &kernel.isa {
             Isa::Arm64(state) => state.frame_zero(),
             Isa::X86(state) => state.layout.vmemmap,
+            Isa::I386(state) => state.layout.page_offset,
         };
         Place { format: self.format, root: kernel.roots.kernel, base }
     }
@@ -184,5 +186,6 @@ pub fn linear<M, W>(kernel: &Kernel<'_, M, W>, pa: PhysAddr) -> VirtAddr {
     match &kernel.isa {
         Isa::Arm64(state) => state.linear(pa),
         Isa::X86(state) => state.layout.direct(pa),
+        Isa::I386(state) => state.layout.direct(pa),
     }
 }

@@ -67,7 +67,7 @@ fn is_known(config: &Config, name: &str) -> bool {
         let applies = match when {
             When::Always => true,
             When::Arm64 => config.arch == Arch::Arm64,
-            When::X86 => config.arch == Arch::X86_64,
+            When::X86 => config.arch.is_x86(),
             When::Set(option) => config.kconfig.is_set(option),
         };
         applies && names.split_ascii_whitespace().any(same)

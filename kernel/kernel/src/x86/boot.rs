@@ -247,7 +247,7 @@ fn cpu_facts(config: &Config, cpu: &X86Cpu) -> CpuFacts {
 /// Never more than the kernel was built for, or than `nr_cpus=`.
 ///
 /// Source: Linux 6.1 arch/x86/kernel/smpboot.c `prefill_possible_map`.
-fn possible_cpus(config: &Config) -> u32 {
+pub(crate) fn possible_cpus(config: &Config) -> u32 {
     let built = config.kconfig.number("NR_CPUS").unwrap_or(1) as u32;
     let (told, limit) = (config.possible_cpus, config.cmdline.maxcpus());
     let wished = config.cmdline.possible_cpus();

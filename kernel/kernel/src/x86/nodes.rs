@@ -21,7 +21,7 @@ use crate::zones::{self, Nodes};
 use crate::{BootError, LogEntry, Witness, movable};
 
 /// Memory below is left for devices that reach no further (`MAX_DMA_ADDRESS`).
-pub(super) const MAX_DMA: PhysAddr = PhysAddr(16 << 20);
+pub(crate) const MAX_DMA: PhysAddr = PhysAddr(16 << 20);
 /// A node that spans less is left out.
 const NODE_MIN_BYTES: u64 = 4 << 20;
 /// Memory that the affinity table may miss.

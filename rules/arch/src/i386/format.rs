@@ -18,6 +18,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use kernmem_base::{Access, Era, Granule, Half, Level, PhysAddr, Privilege, VirtAddr};
 
+use super::layout::Paging;
 use crate::x86::bit::{
     ACCESSED, DIRTY, FRAME, GLOBAL, NX, PAT_LARGE, PCD, PRESENT, PROTNONE, PSE, PWT, RW, SOFTW1, SOFTW2, SOFTW3,
     SPECIAL, USER,
@@ -121,6 +122,20 @@ impl X86Format for I386Level2 {
     fn base_of(raw: u64, level: Level) -> PhysAddr {
         PhysAddr(raw & if level == Level::Pte { FRAME_32 } else { LEAF_4M })
     }
+}
+
+/// The two formats, and which of them a type is.
+pub trait I386Format: X86Format {
+    /// Its name as a value.
+    const PAGING: Paging;
+}
+
+impl I386Format for I386Pae {
+    const PAGING: Paging = Paging::Pae;
+}
+
+impl I386Format for I386Level2 {
+    const PAGING: Paging = Paging::Level2;
 }
 
 /// An entry of PAE's root takes nothing from the leaves below it.

@@ -20,6 +20,7 @@ use kernmem_base::Era;
 mod crash;
 mod huge;
 mod memory;
+mod narrow;
 mod protection;
 #[cfg(test)]
 mod tests;
