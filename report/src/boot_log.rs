@@ -116,6 +116,8 @@ fn line(entry: &LogEntry, format: Format, out: &mut impl fmt::Write) -> fmt::Res
         | LogEntry::Memory(_)
         | LogEntry::Unmapped(_)
         | LogEntry::Freed { .. } => mm_init_log::line(entry, arm64, out),
+        LogEntry::HighMemory(bytes) => writeln!(out, "{}MB HIGHMEM available.", bytes >> 20),
+        LogEntry::LowMemory(bytes) => writeln!(out, "{}MB LOWMEM available.", bytes >> 20),
         LogEntry::GbPages => writeln!(out, "Using GB pages for direct mapping"),
         LogEntry::ParamsParsed | LogEntry::SectionsReady | LogEntry::HandOver { .. } => Ok(()),
         _ => Ok(()),

@@ -149,6 +149,7 @@ pub fn run(args: &LayoutArgs) -> Outcome {
             x86_tables(args, config, &eras);
             Ok(ExitCode::SUCCESS)
         }
+        Arch::I386 => Err(Failure::beyond("the layout of i386".to_owned())),
     }
 }
 

@@ -7,7 +7,9 @@
 use core::fmt;
 
 use kernmem_arch::arm64::Arm64Granule4K;
+use kernmem_arch::i386::{self, I386Level2, I386Pae};
 use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::markers::listed_ranges;
 use kernmem_base::PhysAddr;
 use kernmem_view::{Format, KernelView, LayoutView, RootKind};
 
@@ -58,7 +60,15 @@ pub fn linux<V: KernelView>(view: &V, root: RootKind, out: &mut impl fmt::Write)
             arm64::print::<Arm64Granule4K, _>(view.mem(), root, layout, view.era(), out)
         }
         (Format::X86Level4, LayoutView::X86 { layout, markers, .. }) => {
-            x86::print::<X86Level4, _>(view.mem(), root, (layout, markers), view.era(), out)
+            x86::print::<X86Level4, _>(view.mem(), root, (&listed_ranges(layout), markers), view.era(), out)
+        }
+        (Format::I386Pae, LayoutView::I386 { markers, .. }) => {
+            let all = [i386::layout::Layout::all()];
+            x86::print::<I386Pae, _>(view.mem(), root, (&all, markers), view.era(), out)
+        }
+        (Format::I386Level2, LayoutView::I386 { markers, .. }) => {
+            let all = [i386::layout::Layout::all()];
+            x86::print::<I386Level2, _>(view.mem(), root, (&all, markers), view.era(), out)
         }
         _ => unreachable!("a kernel's format and layout belong to one architecture"),
     }

@@ -112,9 +112,14 @@ impl<'m, F: I386Format, M: PhysMem, W: Witness> Late<'_, 'm, F, M, W> {
         Ok(())
     }
 
+    /// A large leaf of an earlier clone gives way to a table.
     fn set_user_entry(&mut self, va: VirtAddr, level: Level, raw: u64) -> Result<(), BootError> {
         let mut user = self.user_tables();
         let shape = F::shape();
+        let last = steps::<F, M>(user.mem(), user.root(), va).last().transpose()?;
+        if let Some(large) = last.filter(|step| step.level < level && step.raw & bit::PSE != 0) {
+            user.set_entry(large.table, shape.depth(large.level), large.index, 0)?;
+        }
         let pages = user.make_table(va, level, table::KERNPG, &mut self.frames).map_err(BootError::Map)?;
         user.set_entry(pages, shape.depth(level), shape.level(level).index(va), raw)?;
         Ok(())
