@@ -20,7 +20,7 @@ use kernmem_page_alloc::{
 };
 use kernmem_sparse::MigrateType;
 
-use crate::zonelists::{EarlyNodes, groups_by_mobility};
+use crate::zonelists::{EarlyNodes, groups_by_mobility, pageblock_order};
 use crate::zones::{Node, Nodes, Span};
 use crate::{Boot, BootError, TableFrame, figures};
 
@@ -244,6 +244,8 @@ fn facts(config: &Config, placement: Placement, nodes: &Nodes, free: &[Frames]) 
         grouping: groups_by_mobility(config, pages),
         cma: set("CMA"),
         thp: set("TRANSPARENT_HUGEPAGE"),
+        pageblock_order: pageblock_order(config),
+        pmd_order: pageblock_order(config),
         ..base
     }
 }

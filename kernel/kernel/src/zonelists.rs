@@ -7,16 +7,23 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use kernmem_base::Era;
-use kernmem_config::Config;
+use kernmem_base::{Era, Order};
+use kernmem_config::{Arch, Config};
 use kernmem_page_alloc::{FallbackOrders, Topology};
 
 use crate::takers::page_counts::PageCounts;
 use crate::zones::Nodes;
 use crate::{LogEntry, Witness};
 
-/// Pages of a pageblock.
-const PAGEBLOCK_PAGES: u64 = 512;
+/// The order of a pageblock: that of a leaf above the last level.
+///
+/// Source: Linux 5.10–7.2 include/linux/pageblock-flags.h `pageblock_order`; arch/x86/include/asm/page_types.h
+/// `HPAGE_SHIFT`.
+#[must_use]
+pub fn pageblock_order(config: &Config) -> Order {
+    let has_wide_leaves = config.arch == Arch::I386 && !config.kconfig.is_set("X86_PAE");
+    Order(if has_wide_leaves { 10 } else { 9 })
+}
 
 /// The nodes when the zonelists are built, numbered up to the last that has memory: no CPU is tied to its node so early,
 /// on neither architecture, and firmware's distances are not read.
@@ -96,5 +103,5 @@ pub fn build(config: &Config, nodes: &Nodes, counts: PageCounts, log: &mut impl 
 #[must_use]
 pub fn groups_by_mobility(config: &Config, pages: u64) -> bool {
     let set = |name| u64::from(config.kconfig.is_set(name));
-    pages >= PAGEBLOCK_PAGES * (4 + set("CMA") + set("MEMORY_ISOLATION"))
+    pages >= (1 << pageblock_order(config).0) * (4 + set("CMA") + set("MEMORY_ISOLATION"))
 }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysRange};
 use kernmem_firmware::Machine;
 use kernmem_memblock::{Memblock, PfnRange, RegionArray};
-use kernmem_sparse::{Sections, VecStore};
+use kernmem_sparse::{Model, Sections, VecStore};
 
 use crate::managed::Managed;
 use crate::{LogEntry, Witness};
@@ -185,7 +185,7 @@ impl Nodes {
     /// | era | frames that have one |
     /// |---|---|
     /// | 4.14, 5.10 | all of a section with memory |
-    /// | 6.1 and later | those of a subsection with memory |
+    /// | 6.1 and later | those of a subsection with memory; without a region of its own for the memory map, as before |
     ///
     /// Source: Linux 6.1 mm/vmstat.c `pagetypeinfo_showblockcount_print`.
     #[must_use]
@@ -206,9 +206,12 @@ impl Nodes {
     ) {
         let geometry = sections.geometry();
         let pageblock = geometry.pages_per_section() / geometry.pageblocks_per_section();
+        let has_subsections = geometry.model() == Model::Vmemmap;
         let has_descriptor = |pfn: Pfn| match era {
-            Era::V4_14 | Era::V5_10 => sections.has_map(geometry.section_of(pfn)),
-            Era::V6_1 | Era::V6_12 | Era::V7_2 => sections.subsection_in_use(pfn),
+            Era::V6_1 | Era::V6_12 | Era::V7_2 if has_subsections => sections.subsection_in_use(pfn),
+            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 | Era::V7_2 => {
+                sections.has_map(geometry.section_of(pfn))
+            }
         };
         let mut at = zone.span.start;
         while at < zone.span.end {

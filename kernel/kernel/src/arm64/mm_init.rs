@@ -47,7 +47,7 @@ pub(super) fn take<A: RegionArray, W: Witness>(
         page_bytes: config.sizes.get("sizeof_page").unwrap_or(64),
         sparse: true,
         dma_reserve: 0,
-        free_pages: page_counts::free_pages(memblock),
+        free_pages: page_counts::free_pages(memblock, nodes),
     };
     let counts = page_counts::page_counts(&facts, nodes);
     zonelists::build(config, nodes, counts, memblock.observer());

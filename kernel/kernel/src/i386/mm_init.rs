@@ -37,7 +37,7 @@ impl<F: I386Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
             page_bytes: config.sizes.get("sizeof_page").unwrap_or(32),
             sparse: true,
             dma_reserve: 0,
-            free_pages: page_counts::free_pages(&self.memblock),
+            free_pages: page_counts::free_pages(&self.memblock, nodes),
         };
         let counts = page_counts::page_counts(&facts, nodes);
         zonelists::build(config, nodes, counts, self.memblock.observer());

@@ -37,7 +37,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             page_bytes: config.sizes.get("sizeof_page").unwrap_or(64),
             sparse: true,
             dma_reserve: self.dma_reserve,
-            free_pages: page_counts::free_pages(&self.memblock),
+            free_pages: page_counts::free_pages(&self.memblock, nodes),
         };
         let counts = page_counts::page_counts(&facts, nodes);
         zonelists::build(config, nodes, counts, self.memblock.observer());
