@@ -33,7 +33,7 @@ impl CommandLine {
         self.last_bytes("reservetop", era).unwrap_or(0)
     }
 
-    /// Whether `mem=nopentium` takes large leaves away.
+    /// Whether `mem=nopentium` takes large leaves away from a 32-bit kernel; on others it means nothing.
     #[must_use]
     pub fn nopentium(&self) -> bool {
         self.named("mem").any(|word| word.value.as_deref() == Some("nopentium"))
