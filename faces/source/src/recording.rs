@@ -60,7 +60,7 @@ pub(crate) fn open(folder: &Path) -> Result<Parts, SourceError> {
     let kernel = KernelFiles::open(&root.join("kernels").join(&kernel_name))?;
     let (machine, cpu) = match arch {
         Arch::Arm64 => (devicetree(&folder.join("final.dtb.gz"))?, arm64_cpu(&boot, &root)?),
-        Arch::X86_64 | Arch::I386 => x86(folder, arch)?,
+        Arch::X86_64 | Arch::I386 => x86(folder, arch, &boot)?,
     };
     let cmdline = boot.text("cmdline")?.to_owned();
     let given = given(&boot)?;
@@ -71,8 +71,8 @@ pub(crate) fn open(folder: &Path) -> Result<Parts, SourceError> {
     Ok(Parts { machine, kernel, cmdline, cpu, given, era, provenance })
 }
 
-/// The firmware's lines of the log, and the CPU.
-fn x86(folder: &Path, arch: Arch) -> Result<(Machine, Cpu), SourceError> {
+/// The firmware's lines of the log, the CPU, and how many of them the emulator has.
+fn x86(folder: &Path, arch: Arch, boot: &Boot<'_>) -> Result<(Machine, Cpu), SourceError> {
     let log = folder.join("console.txt");
     let text = read::text(&log)?;
     let map = e820::parse_e820(&text);
@@ -83,7 +83,9 @@ fn x86(folder: &Path, arch: Arch) -> Result<(Machine, Cpu), SourceError> {
     let info = folder.join("cpuinfo");
     let cpu = X86Cpu::from_cpuinfo(&read::text(&info)?).ok_or_else(|| SourceError::new(info, Problem::NoFlags))?;
     machine.arch = arch;
-    machine.cpus = machine.cpus.max(cpu.processors);
+    // A kernel that was told to use fewer shows only those.
+    let emulated = boot.json.get("smp").and_then(Value::as_u64).and_then(|cpus| u32::try_from(cpus).ok());
+    machine.cpus = machine.cpus.max(cpu.processors).max(emulated.unwrap_or(0));
     Ok((machine, Cpu::X86(cpu)))
 }
 

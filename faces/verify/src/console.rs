@@ -16,7 +16,7 @@ fn without_time(line: &str) -> &str {
 }
 
 pub(crate) fn is_memblock(line: &str) -> bool {
-    line.starts_with("memblock_")
+    line.trim_start_matches('_').starts_with("memblock_")
         || line.starts_with("MEMBLOCK configuration")
         || [" memory size = ", " memory.cnt ", " memory[0x", " reserved.cnt ", " reserved[0x"]
             .iter()
@@ -85,6 +85,18 @@ const STARTS: [&str; 31] = [
     "debug: unmapping init ",
 ];
 
+/// Cuts how much memory is available out of the line about memory; the answer is how many lines that were.
+pub(crate) fn without_available(lines: &mut [String]) -> usize {
+    let mut cut = 0;
+    for line in lines {
+        if let Some((_, total)) = line.strip_prefix("Memory: ").and_then(|rest| rest.split_once('/')) {
+            *line = format!("Memory: /{total}");
+            cut += 1;
+        }
+    }
+    cut
+}
+
 /// Compares the recorded log with ours, both from the first line to the last. If the log lost its head, what survived
 /// is compared.
 pub(crate) fn compare_memblock(ours: &[String], recorded: &[String], active: &[Exclusion]) -> MemblockLog {
@@ -126,6 +138,14 @@ mod tests {
                 " reserved[0x0]\t[0x1-0x2], 0x2 bytes flags: 0x0",
             ]
         );
+    }
+
+    #[test]
+    fn all_but_the_free_memory_is_compared() {
+        let line = "Memory: 4040828K/4193784K available (6144K kernel code, 0K cma-reserved)";
+        let mut lines = [line, "Policy zone: Normal"].map(str::to_owned);
+        assert_eq!(without_available(&mut lines), 1);
+        assert_eq!(lines, ["Memory: /4193784K available (6144K kernel code, 0K cma-reserved)", "Policy zone: Normal"]);
     }
 
     #[test]

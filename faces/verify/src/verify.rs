@@ -4,15 +4,15 @@ use core::error::Error;
 use core::fmt;
 use std::path::Path;
 
-use kernmem::Boot;
-use kernmem_base::{PhysRead, VirtAddr, VirtRange};
+use kernmem::{Boot, Isa, Kernel};
+use kernmem_base::{Era, PhysRead, VirtAddr, VirtRange};
 use kernmem_report::{boot_log, ptdump};
 use kernmem_sim::Memory;
 use kernmem_source::{Options, Source};
 use kernmem_view::{Answer, BootRecord, KernelView, LayoutView, RootKind};
 
-use crate::console::{compare_memblock, is_memblock, memblock_lines, memory_lines};
-use crate::exclude::{Context, Exclusion, apply};
+use crate::console::{compare_memblock, is_memblock, memblock_lines, memory_lines, without_available};
+use crate::exclude::{Context, EntrySlots, Exclusion, apply};
 use crate::listing::Listing;
 use crate::tally::FileTally;
 use crate::zones;
@@ -83,7 +83,8 @@ pub fn verify_without(path: &Path, missing: Option<Exclusion>) -> Result<Verdict
         }
     };
     let active: Vec<Exclusion> = Exclusion::ALL.into_iter().filter(|one| Some(*one) != missing).collect();
-    let ours = Ours { source: &source, view: &kernel, active: &active };
+    let entry_slots = drawn_slots(&kernel);
+    let ours = Ours { source: &source, view: &kernel, active: &active, entry_slots };
     let mut files = Vec::new();
     for file in listing_files(path) {
         files.extend(ours.listing(path, &file));
@@ -158,6 +159,16 @@ struct Ours<'a, V> {
     source: &'a Source,
     view: &'a V,
     active: &'a [Exclusion],
+    entry_slots: Option<EntrySlots>,
+}
+
+/// The slots of entry areas, if this kernel draws them.
+fn drawn_slots<M, W>(kernel: &Kernel<'_, M, W>) -> Option<EntrySlots> {
+    use kernmem_arch::x86::cpu_entry_area::{PER_CPU, area_bytes, map_bytes};
+    let Isa::X86(state) = &kernel.isa else { return None };
+    let end = state.layout.cpu_entry_area + map_bytes(kernel.era, false, state.entry_slots.len() as u64);
+    let range = VirtRange { start: PER_CPU, last: end - 1 };
+    state.draws_entry_slots.then_some(EntrySlots { range, bytes: area_bytes(false) })
 }
 
 impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
@@ -182,11 +193,13 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
         match self.view.layout() {
             LayoutView::Arm64 { layout, .. } => Context {
                 vmalloc: region(layout.kimage, layout.vmalloc_end),
+                vmalloc_shadow: None,
                 image: self.view.image().known().map(|(image, _)| image),
                 linear: region(layout.page_offset, layout.page_end),
                 known_pages: debug_pagealloc.then(Vec::new),
                 kfence_pool: self.view.kfence_pool().known(),
                 vmemmap: region(layout.vmemmap_start, layout.vmemmap_end),
+                entry_slots: None,
                 absent_pages_have_rights: true,
                 kernel: VirtAddr(1 << 63),
                 user_half: false,
@@ -194,11 +207,16 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
             },
             LayoutView::X86 { layout, .. } => Context {
                 vmalloc: VirtRange { start: layout.vmalloc_start, last: layout.vmalloc_last },
+                vmalloc_shadow: layout.kasan_shadow.map(|_| VirtRange {
+                    start: layout.kasan_shadow_of(layout.vmalloc_start),
+                    last: layout.kasan_shadow_of(layout.vmalloc_last),
+                }),
                 image: None,
                 linear: VirtRange { start: layout.page_offset, last: layout.vmalloc_start - 1 },
                 known_pages: debug_pagealloc.then(|| self.known_pages(layout.page_offset, layout.vmalloc_start)),
                 kfence_pool: None,
                 vmemmap: VirtRange { start: layout.vmemmap, last: layout.cpu_entry_area - 1 },
+                entry_slots: self.entry_slots,
                 absent_pages_have_rights: false,
                 kernel: VirtAddr(1 << 63),
                 user_half: false,
@@ -304,8 +322,20 @@ fn compare_log(
     if boot_log::print(record, format, source.config.era, debug, &mut ours).is_err() {
         return Vec::new();
     }
-    let memory: Vec<String> = ours.lines().filter(|line| !is_memblock(line)).map(str::to_owned).collect();
-    let mut files = vec![compare_lines("console memory lines", &memory, &memory_lines(&console))];
+    let mut memory: Vec<String> = ours.lines().filter(|line| !is_memblock(line)).map(str::to_owned).collect();
+    let mut recorded = memory_lines(&console);
+    let comes_late = match source.config.era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => false,
+        Era::V6_12 | Era::V7_2 => true,
+    };
+    let mut excluded = Vec::new();
+    if comes_late && active.contains(&Exclusion::AvailableMemory) {
+        without_available(&mut memory);
+        excluded.push((Exclusion::AvailableMemory, without_available(&mut recorded)));
+    }
+    let mut lines = compare_lines("console memory lines", &memory, &recorded);
+    lines.excluded = excluded;
+    let mut files = vec![lines];
     if debug {
         let lines: Vec<String> = ours.lines().filter(|line| is_memblock(line)).map(str::to_owned).collect();
         let found = compare_memblock(&lines, &memblock_lines(&console), active);

@@ -9,6 +9,8 @@
 //! * [`i386`]: the same with two or three levels of tables, low and high memory.
 //! * [`x86`]: firmware map, direct map, image, isolation, late changes.
 //! * [`numa`], [`sparse_init`], [`zones`], [`zonelists`], [`takers`]: what both architectures share.
+//! * [`kasan`]: shadow that all addresses without shadow of their own share.
+//! * [`orders`]: the largest block and pageblocks.
 //! * [`hand_over`], [`managed`], [`figures`]: from the boot allocator to the page allocator, what boot gives it later, and
 //!   the figures of its zones.
 //!
@@ -34,10 +36,12 @@ mod frames;
 pub mod hand_over;
 pub mod i386;
 mod image;
+pub mod kasan;
 mod kernel;
 pub mod managed;
 pub mod movable;
 pub mod numa;
+pub mod orders;
 pub mod running;
 pub mod sparse_init;
 pub mod takers;

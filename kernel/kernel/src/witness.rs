@@ -34,11 +34,15 @@ pub enum Area {
     Idmap,
     /// The tables with which user mode enters the kernel.
     Trampoline,
+    /// The shadow of KASAN.
+    KasanShadow,
 }
 
 /// A segment of the kernel image.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Segment {
+    /// The image's header, in front of its text.
+    Head,
     /// Text.
     Text,
     /// Read-only data.
@@ -167,11 +171,15 @@ pub enum LogEntry {
         range: PhysRange,
         /// Whether it is the low part.
         low: bool,
-        /// Bytes of all memory.
+        /// Bytes of all memory; for x86's low part of memory below 4 GiB.
         ram: u64,
     },
+    /// The first MiB is taken for a crash kernel (x86, 5.10).
+    CrashLowMemory,
     /// Every section with memory has its part of the memory map.
     SectionsReady,
+    /// The shadow of KASAN is in place.
+    KasanReady,
     /// 1 GiB leaves are used for the direct map (x86).
     GbPages,
     /// Bytes of high memory (i386).

@@ -7,23 +7,14 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use kernmem_base::{Era, Order};
-use kernmem_config::{Arch, Config};
+use kernmem_base::{Era, Granule};
+use kernmem_config::Config;
 use kernmem_page_alloc::{FallbackOrders, Topology};
 
+use crate::orders::Orders;
 use crate::takers::page_counts::PageCounts;
 use crate::zones::Nodes;
 use crate::{LogEntry, Witness};
-
-/// The order of a pageblock: that of a leaf above the last level.
-///
-/// Source: Linux 5.10–7.2 include/linux/pageblock-flags.h `pageblock_order`; arch/x86/include/asm/page_types.h
-/// `HPAGE_SHIFT`.
-#[must_use]
-pub fn pageblock_order(config: &Config) -> Order {
-    let has_wide_leaves = config.arch == Arch::I386 && !config.kconfig.is_set("X86_PAE");
-    Order(if has_wide_leaves { 10 } else { 9 })
-}
 
 /// The nodes when the zonelists are built, numbered up to the last that has memory: no CPU is tied to its node so early,
 /// on neither architecture, and firmware's distances are not read.
@@ -39,7 +30,7 @@ impl EarlyNodes {
     #[must_use]
     pub fn new(config: &Config, nodes: &Nodes) -> Self {
         let count = nodes.nodes.iter().map(|node| node.nid as usize + 1).max().unwrap_or(1);
-        let max_nodes = config.sizes.get("MAX_NUMNODES").unwrap_or(1);
+        let max_nodes = u64::from(config.max_nodes());
         Self { has_cpus: vec![false; count], max_nodes, cpus: config.possible_cpus.max(1) }
     }
 
@@ -83,7 +74,7 @@ pub fn build(config: &Config, nodes: &Nodes, counts: PageCounts, log: &mut impl 
         }
     }
     let pages = counts.managed;
-    let mobility = groups_by_mobility(config, pages);
+    let mobility = groups_by_mobility(config, nodes.granule, pages);
     log.log(LogEntry::ZonelistsBuilt { nodes: nodes.nodes.len(), mobility, pages });
     let populated = |name: &str| {
         let zones = nodes.nodes.iter().flat_map(|node| node.zones.iter());
@@ -101,7 +92,7 @@ pub fn build(config: &Config, nodes: &Nodes, counts: PageCounts, log: &mut impl 
 ///
 /// Types are unmovable, movable, reclaimable, reserved for high orders; CMA's and isolated ones if built in.
 #[must_use]
-pub fn groups_by_mobility(config: &Config, pages: u64) -> bool {
+pub fn groups_by_mobility(config: &Config, granule: Granule, pages: u64) -> bool {
     let set = |name| u64::from(config.kconfig.is_set(name));
-    pages >= (1 << pageblock_order(config).0) * (4 + set("CMA") + set("MEMORY_ISOLATION"))
+    pages >= Orders::of(config, granule).pageblock_pages() * (4 + set("CMA") + set("MEMORY_ISOLATION"))
 }

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use kernmem::kasan::ZeroShadow;
 use kernmem::zones::Nodes;
 use kernmem::{Isa, Kernel, Witness};
 use kernmem_base::{Era, Granule, PhysAddr, PhysRead, VirtRange};
@@ -25,15 +26,21 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
     }
 
     fn format(&self) -> Format {
-        match self.isa {
-            Isa::Arm64(_) => Format::Arm64Granule4K,
-            Isa::X86(_) => Format::X86Level4,
-            Isa::I386(ref state) => state.format,
+        match &self.isa {
+            Isa::Arm64(state) => Format::Arm64(state.geometry),
+            Isa::X86(state) => Format::x86(state.layout.paging),
+            Isa::I386(state) => state.format,
             _ => unreachable!("every architecture that boots has a format"),
         }
     }
 
     fn root(&self, kind: RootKind) -> Answer<PhysAddr> {
+        if let Isa::Arm64(state) = &self.isa
+            && matches!(kind, RootKind::EarlyIdentity | RootKind::Idmap)
+            && state.identity.shape().levels.len() != state.geometry.shape().levels.len()
+        {
+            return Answer::Absent("the identity map has more or fewer levels than the kernel's tables");
+        }
         match kind {
             RootKind::Kernel => Answer::Known(self.roots.kernel),
             RootKind::User => {
@@ -78,6 +85,14 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
             _ => None,
         };
         pool.map_or(Answer::Absent("KFENCE has no pool of its own in the linear map"), Answer::Known)
+    }
+
+    fn zero_shadow(&self) -> Answer<ZeroShadow> {
+        let shadow = match &self.isa {
+            Isa::X86(state) => state.zero_shadow.as_deref().copied(),
+            _ => None,
+        };
+        shadow.map_or(Answer::Absent("this kernel has no shadow that is shared"), Answer::Known)
     }
 
     fn memory_block_bytes(&self) -> Answer<u64> {

@@ -12,7 +12,7 @@ use kernmem_base::{Era, Granule, Pfn};
 use kernmem_memblock::{Flags, Memblock, RegionArray};
 
 use crate::Witness;
-use crate::zones::{Nodes, Zone};
+use crate::zones::{Nodes, Zone, ZoneLimits};
 
 /// What the counts follow from.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +27,6 @@ pub struct PageCountFacts {
     pub sparse: bool,
     /// Pages that count as taken in the first zone of the first node that has one: [`dma_reserve`].
     pub dma_reserve: u64,
-    /// Whole free pages of the boot allocator while the zones are made, which counts from 6.12 on.
-    pub free_pages: FreePages,
 }
 
 /// Whole free pages of the boot allocator.
@@ -63,7 +61,7 @@ pub const fn memmap_pages(facts: &PageCountFacts, spanned: u64, present: u64) ->
 /// | era | kernel pages | managed before the hand-over |
 /// |---|---|---|
 /// | 4.14–6.1 | present without the descriptors and the reserve | the same |
-/// | 6.12, 7.2 | whole free pages of the boot allocator | present |
+/// | 6.12, 7.2 | whole free pages of the boot allocator when the zones were made | present |
 ///
 /// High memory counts whole and not among kernel pages; up to 6.1 its descriptors are taken off the kernel pages before
 /// it, if those are more than twice as many.
@@ -87,8 +85,8 @@ pub fn page_counts(facts: &PageCountFacts, nodes: &Nodes) -> PageCounts {
             counts
         }
         Era::V6_12 | Era::V7_2 => PageCounts {
-            nr_kernel_pages: facts.free_pages.low,
-            nr_all_pages: facts.free_pages.all,
+            nr_kernel_pages: nodes.free.low,
+            nr_all_pages: nodes.free.all,
             managed: zones().map(|(_, zone)| zone.present).sum(),
         },
     }
@@ -124,8 +122,8 @@ pub fn dma_reserve<A: RegionArray, W: Witness>(memblock: &Memblock<A, W>) -> u64
 
 /// Whole free pages of the boot allocator, and those of them below the zone of high memory.
 #[must_use]
-pub fn free_pages<A: RegionArray, W: Witness>(memblock: &Memblock<A, W>, nodes: &Nodes) -> FreePages {
-    let high = nodes.limits.iter().find(|zone| zone.name == "HighMem").map_or(Pfn(u64::MAX), |zone| zone.span.start);
+pub fn free_pages<A: RegionArray, W: Witness>(memblock: &Memblock<A, W>, limits: &[ZoneLimits]) -> FreePages {
+    let high = limits.iter().find(|zone| zone.name == "HighMem").map_or(Pfn(u64::MAX), |zone| zone.span.start);
     let spans = free_spans(memblock);
     let below = |limit: Pfn| spans.iter().map(|&(start, end)| end.min(limit).0.saturating_sub(start.0)).sum();
     FreePages { all: below(Pfn(u64::MAX)), low: below(high) }

@@ -15,7 +15,7 @@ use super::late::Late;
 use crate::cpa::{self, Cpa};
 use crate::{BootError, Witness};
 
-impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
     /// Takes one step.
     pub(super) fn change(&mut self, step: &ImageStep) -> Result<(), BootError> {
         self.change_with(step, false)

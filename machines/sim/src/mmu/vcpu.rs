@@ -2,7 +2,7 @@
 
 use kernmem_arch::arm64::Arm64Granule4K;
 use kernmem_arch::i386::{I386Level2, I386Pae};
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::{X86Level4, X86Level5};
 use kernmem_arch::{Fault, Format};
 use kernmem_base::{Access, Asid, Cpu, CpuId, Half, PhysAddr, PhysMem, Privilege, Tlb, VirtAddr, VirtRange};
 
@@ -11,7 +11,8 @@ use super::{Counters, Interrupted, Mmu, TlbShape, Translated};
 #[derive(Debug)]
 enum Any {
     Arm64(Mmu<Arm64Granule4K>),
-    X86(Mmu<X86Level4>),
+    X86Level4(Mmu<X86Level4>),
+    X86Level5(Mmu<X86Level5>),
     I386Pae(Mmu<I386Pae>),
     I386Level2(Mmu<I386Level2>),
 }
@@ -21,7 +22,8 @@ macro_rules! each {
     ($any:expr, $mmu:ident => $then:expr) => {
         match $any {
             Any::Arm64($mmu) => $then,
-            Any::X86($mmu) => $then,
+            Any::X86Level4($mmu) => $then,
+            Any::X86Level5($mmu) => $then,
             Any::I386Pae($mmu) => $then,
             Any::I386Level2($mmu) => $then,
         }
@@ -43,8 +45,9 @@ impl Vcpu {
     #[must_use]
     pub fn new(id: CpuId, format: Format, shape: &TlbShape) -> Self {
         let any = match format {
-            Format::Arm64Granule4K => Any::Arm64(Mmu::new(shape)),
-            Format::X86Level4 => Any::X86(Mmu::new(shape)),
+            Format::Arm64(_) => Any::Arm64(Mmu::new(shape)),
+            Format::X86Level4 => Any::X86Level4(Mmu::new(shape)),
+            Format::X86Level5 => Any::X86Level5(Mmu::new(shape)),
             Format::I386Pae => Any::I386Pae(Mmu::new(shape)),
             Format::I386Level2 => Any::I386Level2(Mmu::new(shape)),
             other => unreachable!("{other:?} has an MMU"),
@@ -56,8 +59,9 @@ impl Vcpu {
     #[must_use]
     pub const fn format(&self) -> Format {
         match self.any {
-            Any::Arm64(_) => Format::Arm64Granule4K,
-            Any::X86(_) => Format::X86Level4,
+            Any::Arm64(_) => Format::ARM64_4K_48,
+            Any::X86Level4(_) => Format::X86Level4,
+            Any::X86Level5(_) => Format::X86Level5,
             Any::I386Pae(_) => Format::I386Pae,
             Any::I386Level2(_) => Format::I386Level2,
         }
@@ -67,15 +71,23 @@ impl Vcpu {
     pub const fn arm64_mut(&mut self) -> Option<&mut Mmu<Arm64Granule4K>> {
         match &mut self.any {
             Any::Arm64(mmu) => Some(mmu),
-            Any::X86(_) | Any::I386Pae(_) | Any::I386Level2(_) => None,
+            _ => None,
         }
     }
 
-    /// The MMU of an x86 CPU: for its registers.
-    pub const fn x86_mut(&mut self) -> Option<&mut Mmu<X86Level4>> {
+    /// The MMU of an x86 CPU with four levels: for its registers.
+    pub const fn x86_level4_mut(&mut self) -> Option<&mut Mmu<X86Level4>> {
         match &mut self.any {
-            Any::X86(mmu) => Some(mmu),
-            Any::Arm64(_) | Any::I386Pae(_) | Any::I386Level2(_) => None,
+            Any::X86Level4(mmu) => Some(mmu),
+            _ => None,
+        }
+    }
+
+    /// The MMU of an x86 CPU with five levels: for its registers.
+    pub const fn x86_level5_mut(&mut self) -> Option<&mut Mmu<X86Level5>> {
+        match &mut self.any {
+            Any::X86Level5(mmu) => Some(mmu),
+            _ => None,
         }
     }
 

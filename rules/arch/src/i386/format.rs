@@ -108,8 +108,8 @@ const fn same(attrs: X86Attrs, _level: Level) -> X86Attrs {
     attrs
 }
 
-x86_entries!(I386Pae, AtomicU64, SHAPE_PAE, decode_pae, root_has_no_rights);
-x86_entries!(I386Level2, AtomicU32, SHAPE_2, decode_32, same);
+x86_entries!([] I386Pae, AtomicU64, &SHAPE_PAE, decode_pae, root_has_no_rights);
+x86_entries!([] I386Level2, AtomicU32, &SHAPE_2, decode_32, same);
 
 impl X86Format for I386Pae {}
 
@@ -162,8 +162,8 @@ const fn marks_32(_level: Level) -> u64 {
     ACCESSED | DIRTY
 }
 
-x86_mmu!(I386Pae, read_pae, marks_pae);
-x86_mmu!(I386Level2, read_32, marks_32);
+x86_mmu!([] I386Pae, read_pae, marks_pae);
+x86_mmu!([] I386Level2, read_32, marks_32);
 
 /// The dirty mark of a write-protected page; 0 before 6.12.
 ///
@@ -187,5 +187,5 @@ pub const fn saved_dirty(era: Era) -> u64 {
 pub const SWP_EXCLUSIVE: u64 = PSE;
 
 // The first kernel slot is that of kernels with 3 GiB for programs.
-user_format!(I386Pae, 3, !0, saved_dirty);
-user_format!(I386Level2, 768, BITS_32, saved_dirty);
+user_format!([] I386Pae, 3, !0, saved_dirty);
+user_format!([] I386Level2, 768, BITS_32, saved_dirty);

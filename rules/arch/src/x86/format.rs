@@ -12,6 +12,7 @@ use core::sync::atomic::AtomicU64;
 
 use kernmem_base::{Era, Granule, Level, PhysAddr};
 
+use super::layout::Paging;
 use super::prot::{Masks, base_of};
 use crate::{Entry, EntryFormat, LeafSize, LevelShape, Shape, UserFormat};
 
@@ -211,13 +212,24 @@ static SHAPE_5: Shape = Shape {
     leaves: LEAVES,
 };
 
-/// x86-64 with four levels.
+/// x86-64 with `LEVELS` levels: four or five.
 #[derive(Debug)]
-pub enum X86Level4 {}
+pub enum X86<const LEVELS: usize> {}
+
+/// x86-64 with four levels.
+pub type X86Level4 = X86<4>;
 
 /// x86-64 with five levels.
-#[derive(Debug)]
-pub enum X86Level5 {}
+pub type X86Level5 = X86<5>;
+
+impl<const LEVELS: usize> X86<LEVELS> {
+    /// The depth as a value.
+    pub const PAGING: Paging = match LEVELS {
+        4 => Paging::Level4,
+        5 => Paging::Level5,
+        _ => panic!("x86-64 has four or five levels"),
+    };
+}
 
 /// An entry at `level`; the formats of both depths agree.
 #[inline]
@@ -243,14 +255,15 @@ pub(crate) fn decode(raw: u64, level: Level) -> Entry<X86Attrs> {
 /// The entries of a format whose attributes are [`X86Attrs`]: its slots, its shape, its `decode`, and the form of
 /// attributes in table entries.
 macro_rules! x86_entries {
-    ($format:ty, $slot:ty, $shape:ident, $decode:expr, $table_attrs:expr) => {
-        impl EntryFormat for $format {
+    ([$($generics:tt)*] $format:ty, $slot:ty, $shape:expr, $decode:expr, $table_attrs:expr) => {
+        impl<$($generics)*> EntryFormat for $format {
             type Attrs = X86Attrs;
             type Slot = $slot;
             const BREAK_BEFORE_MAKE: bool = false;
 
+            #[inline]
             fn shape() -> &'static Shape {
-                &$shape
+                $shape
             }
 
             #[inline]
@@ -297,8 +310,15 @@ const fn same(attrs: X86Attrs, _level: Level) -> X86Attrs {
     attrs
 }
 
-x86_entries!(X86Level4, AtomicU64, SHAPE_4, decode, same);
-x86_entries!(X86Level5, AtomicU64, SHAPE_5, decode, same);
+/// The shape of either depth.
+const fn shape(paging: Paging) -> &'static Shape {
+    match paging {
+        Paging::Level4 => &SHAPE_4,
+        Paging::Level5 => &SHAPE_5,
+    }
+}
+
+x86_entries!([const LEVELS: usize] X86<LEVELS>, AtomicU64, shape(Self::PAGING), decode, same);
 
 /// What the formats of x86 differ in beyond their entries: the frame of an entry that is not present.
 pub trait X86Format: UserFormat<Attrs = X86Attrs> {
@@ -315,8 +335,7 @@ pub trait X86Format: UserFormat<Attrs = X86Attrs> {
     }
 }
 
-impl X86Format for X86Level4 {}
-impl X86Format for X86Level5 {}
+impl<const LEVELS: usize> X86Format for X86<LEVELS> {}
 
 /// Whether Linux's listing takes an entry above the last level for a leaf: not always what the MMU does.
 ///

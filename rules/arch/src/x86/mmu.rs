@@ -6,7 +6,7 @@ use kernmem_base::{Access, Half, Level, PhysAddr, Privilege, VirtAddr};
 
 use super::bit::{ACCESSED, DIRTY, FRAME, GLOBAL, NX, PSE, RW, USER};
 use super::error_code::ErrorCode;
-use super::{X86Attrs, X86Level4, X86Level5};
+use super::{X86, X86Attrs};
 use crate::{Entry, EntryFormat, FaultKind, MmuFormat, Refusal, Rights, Shape, Syndrome};
 
 /// The registers and features that decide a translation.
@@ -62,8 +62,8 @@ pub const fn reserved_bits(control: &Control, level: Level) -> u64 {
 /// The MMU of a format whose attributes are [`X86Attrs`]: `$reads` looks at an entry that decodes to a table or a leaf,
 /// and `$marks` says which bits the hardware sets in an entry of a level.
 macro_rules! x86_mmu {
-    ($format:ty, $reads:expr, $marks:expr) => {
-        impl MmuFormat for $format {
+    ([$($generics:tt)*] $format:ty, $reads:expr, $marks:expr) => {
+        impl<$($generics)*> MmuFormat for $format {
             type Control = Control;
             const HAS_HALVES: bool = false;
             const OPEN: u64 = RW | USER;
@@ -179,8 +179,7 @@ const fn all_marks(_level: Level) -> u64 {
     ACCESSED | DIRTY
 }
 
-x86_mmu!(X86Level4, as_it_is, all_marks);
-x86_mmu!(X86Level5, as_it_is, all_marks);
+x86_mmu!([const LEVELS: usize] X86<LEVELS>, as_it_is, all_marks);
 
 /// Whether the bits of `va` that are not translated repeat the highest one that is; where every bit is translated, they
 /// are zero.

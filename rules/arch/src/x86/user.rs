@@ -10,7 +10,7 @@ use kernmem_base::{Era, Level, PhysAddr};
 
 use super::bit::{ACCESSED, DIRTY, FRAME, PCD, PRESENT, PROTNONE, PWT, RW, SPECIAL, saved_dirty};
 use super::prot::{Masks, Prot, table};
-use super::{X86Attrs, X86Format, X86Level4, X86Level5};
+use super::{X86, X86Attrs, X86Format};
 use crate::{UserFormat, UserRights};
 
 /// What a change of rights keeps.
@@ -41,8 +41,8 @@ pub(crate) fn reprotect(saved: u64, attrs: X86Attrs, protection: X86Attrs) -> X8
 
 /// The user pages of a format: its first kernel slot, the bits that its entries have, its mark of an earlier write.
 macro_rules! user_format {
-    ($format:ty, $kernel_slot:expr, $bits:expr, $saved:expr) => {
-        impl UserFormat for $format {
+    ([$($generics:tt)*] $format:ty, $kernel_slot:expr, $bits:expr, $saved:expr) => {
+        impl<$($generics)*> UserFormat for $format {
             const KERNEL_SLOT: Option<usize> = Some($kernel_slot);
 
             fn protection(era: Era, rights: UserRights, shared: bool) -> X86Attrs {
@@ -111,5 +111,4 @@ macro_rules! user_format {
 
 pub(crate) use user_format;
 
-user_format!(X86Level4, 256, !0, saved_dirty);
-user_format!(X86Level5, 256, !0, saved_dirty);
+user_format!([const LEVELS: usize] X86<LEVELS>, 256, !0, saved_dirty);
