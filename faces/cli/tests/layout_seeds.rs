@@ -134,7 +134,9 @@ fn the_bits_in_use_follow_from_the_cpu_and_the_command_line() {
         let tables = answer["layouts"].as_array().unwrap().iter();
         tables.map(|table| (table["va_bits_in_use"].as_u64().unwrap(), table["levels"].as_u64().unwrap())).collect()
     };
-    let cases: [(&[&str], Vec<(u64, u64)>); 9] = [
+    /// Bits in use and levels of each table.
+    type InUse = Vec<(u64, u64)>;
+    let cases: [(&[&str], InUse); 9] = [
         (&["--era", "6.12"], vec![(52, 5), (48, 4)]),
         (&["--era", "6.12", "--cpu", "max"], vec![(52, 5)]),
         (&["--era", "6.12", "--cpu", "max,lpa2=off"], vec![(48, 4)]),
@@ -147,7 +149,7 @@ fn the_bits_in_use_follow_from_the_cpu_and_the_command_line() {
         (&["--era", "6.1", "--page-size", "64K", "--cpu", "max", "--cmdline", "arm64.nolva"], vec![(52, 3)]),
     ];
     for (args, expected) in cases {
-        let found: Vec<(u64, u64)> = bits(args);
+        let found: InUse = bits(args);
         assert_eq!(found, expected, "{args:?}");
     }
 }
