@@ -41,6 +41,8 @@ pub enum Area {
 /// A segment of the kernel image.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Segment {
+    /// The image's header, in front of its text.
+    Head,
     /// Text.
     Text,
     /// Read-only data.

@@ -34,6 +34,12 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
     }
 
     fn root(&self, kind: RootKind) -> Answer<PhysAddr> {
+        if let Isa::Arm64(state) = &self.isa
+            && matches!(kind, RootKind::EarlyIdentity | RootKind::Idmap)
+            && state.identity.shape().levels.len() != state.geometry.shape().levels.len()
+        {
+            return Answer::Absent("the identity map has more or fewer levels than the kernel's tables");
+        }
         match kind {
             RootKind::Kernel => Answer::Known(self.roots.kernel),
             RootKind::User => {

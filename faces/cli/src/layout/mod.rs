@@ -14,25 +14,11 @@ use kernmem_report::layout::{self, Table};
 use kernmem_source::PRESETS;
 
 use crate::Outcome;
-use crate::args::KernelArgs;
+use crate::args::{Eras, KernelArgs, parse_eras};
 use crate::failure::Failure;
 use crate::machine::Opened;
 use crate::numbers::{parse_address, parse_number, parse_size};
 use crate::output::Out;
-
-/// One era or all of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Eras {
-    One(Era),
-    All,
-}
-
-fn parse_eras(text: &str) -> Result<Eras, String> {
-    if text == "all" {
-        return Ok(Eras::All);
-    }
-    text.parse().map(Eras::One).map_err(|error| format!("{error}, or all"))
-}
 
 /// KASAN's modes as options spell them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

@@ -173,6 +173,12 @@ impl Fixmap {
         (self.tramp_text + 1).saturating_sub(page as u64)
     }
 
+    /// The page size.
+    #[must_use]
+    pub const fn granule(&self) -> Granule {
+        self.facts.granule
+    }
+
     /// The address of slot `index` under `top`.
     #[must_use]
     pub const fn address(&self, top: VirtAddr, index: u64) -> VirtAddr {

@@ -328,8 +328,40 @@ pub const fn vmemmap_block(era: Era) -> Arm64Attrs {
     }
 }
 
-/// Attributes of a table entry that was there before the kernel's mapper: the fixmap's.
+/// Attributes of a table entry that was there before the kernel's mapper: the fixmap's, up to 6.12.
 pub const TABLE_STATIC: Arm64Attrs = Arm64Attrs(VALID | TABLE);
+
+/// Attributes of an entry that links one of the fixmap's tables.
+///
+/// | era | |
+/// |---|---|
+/// | 6.12 and before | plain |
+/// | 7.2 | marked accessed |
+///
+/// Source: Linux 6.12, 7.2 arch/arm64/mm/fixmap.c `early_fixmap_init`.
+#[must_use]
+pub const fn table_static(era: Era) -> Arm64Attrs {
+    match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => TABLE_STATIC,
+        Era::V7_2 => Arm64Attrs(VALID | TABLE | AF),
+    }
+}
+
+/// Attributes of an entry that links a table of the first maps.
+///
+/// | era | |
+/// |---|---|
+/// | 6.1 and before | plain |
+/// | 6.12, 7.2 | not executable by user mode |
+///
+/// Source: Linux 5.10, 6.1 arch/arm64/kernel/head.S; 6.12, 7.2 arch/arm64/kernel/pi/map_range.c `map_range`.
+#[must_use]
+pub const fn table_early(era: Era) -> Arm64Attrs {
+    match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => TABLE_STATIC,
+        Era::V6_12 | Era::V7_2 => Arm64Attrs(VALID | TABLE | UXN_TABLE),
+    }
+}
 
 /// Attributes of a table entry for kernel mappings; `no_exec` tables let nothing below them be executed.
 ///
@@ -369,5 +401,7 @@ mod tests {
         assert_eq!(device(Era::V6_1).0, 0x0068_0000_0000_0713);
         assert_eq!(table(Era::V6_1, true).0, 0x1800_0000_0000_0003);
         assert_eq!(table(Era::V7_2, false).0, 0x1000_0000_0000_0403);
+        assert_eq!((table_static(Era::V6_12).0, table_static(Era::V7_2).0), (3, 0x403));
+        assert_eq!((table_early(Era::V6_1).0, table_early(Era::V7_2).0), (3, 0x1000_0000_0000_0003));
     }
 }
