@@ -48,7 +48,7 @@ pub(crate) fn memory_lines(console: &str) -> Vec<String> {
 
 const HEADINGS: [&str; 3] = ["Zone ranges:", "Movable zone start for each node", "Early memory node ranges"];
 
-const STARTS: [&str; 31] = [
+const STARTS: [&str; 32] = [
     "Memory limited to ",
     "NUMA: No NUMA",
     "NUMA: NUMA disabled",
@@ -76,6 +76,7 @@ const STARTS: [&str; 31] = [
     "Mountpoint-cache hash table",
     "mem auto-init: ",
     "software IO TLB: area num ",
+    "software IO TLB: SWIOTLB bounce buffer size ",
     "software IO TLB: mapped ",
     "Memory: ",
     "Freeing ",

@@ -11,7 +11,7 @@ use kernmem_arch::{Born, Reason};
 use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysMem, PhysRange};
 use kernmem_config::Config;
 use kernmem_firmware::Machine;
-use kernmem_memblock::{Memblock, Nid, RegionArray, Request};
+use kernmem_memblock::{Memblock, Nid, RegionArray, Request, UpTo};
 use kernmem_pgtable::Tables;
 use kernmem_sparse::{Geometry, GeometryFacts, Sections, SparseArch, VecStore};
 
@@ -192,6 +192,32 @@ const fn has_distances(era: Era) -> bool {
     }
 }
 
+/// Memory for the distances between nodes.
+///
+/// | era | |
+/// |---|---|
+/// | 4.14 (UNVERIFIED), 5.10 | found below the end of memory, then reserved |
+/// | 6.1 and later | allocated |
+fn distance_table<A: RegionArray, W: Witness>(
+    memblock: &mut Memblock<A, W>,
+    bytes: u64,
+) -> Result<PhysAddr, BootError> {
+    let page = memblock.limits().granule.bytes();
+    match memblock.era() {
+        Era::V4_14 | Era::V5_10 => {
+            let end = UpTo::from(memblock.end_of_dram());
+            let found = memblock.find_in_range(PhysAddr(0), end, bytes, page);
+            let start = found.ok_or_else(|| BootError::Input("no memory for the distances between nodes".into()))?;
+            memblock.reserve(start, bytes)?;
+            takers::tell(memblock, Taker::DistanceTable, start, bytes);
+            Ok(start)
+        }
+        Era::V6_1 | Era::V6_12 | Era::V7_2 => {
+            takers::allocate(memblock, Taker::DistanceTable, Request::new(bytes, page))
+        }
+    }
+}
+
 /// Nodes by firmware, or one for all. `numa=off` leaves out the first attempt.
 fn numa_init<A: RegionArray, W: Witness>(
     machine: &Machine,
@@ -203,10 +229,7 @@ fn numa_init<A: RegionArray, W: Witness>(
     }
     let granule = memblock.limits().granule;
     let max_nodes = u64::from(memblock.limits().max_nodes);
-    let distances = |memblock: &mut Memblock<A, W>| {
-        let request = Request::new(max_nodes * max_nodes, granule.bytes());
-        takers::allocate(memblock, Taker::DistanceTable, request)
-    };
+    let distances = |memblock: &mut Memblock<A, W>| distance_table(memblock, max_nodes * max_nodes);
     let table = has_distances(config.era).then(|| distances(memblock)).transpose()?;
     let off = config.cmdline.numa_off();
     let blocks: Vec<NodeBlock> = machine
