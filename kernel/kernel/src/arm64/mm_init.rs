@@ -102,7 +102,7 @@ fn bounce_buffers<A: RegionArray, W: Witness>(
     let needed = dma_end.is_some_and(|dma_end| swiotlb::arm64_needs(memblock.end_of_dram(), dma_end));
     let small = swiotlb::small_pool(config, memblock.phys_mem_size()).filter(|_| !needed);
     let pool = match small {
-        Some(slots) => swiotlb::init_small(config, memblock, slots, cpus)?,
+        Some(bytes) => swiotlb::init_small(config, memblock, bytes, cpus)?,
         None => swiotlb::init(config, memblock, needed, cpus)?,
     };
     if let Some(pool) = pool {

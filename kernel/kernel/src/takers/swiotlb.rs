@@ -82,7 +82,7 @@ pub fn parsed(config: &Config, log: &mut impl Witness) {
 }
 
 /// A pool for objects that do not fill cache lines, where none is needed for reach: 1 MiB for each GiB of memory, at most
-/// the default; the answer is its slots. A pool that the line sized keeps its size.
+/// the default; the answer is its bytes before they are rounded to segments. A pool that the line sized keeps its size.
 ///
 /// | era | |
 /// |---|---|
@@ -101,26 +101,26 @@ pub fn small_pool(config: &Config, phys_mem_size: u64) -> Option<u64> {
         return None;
     }
     let wanted = wish(config).slots;
-    let bytes = phys_mem_size.div_ceil(1024).min(wanted * SLOT);
     let is_default = wanted == DEFAULT_BYTES / SLOT;
-    Some(if is_default { bytes.div_ceil(SLOT).next_multiple_of(SEGMENT) } else { wanted })
+    let bytes = phys_mem_size.div_ceil(1024).min(DEFAULT_BYTES).next_multiple_of(SLOT);
+    Some(if is_default { bytes } else { wanted * SLOT })
 }
 
-/// As [`init`] with a pool of `slots` that was made smaller than the default.
+/// As [`init`] with a pool of `bytes` in place of the default.
 ///
 /// # Errors
 /// As [`init`].
 pub fn init_small<A: RegionArray, W: Witness>(
     config: &Config,
     memblock: &mut Memblock<A, W>,
-    slots: u64,
+    bytes: u64,
     cpus: u32,
 ) -> Result<Option<PhysRange>, BootError> {
     let is_told = config.kconfig.is_set("SWIOTLB") && wish(config).slots == DEFAULT_BYTES / SLOT;
     if is_told {
-        memblock.observer().log(LogEntry::SwiotlbAdjusted(slots * SLOT));
+        memblock.observer().log(LogEntry::SwiotlbAdjusted(bytes));
     }
-    init_sized(config, memblock, true, cpus, slots)
+    init_sized(config, memblock, true, cpus, (bytes / SLOT).next_multiple_of(SEGMENT))
 }
 
 /// Takes the pool if `needed` or forced, then its books; a pool that is not found becomes smaller.
