@@ -11,6 +11,8 @@ pub enum Exclusion {
     /// threads. The hole behind it as well, as far as it shares a root entry with it: areas at its end have made tables
     /// there or not.
     VmallocArea,
+    /// Lines that touch KASAN's shadow of the vmalloc area: memory comes with the areas that live there.
+    VmallocShadow,
     /// debug_pagealloc unmaps free pages, and which are free depends on the moment: in the linear map a page is
     /// compared as if it was mapped (arm64), or left out beyond the first MiB and the image (x86).
     FreePages,
@@ -33,8 +35,9 @@ pub enum Exclusion {
 
 impl Exclusion {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::VmallocArea,
+        Self::VmallocShadow,
         Self::FreePages,
         Self::KfenceObjects,
         Self::HugePool,
@@ -50,6 +53,7 @@ impl Exclusion {
     pub const fn name(self) -> &'static str {
         match self {
             Self::VmallocArea => "vmalloc area",
+            Self::VmallocShadow => "shadow of vmalloc",
             Self::FreePages => "free pages",
             Self::KfenceObjects => "KFENCE objects",
             Self::HugePool => "huge-page pool",
@@ -69,6 +73,8 @@ pub struct Context {
     pub vmalloc: VirtRange,
     /// The last address whose root entry is that of the end of the vmalloc area.
     pub vmalloc_tables_last: VirtAddr,
+    /// KASAN's shadow of the vmalloc area.
+    pub vmalloc_shadow: Option<VirtRange>,
     /// The image, where it lies in the vmalloc area.
     pub image: Option<VirtRange>,
     /// The linear map.
@@ -106,6 +112,7 @@ pub(crate) fn apply(listing: &mut Listing, context: &Context, active: &[Exclusio
             Exclusion::VmallocArea => {
                 drop_lines(listing, |line| is_vmalloc(line, context)) + hole_behind_vmalloc(listing, context)
             }
+            Exclusion::VmallocShadow => drop_lines(listing, |line| overlaps(line, context.vmalloc_shadow)),
             Exclusion::FreePages => free_pages(listing, context),
             Exclusion::KfenceObjects => kfence_objects(listing, context),
             Exclusion::HugePool if context.huge_pool => drop_lines(listing, |line| within(line, context.vmemmap)),
@@ -154,6 +161,10 @@ fn hole_behind_vmalloc(listing: &mut Listing, context: &Context) -> usize {
         true
     });
     touched
+}
+
+fn overlaps(line: &Line, region: Option<VirtRange>) -> bool {
+    matches!((line, region), (Line::Range { range, .. }, Some(region)) if range.overlaps(&region))
 }
 
 /// Whether a line says rights, not only its level.
@@ -305,6 +316,7 @@ mod tests {
         Context {
             vmalloc: range(0x10_0000, 1),
             vmalloc_tables_last: VirtAddr(0x10_ffff),
+            vmalloc_shadow: None,
             image: None,
             linear: range(0x1000, 64),
             known_pages: None,

@@ -54,7 +54,7 @@ impl<'c> Boot<'c> {
 pub enum Isa {
     /// arm64 with 4K pages and 48 bits.
     Arm64(arm64::State),
-    /// x86-64 with four levels.
+    /// x86-64 with four or five levels.
     X86(x86::State),
 }
 

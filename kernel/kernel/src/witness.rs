@@ -34,6 +34,8 @@ pub enum Area {
     Idmap,
     /// The tables with which user mode enters the kernel.
     Trampoline,
+    /// The shadow of KASAN.
+    KasanShadow,
 }
 
 /// A segment of the kernel image.
@@ -176,6 +178,8 @@ pub enum LogEntry {
     CrashLowMemory,
     /// Every section with memory has its part of the memory map.
     SectionsReady,
+    /// The shadow of KASAN is in place.
+    KasanReady,
     /// 1 GiB leaves are used for the direct map (x86).
     GbPages,
     /// A larger buffer for the log.

@@ -11,6 +11,7 @@
 //! * [`Field`]: the bits of an entry by name.
 //! * [`Shape`]: levels, index widths and leaf sizes as data.
 //! * [`Reason`]: why a mapping has its size and its rights.
+//! * [`kasan`]: the arithmetic of KASAN's shadow.
 //! * [`hugetlb`]: sizes of huge pages, and what their descriptors give back.
 //! * [`arm64`], [`x86`]: a folder for each architecture.
 #![no_std]
@@ -22,6 +23,7 @@ mod fault;
 mod field;
 mod formats;
 pub mod hugetlb;
+pub mod kasan;
 mod mmu;
 mod reason;
 mod rights;

@@ -8,12 +8,12 @@ use kernmem_arch::x86::direct_map::{PageSizes, SizeDecision, SizeFacts, early_ta
 use kernmem_arch::x86::fixmap::{Fixmap, FixmapFacts};
 use kernmem_arch::x86::image::ImageSymbols;
 use kernmem_arch::x86::kaslr::Switches;
-use kernmem_arch::x86::layout::{Bases, Layout, LayoutFacts, Paging};
+use kernmem_arch::x86::layout::{Bases, Layout, LayoutFacts, Paging, PagingFacts};
 use kernmem_arch::x86::markers::{MarkerFacts, Markers};
 use kernmem_arch::x86::prot::{CpuFacts, Masks, Needed, missing_feature, nx_used};
 use kernmem_arch::x86::pti::why_not_global;
-use kernmem_arch::x86::{X86Level4, prealloc};
-use kernmem_arch::{Bound, Reason};
+use kernmem_arch::x86::{X86, prealloc};
+use kernmem_arch::{Bound, EntryFormat, Reason};
 use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysMem, PhysRange, VirtAddr};
 use kernmem_config::{Arch, Config, X86Cpu};
 use kernmem_firmware::{E820Table, Machine};
@@ -22,13 +22,14 @@ use kernmem_pgtable::Tables;
 
 use super::nodes::Brought;
 use super::{Percpu, State, late};
+use crate::kasan::ZeroShadow;
 use crate::numa::NodeData;
 use crate::takers::gigantic::GiganticPool;
 use crate::takers::page_counts;
 use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
 
 /// The tables of this boot.
-pub(super) type KernelTables<'m, M> = Tables<'m, X86Level4, M>;
+pub(super) type KernelTables<'m, M, const LEVELS: usize> = Tables<'m, X86<LEVELS>, M>;
 
 /// Bytes of a page.
 pub(super) const PAGE: u64 = 1 << 12;
@@ -38,14 +39,14 @@ pub(super) const LARGE: u64 = 1 << 21;
 const DEFAULT_PHYSICAL_START: u64 = 16 << 20;
 
 /// Everything that the steps before the hand-over share.
-pub(super) struct Booting<'m, 'c, M, W> {
+pub(super) struct Booting<'m, 'c, M, W, const LEVELS: usize> {
     pub mem: &'m M,
     pub machine: &'c Machine,
     pub config: &'c Config,
     pub cpu: CpuFacts,
     pub image: Image<'c>,
     pub symbols: ImageSymbols,
-    pub tables: KernelTables<'m, M>,
+    pub tables: KernelTables<'m, M, LEVELS>,
     pub memblock: Memblock<VecArray, W>,
     pub state: State,
     /// The firmware's map, as the command line left it.
@@ -66,7 +67,7 @@ pub(super) struct Booting<'m, 'c, M, W> {
     pub initrd: Option<PhysRange>,
 }
 
-/// Boots an x86-64 kernel.
+/// Boots an x86-64 kernel, with as many levels of tables as it chooses on this CPU.
 ///
 /// # Errors
 /// As [`crate::boot`].
@@ -75,7 +76,28 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
     boot: &Boot<'_>,
     witness: W,
 ) -> Result<Kernel<'m, M, W>, BootError> {
-    let mut booting = Booting::new(mem, boot, witness)?;
+    let config = boot.config;
+    let model = config.cpu.x86().ok_or_else(|| BootError::Input("the CPU is no x86 model".into()))?;
+    check_modelled(config)?;
+    let facts = PagingFacts {
+        built: config.kconfig.is_set("X86_5LEVEL"),
+        la57: model.has("la57"),
+        no5lvl: config.cmdline.no5lvl(),
+    };
+    match Paging::choose(config.era, facts) {
+        Paging::Level4 => with_levels::<4, M, W>(mem, boot, model, witness),
+        Paging::Level5 => with_levels::<5, M, W>(mem, boot, model, witness),
+    }
+}
+
+/// The steps in their order.
+fn with_levels<'m, const LEVELS: usize, M: PhysMem, W: Witness>(
+    mem: &'m M,
+    boot: &Boot<'_>,
+    model: &X86Cpu,
+    witness: W,
+) -> Result<Kernel<'m, M, W>, BootError> {
+    let mut booting = Booting::<M, W, LEVELS>::new(mem, boot, model, witness)?;
     booting.build_early_tables()?;
     booting.early_reserve()?;
     booting.take_firmware_map()?;
@@ -113,12 +135,10 @@ pub(super) fn finish<'m, M, W>(
     }
 }
 
-impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
-    fn new(mem: &'m M, boot: &Boot<'c>, witness: W) -> Result<Self, BootError> {
+impl<'m, 'c, M: PhysMem, W: Witness, const LEVELS: usize> Booting<'m, 'c, M, W, LEVELS> {
+    fn new(mem: &'m M, boot: &Boot<'c>, model: &X86Cpu, witness: W) -> Result<Self, BootError> {
         let (machine, config) = (boot.machine, boot.config);
-        let model = config.cpu.x86().ok_or_else(|| BootError::Input("the CPU is no x86 model".into()))?;
         let cpu = cpu_facts(config, model);
-        check_modelled(config, model)?;
         if let Some(feature) = missing_feature(config.era, cpu) {
             let feature = match feature {
                 Needed::Pse => "pse",
@@ -132,11 +152,16 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
         let set = |name| config.kconfig.is_set(name);
         let pages = early_table_pages(config.era, set("X86_5LEVEL"), set("RANDOMIZE_MEMORY"));
         let symbols = image_symbols(&image, pages * PAGE)?;
-        let layout = layout(config, Bases::fixed(config.era, Paging::Level4));
+        let paging = X86::<LEVELS>::PAGING;
+        let layout = layout(config, paging, Bases::fixed(config.era, paging));
         let pti = config.isolates_page_tables(false);
         let nx = nx_used(config.era, cpu.nx, !config.cmdline.noexec(config.era));
         let fixmap = fixmap(config);
         let covered = image.range("_text", "_end")?.ok_or_else(|| BootError::Input("symbols: _text is _end".into()))?;
+        let zero_shadow = match set("KASAN") {
+            true => Some(Box::new(ZeroShadow::of_image(&image, X86::<LEVELS>::shape().levels)?)),
+            false => None,
+        };
         let sizes = page_sizes(SizeFacts {
             pse: cpu.pse,
             gbpages: cpu.gbpages,
@@ -158,6 +183,7 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
             trampoline: PhysRange::new(PhysAddr(0), PhysAddr(0)),
             crash_kernel: None,
             percpu: Percpu::default(),
+            zero_shadow,
             entry_slots: Vec::new(),
             draws_entry_slots: false,
             e820: E820Table::new(),
@@ -197,8 +223,8 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
     ///
     /// | era | order |
     /// |---|---|
-    /// | 4.14 (UNVERIFIED), 5.10, 6.1, 6.12 | memory map, zones, small structures |
-    /// | 7.2 | small structures, gigantic pages, memory map, zones |
+    /// | 4.14 (UNVERIFIED), 5.10, 6.1, 6.12 | memory map, zones, shadow, small structures |
+    /// | 7.2 | shadow, small structures, gigantic pages, memory map, zones |
     ///
     /// Source: Linux 5.10–6.12 arch/x86/kernel/setup.c `setup_arch`; 7.2 mm/mm_init.c `mm_core_init_early`.
     fn set_up_memory_map(&mut self, nodes: Vec<NodeData>) -> Result<(Brought, Vec<GiganticPool>), BootError> {
@@ -206,11 +232,13 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
         match self.config.era {
             Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => {
                 let brought = self.paging_init(nodes)?;
+                self.kasan_init()?;
                 self.map_apics()?;
                 self.reserve_small()?;
                 Ok((brought, Vec::new()))
             }
             Era::V7_2 => {
+                self.kasan_init()?;
                 self.map_apics()?;
                 self.reserve_small()?;
                 let gigantic = self.allocate_gigantic();
@@ -221,7 +249,7 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
 
     /// Moves the three large regions to where they were drawn, and with them the landmarks.
     pub(super) fn move_regions(&mut self, bases: Bases) {
-        self.state.layout = layout(self.config, bases);
+        self.state.layout = layout(self.config, X86::<LEVELS>::PAGING, bases);
         *self.state.markers = markers(self.config, &self.state.layout, &self.state.fixmap);
     }
 
@@ -231,7 +259,7 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
         Switches {
             randomize_memory: config.kconfig.is_set("RANDOMIZE_MEMORY"),
             loader_flag: !config.cmdline.nokaslr(config.era, Arch::X86_64),
-            kasan: false,
+            kasan: config.kconfig.is_set("KASAN"),
         }
     }
 
@@ -259,9 +287,8 @@ pub(super) fn lacking(state: &State, cpu: CpuFacts) -> Vec<Reason> {
 }
 
 /// No leaf larger than 2 MiB, or than a base page.
-pub(super) fn page_sizes_up_to(sizes: PageSizes) -> kernmem_pgtable::Sizes {
-    use kernmem_arch::EntryFormat;
-    kernmem_pgtable::Sizes::only(X86Level4::shape(), |leaf| sizes.allow(leaf.level))
+pub(super) fn page_sizes_up_to<const LEVELS: usize>(sizes: PageSizes) -> kernmem_pgtable::Sizes {
+    kernmem_pgtable::Sizes::only(X86::<LEVELS>::shape(), |leaf| sizes.allow(leaf.level))
 }
 
 /// Features by their names; identifiers of processes need global pages.
@@ -303,21 +330,14 @@ fn possible_cpus(config: &Config) -> u32 {
     if limit == Some(0) { 1 } else { cpus.min(config.cmdline.nr_cpus(built)).max(1) }
 }
 
-fn check_modelled(config: &Config, cpu: &X86Cpu) -> Result<(), BootError> {
+fn check_modelled(config: &Config) -> Result<(), BootError> {
     let set = |name| config.kconfig.is_set(name);
     match config.era {
         Era::V4_14 => return Err(BootError::Beyond("an x86-64 kernel of Linux 4.14".into())),
         Era::V5_10 | Era::V6_1 | Era::V6_12 | Era::V7_2 => {}
     }
     let beyond = |what: &str| Err(BootError::Beyond(format!("an x86-64 kernel with {what}")));
-    let builds_five = match config.era {
-        Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => set("X86_5LEVEL"),
-        Era::V7_2 => true,
-    };
-    if cpu.has("la57") && builds_five && !config.cmdline.no5lvl() {
-        return beyond("five levels of page tables");
-    }
-    let options = [("KASAN", "KASAN"), ("KMSAN", "KMSAN"), ("X86_ESPFIX64", "espfix stacks"), ("XEN_PV", "Xen")];
+    let options = [("KMSAN", "KMSAN"), ("X86_ESPFIX64", "espfix stacks"), ("XEN_PV", "Xen")];
     for (option, what) in options {
         if set(option) {
             return beyond(what);
@@ -358,13 +378,13 @@ fn asks_for_gigantic(config: &Config) -> bool {
     pools.iter().any(|pool| pool.size > LARGE && pool.pages > 0)
 }
 
-fn layout(config: &Config, bases: Bases) -> Layout {
+fn layout(config: &Config, paging: Paging, bases: Bases) -> Layout {
     let set = |name| config.kconfig.is_set(name);
     let facts = LayoutFacts {
         era: config.era,
-        paging: Paging::Level4,
+        paging,
         randomize_base: set("RANDOMIZE_BASE"),
-        kasan: false,
+        kasan: set("KASAN"),
         kmsan: false,
         force_kmap_local: set("DEBUG_KMAP_LOCAL_FORCE_MAP"),
         physical_start: config.kconfig.number("PHYSICAL_START").unwrap_or(DEFAULT_PHYSICAL_START),

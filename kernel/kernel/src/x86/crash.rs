@@ -54,7 +54,7 @@ fn attempts(era: Era, size: u64, base: Option<u64>, high: bool) -> [Option<Attem
     }
 }
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> {
     /// Whether the kernel takes memory for a crash kernel at all.
     fn can_crash(&self) -> bool {
         let option = match self.config.era {

@@ -12,7 +12,7 @@ use kernmem_arch::x86::image::{
     rodata_steps, trampoline_steps,
 };
 use kernmem_arch::x86::prot::{CpuFacts, Prot, table};
-use kernmem_arch::x86::{X86Level4, cpu_entry_area, prealloc};
+use kernmem_arch::x86::{X86, cpu_entry_area, prealloc};
 use kernmem_arch::{Born, Bound, Reason};
 use kernmem_base::{Era, PhysMem, PhysRange, VirtRange};
 use kernmem_config::{Config, Rodata};
@@ -33,12 +33,12 @@ use crate::zones::{Nodes, Span};
 use crate::{Area, Boot, BootError, BootPages, Freed, Image, Kept, Kernel, LogEntry, Mapped, Roots, Witness};
 
 /// The steps after the hand-over.
-pub(super) struct Late<'c, 'm, M, W> {
+pub(super) struct Late<'c, 'm, M, W, const LEVELS: usize> {
     pub config: &'c Config,
     pub cpu: CpuFacts,
     pub image: Image<'c>,
     pub symbols: ImageSymbols,
-    pub tables: KernelTables<'m, M>,
+    pub tables: KernelTables<'m, M, LEVELS>,
     pub memblock: HandedOver<VecArray, W>,
     pub frames: BootPages,
     pub nodes: Nodes,
@@ -69,8 +69,8 @@ pub(super) struct Parts<W> {
 }
 
 /// Hands memory over and takes the last steps.
-pub(super) fn run<'m, M: PhysMem, W: Witness>(
-    booting: Booting<'m, '_, M, W>,
+pub(super) fn run<'m, M: PhysMem, W: Witness, const LEVELS: usize>(
+    booting: Booting<'m, '_, M, W, LEVELS>,
     Brought { sections, mut nodes }: Brought,
     prepared: Prepared,
     boot: &Boot<'_>,
@@ -127,7 +127,7 @@ fn frames_of(image: &Image<'_>, range: VirtRange) -> PhysRange {
     PhysRange::new(image.phys_of(range.start), image.phys_of(range.last) + 1)
 }
 
-impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
     /// The tables below the root for all of vmalloc, so that no root needs to be told of new ones.
     fn preallocate_vmalloc(&mut self) -> Result<(), BootError> {
         let Some(slots) = prealloc::vmalloc_slots(&self.state.layout) else { return Ok(()) };
@@ -140,6 +140,7 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
     /// The first area of vmalloc: a kernel stack, so that its tables exist.
     fn first_stack(&mut self) -> Result<(), BootError> {
         let (start, bytes) = (self.state.layout.vmalloc_start, self.state.layout.thread_size);
+        self.populate_vmalloc_shadow(VirtRange { start, last: start + (bytes + PAGE - 1) })?;
         let attrs = self.state.masks.kernel(self.config.era, Prot::Kernel);
         let mut rights = Vec::from([Reason::Born(Born::Data)]);
         rights.extend(lacking(&self.state, self.cpu));
@@ -147,7 +148,7 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
             let Some(pa) = self.frames.page() else { return Ok(()) };
             let va = start + offset;
             let range = VirtRange { start: va, last: va + (PAGE - 1) };
-            let mapping = Mapping::<X86Level4>::new(pa, attrs, Sizes::PAGES).with_table_attrs(table::PAGE);
+            let mapping = Mapping::<X86<LEVELS>>::new(pa, attrs, Sizes::PAGES).with_table_attrs(table::PAGE);
             self.tables.cursor(range).map(&mut self.frames, &mapping)?.forgive("nothing was mapped there");
             let edge = |at| Reason::Edge { bound: Bound::Object, at };
             self.memblock.observer().mapped(&Mapped {
@@ -327,6 +328,10 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
         if self.config.debug_pagealloc().value {
             self.memblock.observer().log(LogEntry::Unmapped(range));
             return Ok(());
+        }
+        // What is freed is filled with a pattern through the direct map.
+        if let Some(direct) = VirtRange::of_size(self.state.layout.direct(memory.start), memory.size()) {
+            self.write(direct)?;
         }
         let pages = self.nodes.release_whole_pages(memory, moment);
         self.frames.add(memory)?;

@@ -12,7 +12,7 @@ use crate::takers::auto_init::auto_init;
 use crate::takers::gigantic::{GiganticPool, allocate_gigantic};
 use crate::takers::hash_tables::{self, HashFacts};
 use crate::takers::page_counts::{self, PageCountFacts};
-use crate::takers::{self, log_buffer, swiotlb};
+use crate::takers::{self, log_buffer, stack_depot, swiotlb};
 use crate::zones::Nodes;
 use crate::{BootError, LogEntry, Witness, zonelists};
 
@@ -26,7 +26,7 @@ pub(super) struct Prepared {
     pub bounce: Option<PhysRange>,
 }
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> {
     /// Takes all that is taken between the zones and the hand-over.
     ///
     /// | era | zonelists | gigantic pages | bounce buffers |
@@ -68,25 +68,30 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         };
         hash_tables::early(config, &hashes, &mut self.memblock)?;
         self.setup_cpu_entry_areas()?;
-        let init = LogEntry::AutoInit(auto_init(config));
         let bounce = match config.era {
             Era::V4_14 | Era::V5_10 | Era::V6_1 => {
-                self.log(init);
+                self.report_meminit(&hashes)?;
                 self.init_bounce_buffers()?
             }
             Era::V6_12 => {
                 zonelists::build(config, nodes, counts, self.memblock.observer());
-                self.log(init);
+                self.report_meminit(&hashes)?;
                 self.init_bounce_buffers()?
             }
             Era::V7_2 => {
                 let bounce = self.init_bounce_buffers()?;
                 zonelists::build(config, nodes, counts, self.memblock.observer());
-                self.log(init);
+                self.report_meminit(&hashes)?;
                 bounce
             }
         };
         Ok(Prepared { hashes, gigantic, bounce })
+    }
+
+    /// What is cleared by itself is told, and the stack depot takes its table.
+    fn report_meminit(&mut self, hashes: &HashFacts) -> Result<(), BootError> {
+        self.log(LogEntry::AutoInit(auto_init(self.config)));
+        stack_depot::early(self.config, hashes, &mut self.memblock)
     }
 
     /// Gigantic pages that the command line asks for.

@@ -5,7 +5,8 @@
 
 use alloc::vec::Vec;
 
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::X86;
+use kernmem_arch::x86::layout::Paging;
 use kernmem_arch::x86::prot::{Prot, table};
 use kernmem_arch::x86::zones::ZoneLimits;
 use kernmem_arch::{Born, Reason};
@@ -44,7 +45,7 @@ pub(super) struct Brought {
     pub nodes: Nodes,
 }
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> {
     /// Gives memory its nodes and places their descriptors.
     pub(super) fn initmem_init(&mut self) -> Result<Vec<NodeData>, BootError> {
         if !self.config.kconfig.is_set("NUMA") {
@@ -214,11 +215,12 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             cma: set("CMA"),
             isolation: set("MEMORY_ISOLATION"),
             page_bytes: config.sizes.get("sizeof_page").unwrap_or(64),
+            five_levels: X86::<LEVELS>::PAGING == Paging::Level5,
             ..GeometryFacts::new(SparseArch::X86_64, config.era, Granule::K4)
         };
         let mut sections = Sections::new(Geometry::new(facts)?, VecStore::new());
         let data = masks.kernel(config.era, Prot::Kernel);
-        let vmemmap = Vmemmap::<X86Level4> {
+        let vmemmap = Vmemmap::<X86<LEVELS>> {
             frame_zero: self.state.layout.vmemmap,
             block: data,
             page: data,

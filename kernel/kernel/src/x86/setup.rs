@@ -7,9 +7,10 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use kernmem_arch::Bound;
-use kernmem_arch::x86::kaslr::RegionFacts;
-use kernmem_arch::x86::layout::{Bases, ISA_END, Paging};
-use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysMem, PhysRange, Seed};
+use kernmem_arch::x86::X86;
+use kernmem_arch::x86::kaslr::{RegionFacts, draws};
+use kernmem_arch::x86::layout::{Bases, ISA_END};
+use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysMem, PhysRange};
 use kernmem_config::cmdline::MemoryLimit;
 use kernmem_firmware::Arch;
 use kernmem_memblock::UpTo;
@@ -18,8 +19,6 @@ use super::boot::{Booting, PAGE};
 use crate::takers::{self, Taker, log_buffer, swiotlb};
 use crate::{Boot, BootError, LogEntry, Witness};
 
-/// Most frames that four levels reach.
-const MAX_ARCH_PFN: u64 = 1 << 34;
 /// Bytes of the floating pointer to a table for several processors, and of that table as a PC's firmware writes it
 /// directly behind.
 const MP_POINTER: u64 = 16;
@@ -36,7 +35,7 @@ pub(crate) fn memory_ranges(boot: &Boot<'_>) -> Vec<PhysRange> {
     told.chain(map.memory()).collect()
 }
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> {
     /// What is taken before the command line is known.
     ///
     /// | era | low memory | the BIOS |
@@ -98,7 +97,8 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         self.e820.add_kernel(image.start.0, image.end.0);
         self.e820.trim_bios();
         self.state.e820 = self.e820.clone();
-        self.state.max_pfn = Pfn(self.e820.end_pfn(self.config.era, MAX_ARCH_PFN, MAX_ARCH_PFN));
+        let most = X86::<LEVELS>::PAGING.max_arch_pfn().0;
+        self.state.max_pfn = Pfn(self.e820.end_pfn(self.config.era, most, most));
         if self.state.max_pfn.0 << 12 <= ISA_END.0 {
             return Err(BootError::Input("no memory above 1 MiB".into()));
         }
@@ -137,12 +137,12 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     /// The bases of the three large regions: given, drawn from the seed, or fixed.
     pub(super) fn place_regions(&mut self) -> Result<(), BootError> {
         let config = self.config;
-        let fixed = Bases::fixed(config.era, Paging::Level4);
+        let fixed = Bases::fixed(config.era, X86::<LEVELS>::PAGING);
         let drawn = match self.machine.kaslr_seed {
             Some(seed) if self.kaslr().regions() => {
                 let facts = RegionFacts {
                     era: config.era,
-                    paging: Paging::Level4,
+                    paging: X86::<LEVELS>::PAGING,
                     max_pfn: self.state.max_pfn,
                     padding_tb: config.kconfig.number("RANDOMIZE_MEMORY_PHYSICAL_PADDING").unwrap_or(0),
                     zone_device: config.kconfig.is_set("ZONE_DEVICE"),
@@ -299,10 +299,4 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         let mut names = self.config.given.firmware.iter().map(|(_, _, name)| name);
         names.any(|name| name.strip_prefix("ACPI ") == Some(signature))
     }
-}
-
-/// Three numbers from one seed: what a recorded kernel drew is given instead.
-fn draws(seed: u64) -> [u64; 3] {
-    let mut seed = Seed(seed);
-    core::array::from_fn(|_| seed.draw())
 }
