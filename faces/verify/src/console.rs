@@ -48,7 +48,7 @@ pub(crate) fn memory_lines(console: &str) -> Vec<String> {
 
 const HEADINGS: [&str; 3] = ["Zone ranges:", "Movable zone start for each node", "Early memory node ranges"];
 
-const STARTS: [&str; 31] = [
+const STARTS: [&str; 33] = [
     "Memory limited to ",
     "NUMA: No NUMA",
     "NUMA: NUMA disabled",
@@ -74,6 +74,8 @@ const STARTS: [&str; 31] = [
     "Inode-cache hash table",
     "Mount-cache hash table",
     "Mountpoint-cache hash table",
+    "stackdepot hash table",
+    "kasan: KernelAddressSanitizer initialized",
     "mem auto-init: ",
     "software IO TLB: area num ",
     "software IO TLB: mapped ",

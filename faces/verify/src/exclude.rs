@@ -10,6 +10,8 @@ pub enum Exclusion {
     /// Lines that touch the vmalloc area and map no part of the image: which areas live there depends on drivers and
     /// threads.
     VmallocArea,
+    /// KASAN's shadow of the vmalloc area, beyond that of the image: memory comes with the areas that live there.
+    VmallocShadow,
     /// debug_pagealloc unmaps free pages, and which are free depends on the moment: in the linear map a page is
     /// compared as if it was mapped (arm64), or left out beyond the first MiB and the image (x86).
     FreePages,
@@ -27,8 +29,9 @@ pub enum Exclusion {
 
 impl Exclusion {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::VmallocArea,
+        Self::VmallocShadow,
         Self::FreePages,
         Self::KfenceObjects,
         Self::HugePool,
@@ -42,6 +45,7 @@ impl Exclusion {
     pub const fn name(self) -> &'static str {
         match self {
             Self::VmallocArea => "vmalloc area",
+            Self::VmallocShadow => "shadow of vmalloc",
             Self::FreePages => "free pages",
             Self::KfenceObjects => "KFENCE objects",
             Self::HugePool => "huge-page pool",
@@ -57,6 +61,10 @@ impl Exclusion {
 pub struct Context {
     /// The vmalloc area.
     pub vmalloc: VirtRange,
+    /// KASAN's shadow of the vmalloc area.
+    pub vmalloc_shadow: Option<VirtRange>,
+    /// The pages of it that boot maps for the image, where the image lies in the vmalloc area.
+    pub image_shadow: Option<VirtRange>,
     /// The image, where it lies in the vmalloc area.
     pub image: Option<VirtRange>,
     /// The linear map.
@@ -81,6 +89,7 @@ pub(crate) fn apply(listing: &mut Listing, context: &Context, active: &[Exclusio
     for &exclusion in active {
         let count = match exclusion {
             Exclusion::VmallocArea => drop_lines(listing, |line| is_vmalloc(line, context)),
+            Exclusion::VmallocShadow => vmalloc_shadow(listing, context),
             Exclusion::FreePages => free_pages(listing, context),
             Exclusion::KfenceObjects => kfence_objects(listing, context),
             Exclusion::HugePool if context.huge_pool => drop_lines(listing, |line| within(line, context.vmemmap)),
@@ -105,6 +114,28 @@ fn is_vmalloc(line: &Line, context: &Context) -> bool {
     let Line::Range { range, rest } = line else { return false };
     let maps_image = context.image.is_some_and(|image| image.start <= range.start && range.last <= image.last);
     range.overlaps(&context.vmalloc) && !(maps_image && is_mapped(rest))
+}
+
+/// Cuts the lines of the shadow of vmalloc down to what boot maps of it; returns how many were cut or dropped.
+fn vmalloc_shadow(listing: &mut Listing, context: &Context) -> usize {
+    let Some(shadow) = context.vmalloc_shadow else { return 0 };
+    let mut touched = 0;
+    let cut = |line: Line| {
+        let Line::Range { range, rest } = &line else { return Some(line) };
+        if !range.overlaps(&shadow) || context.image_shadow.is_some_and(|image| contains(image, *range)) {
+            return Some(line);
+        }
+        touched += 1;
+        let image = context.image_shadow.filter(|image| image.overlaps(range))?;
+        let range = VirtRange { start: image.start.max(range.start), last: image.last.min(range.last) };
+        Some(Line::Range { range, rest: rest.clone() })
+    };
+    listing.lines = core::mem::take(&mut listing.lines).into_iter().filter_map(cut).collect();
+    touched
+}
+
+const fn contains(outer: VirtRange, inner: VirtRange) -> bool {
+    outer.start.0 <= inner.start.0 && inner.last.0 <= outer.last.0
 }
 
 /// Whether a line says rights, not only its level.
@@ -218,6 +249,8 @@ mod tests {
     fn context(kfence_pool: Option<VirtRange>) -> Context {
         Context {
             vmalloc: range(0x10_0000, 1),
+            vmalloc_shadow: None,
+            image_shadow: None,
             image: None,
             linear: range(0x1000, 64),
             known_pages: None,
@@ -245,6 +278,20 @@ mod tests {
         let expected =
             [(0x1000, 2, true), (0x3000, 1, false), (0x4000, 1, true), (0x5000, 1, false), (0x6000, 1, true)];
         assert_eq!(rests.collect::<Vec<_>>(), expected);
+    }
+
+    /// The shadow of the image, from 0x3000 to 0x5000, was mapped together with that of areas on both sides.
+    #[test]
+    fn of_the_shadow_of_vmalloc_that_of_the_image_stays() {
+        let text = "0x1000-0x2000           4K PTE       ro NX\n0x2000-0x6000          16K PTE       RW NX\n\
+                    0x6000-0x9000          12K PTE\n0x9000-0xa000           4K PTE       ro NX\n";
+        let mut listing = Listing::parse(text);
+        let shadow =
+            Context { vmalloc_shadow: Some(range(0x2000, 7)), image_shadow: Some(range(0x3000, 2)), ..context(None) };
+        assert_eq!(apply(&mut listing, &shadow, &[Exclusion::VmallocShadow]), [(Exclusion::VmallocShadow, 2)]);
+        let expected = "0x1000-0x2000           4K PTE       ro NX\n0x3000-0x5000           8K PTE       RW NX\n\
+                        0x9000-0xa000           4K PTE       ro NX\n";
+        assert_eq!(listing, Listing::parse(expected));
     }
 
     #[test]

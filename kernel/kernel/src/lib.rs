@@ -8,6 +8,7 @@
 //! * [`arm64`]: memory limits, image, linear map, late changes.
 //! * [`x86`]: firmware map, direct map, image, isolation, late changes.
 //! * [`numa`], [`sparse_init`], [`zones`], [`zonelists`], [`takers`]: what both architectures share.
+//! * [`kasan`]: shadow that all addresses without shadow of their own share.
 //! * [`orders`]: the largest block and pageblocks.
 //! * [`hand_over`], [`managed`], [`figures`]: from the boot allocator to the page allocator, what boot gives it later, and
 //!   the figures of its zones.
@@ -31,6 +32,7 @@ pub mod figures;
 mod frames;
 pub mod hand_over;
 mod image;
+pub mod kasan;
 mod kernel;
 pub mod managed;
 pub mod movable;
@@ -49,4 +51,4 @@ pub use error::BootError;
 pub use frames::EarlyFrames;
 pub use image::Image;
 pub use kernel::{Boot, Isa, Kernel, Roots, boot, memory_ranges};
-pub use witness::{Area, Changed, Freed, Kept, LogEntry, Mapped, Segment, TableFrame, Witness};
+pub use witness::{Area, Changed, Freed, HardwareTags, Kept, LogEntry, Mapped, Segment, TableFrame, Witness};

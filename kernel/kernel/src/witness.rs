@@ -34,6 +34,8 @@ pub enum Area {
     Idmap,
     /// The tables with which user mode enters the kernel.
     Trampoline,
+    /// The shadow of KASAN.
+    KasanShadow,
 }
 
 /// A segment of the kernel image.
@@ -118,6 +120,17 @@ pub enum Freed {
     RodataGap,
 }
 
+/// How KASAN uses the CPU's own tags.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HardwareTags {
+    /// When a mismatch is told: `sync`, `async` or `asymm`.
+    pub mode: &'static str,
+    /// Whether memory of vmalloc is tagged.
+    pub vmalloc: bool,
+    /// Whether writes alone are checked (7.2).
+    pub write_only: bool,
+}
+
 /// A fact that the boot log tells; its text is `kernmem-report`'s business.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -172,6 +185,15 @@ pub enum LogEntry {
     },
     /// Every section with memory has its part of the memory map.
     SectionsReady,
+    /// The shadow of KASAN is in place.
+    KasanReady,
+    /// The tags of KASAN are in use (arm64).
+    KasanTagsReady {
+        /// The CPU's own tags; else those of software.
+        hardware: Option<HardwareTags>,
+        /// Whether the stacks of allocations are kept.
+        stacktrace: bool,
+    },
     /// 1 GiB leaves are used for the direct map (x86).
     GbPages,
     /// A larger buffer for the log.

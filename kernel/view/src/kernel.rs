@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use kernmem::kasan::ZeroShadow;
 use kernmem::zones::Nodes;
 use kernmem::{Isa, Kernel, Witness};
 use kernmem_arch::EntryFormat;
@@ -75,6 +76,14 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
             _ => None,
         };
         pool.map_or(Answer::Absent("KFENCE has no pool of its own in the linear map"), Answer::Known)
+    }
+
+    fn zero_shadow(&self) -> Answer<ZeroShadow> {
+        let shadow = match &self.isa {
+            Isa::Arm64(state) => state.zero_shadow,
+            _ => None,
+        };
+        shadow.map_or(Answer::Absent("this kernel has no shadow that is shared"), Answer::Known)
     }
 
     fn memory_block_bytes(&self) -> Answer<u64> {

@@ -57,6 +57,8 @@ pub enum Bound {
     Object,
     /// Memory-map sections end here.
     Section,
+    /// What KASAN's shadow speaks for begins or ends.
+    Shadow,
 }
 
 /// Why a leaf has its size or its rights.
@@ -103,6 +105,10 @@ pub enum Reason {
     NotGlobalKaslr,
     /// Not global because user and kernel tables are apart (arm64 nG).
     NotGlobalKpti,
+    /// KASAN's shadow is made page by page.
+    ShadowPages,
+    /// One page of KASAN's shadow stands for all that nobody writes.
+    SharedShadow,
     /// A caller that maps 2M blocks, nothing larger and no groups.
     BlocksOnly,
     /// Not global because of page-table isolation (x86).
@@ -133,6 +139,10 @@ pub enum Born {
     ReadOnly,
     /// Device memory.
     Device,
+    /// KASAN's shadow of memory.
+    Shadow,
+    /// KASAN's shadow of what is no memory: read only once boot has filled its one page.
+    SharedShadow,
 }
 
 /// A step of boot that changed the rights of a range.
@@ -191,6 +201,8 @@ impl Reason {
             | Self::PagesOnly
             | Self::BlocksOnly
             | Self::NoContiguous
+            | Self::ShadowPages
+            | Self::SharedShadow
             | Self::CpuLacks
             | Self::Realm
             | Self::Born(_) => None,

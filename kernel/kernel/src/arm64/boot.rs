@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use kernmem_arch::arm64::{
-    Arm64Format, FixmapFacts, Geometry, Kasan, Layout, LayoutFacts, WithArm64, kaslr, va_bits_choices, va_bits_min,
+    Arm64Format, FixmapFacts, Geometry, Layout, LayoutFacts, WithArm64, kaslr, va_bits_choices, va_bits_min,
 };
 use kernmem_arch::{Bound, Reason};
 use kernmem_base::{Era, Granule, PhysAddr, PhysMem, Size};
@@ -13,7 +13,8 @@ use kernmem_firmware::{Arch, Machine};
 use kernmem_memblock::{Limits, Memblock, VecArray};
 use kernmem_pgtable::Tables;
 
-use crate::arm64::{EarlyRoots, State, late, later, mm_init};
+use crate::arm64::{EarlyRoots, State, kasan, late, later, mm_init};
+use crate::kasan::ZeroShadow;
 use crate::takers::swiotlb;
 use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
 
@@ -79,6 +80,7 @@ fn run<'m, F: Arm64Format, M: PhysMem, W: Witness>(
 ) -> Result<Kernel<'m, M, W>, BootError> {
     let mut booting = Booting::<F, M, W>::new(mem, boot, witness, geometry)?;
     booting.early_tables()?;
+    booting.kasan_early_init()?;
     booting.arm64_memblock_init()?;
     booting.map_kernel()?;
     booting.early_fixmap()?;
@@ -87,6 +89,7 @@ fn run<'m, F: Arm64Format, M: PhysMem, W: Witness>(
     let Booting { machine, config, image, mut tables, mut memblock, state, rodata, not_global, .. } = booting;
     let shared = later::Shared { machine, config, state: &state, not_global };
     let (sections, mut nodes) = later::bootmem_init(&shared, &mut tables, &mut memblock)?;
+    kasan::kasan_init(&shared, &image, &mut tables, &mut memblock)?;
     let prepared = mm_init::take(&shared, &image, &mut memblock, &nodes)?;
     let mut late = late::Late::new(&shared, image, &mut tables, memblock, &mut nodes, rodata, boot)?;
     late.run(&prepared)?;
@@ -124,6 +127,7 @@ impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
         let covered =
             image.range("_stext", "_end")?.ok_or_else(|| BootError::Input("symbols: _stext is _end".into()))?;
         let not_global = not_global(config, cpu, offset != 0);
+        let zero_shadow = layout.kasan.map(|_| ZeroShadow::of_image(&image, F::shape().levels)).transpose()?;
         let state = State {
             geometry,
             layout,
@@ -134,6 +138,7 @@ impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
             displacement: offset,
             not_global: not_global.is_some(),
             kfence_pool: None,
+            zero_shadow,
             initrd: None,
             early: EarlyRoots { identity: PhysAddr(0), kernel: PhysAddr(0) },
         };
@@ -190,9 +195,6 @@ impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
 
 fn check_modelled(config: &Config) -> Result<(), BootError> {
     let kconfig = &config.kconfig;
-    if kconfig.is_set("KASAN") {
-        return Err(BootError::Beyond("an arm64 kernel with KASAN".into()));
-    }
     if config.cmdline.last_value("percpu_alloc") == Some("page") {
         return Err(BootError::Beyond("per-CPU areas page by page".into()));
     }
@@ -260,7 +262,7 @@ fn layout(config: &Config, cpu: &Arm64Cpu, granule: Granule) -> Layout {
         granule,
         va_bits: va_bits(config),
         va_bits_actual: va_bits_in_use(config, cpu, granule),
-        kasan: Kasan::Off,
+        kasan: kasan::mode(config),
         fixmap,
     })
 }

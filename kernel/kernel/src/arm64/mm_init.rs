@@ -9,13 +9,14 @@ use kernmem_arch::hugetlb::HugeArch;
 use kernmem_base::PhysAddr;
 use kernmem_memblock::{Memblock, Nid, RegionArray};
 
+use super::kasan::init_tags;
 use super::later::Shared;
 use crate::takers::auto_init::auto_init;
 use crate::takers::gigantic::{GiganticPool, allocate_gigantic};
 use crate::takers::hash_tables::{self, HashFacts};
 use crate::takers::page_counts::{self, PageCountFacts};
 use crate::takers::percpu::{PercpuFacts, first_chunk};
-use crate::takers::{self, log_buffer, swiotlb};
+use crate::takers::{self, log_buffer, stack_depot, swiotlb};
 use crate::zones::Nodes;
 use crate::{BootError, Image, LogEntry, Witness, zonelists};
 
@@ -40,6 +41,7 @@ pub(super) fn take<A: RegionArray, W: Witness>(
     let cpus = config.possible_cpus.min(config.cmdline.nr_cpus(built)).max(1);
     let cpu_nodes: Vec<u32> = (0..cpus).map(|cpu| nodes.of_cpu(machine, cpu)).collect();
     setup_percpu(shared, image, memblock, &cpu_nodes)?;
+    init_tags(config, memblock);
     let facts = PageCountFacts {
         era: config.era,
         granule,
@@ -62,6 +64,7 @@ pub(super) fn take<A: RegionArray, W: Witness>(
     };
     hash_tables::early(config, &hashes, memblock)?;
     memblock.observer().log(LogEntry::AutoInit(auto_init(config)));
+    stack_depot::early(config, &hashes, memblock)?;
     let dma_end = nodes.limits.first().and_then(|zone| zone.span.end.to_phys(granule));
     let needed = dma_end.is_some_and(|dma_end| swiotlb::arm64_needs(memblock.end_of_dram(), dma_end));
     if let Some(pool) = swiotlb::init(config, memblock, needed, cpus)? {

@@ -17,6 +17,7 @@ pub mod log_buffer;
 pub mod page_counts;
 pub mod percpu;
 mod small;
+pub mod stack_depot;
 pub mod swiotlb;
 pub mod unknown_words;
 
@@ -76,7 +77,7 @@ pub enum Taker {
     PercpuBooks,
     /// The log's text and its descriptors.
     LogBuffer,
-    /// A hash table of the virtual file system.
+    /// A hash table.
     HashTable,
     /// Gigantic pages.
     GiganticPages,
@@ -86,6 +87,10 @@ pub enum Taker {
     BouncePool,
     /// Books about bounce buffers.
     BounceBooks,
+    /// Shadow of KASAN.
+    KasanShadow,
+    /// The ring in which tag modes of KASAN keep stacks.
+    KasanStacks,
 }
 
 impl Taker {
@@ -119,6 +124,8 @@ impl Taker {
             Self::MemblockLists => "memblock_double_array",
             Self::BouncePool => "swiotlb_memblock_alloc",
             Self::BounceBooks => "swiotlb_init_remap",
+            Self::KasanShadow => "kasan_init",
+            Self::KasanStacks => "kasan_init_tags",
         }
     }
 
@@ -151,6 +158,8 @@ impl Taker {
             Self::MemblockLists => "twice the entries, again and again",
             Self::BouncePool => "swiotlb= or 64 MiB",
             Self::BounceBooks => "slots of the pool",
+            Self::KasanShadow => "mapped memory by the scale of the shadow",
+            Self::KasanStacks => "kasan.stack_ring_size= or 32768 entries",
         }
     }
 }
