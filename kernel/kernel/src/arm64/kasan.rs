@@ -133,7 +133,7 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
     /// Source: Linux 6.12, 7.2 arch/arm64/mm/kasan_init.c `root_level_aligned`.
     fn edge_table(&self, shadow: VirtRange) -> Result<Option<PhysAddr>, BootError> {
         let root = F::shape().levels[0].bytes();
-        if shadow.start.0 % root == 0 {
+        if shadow.start.0.is_multiple_of(root) {
             return Ok(None);
         }
         let symbols = self.image.symbols();
