@@ -1,11 +1,11 @@
 //! A recording's folder: the machine and the kernel, never what that kernel printed about its memory.
 //!
-//! Read here: `boot.json`; on arm64 `final.dtb.gz`; on x86 the firmware's lines in `console.txt` (map and affinity
-//! table) and `cpuinfo`; the kernel's folder `../../kernels/NAME`, and for a model that is not
-//! built in `../../cpus.csv`. Nothing else: what the real
+//! Read here: `boot.json`; on arm64 `final.dtb.gz` or `final.dtb`; on x86 the firmware's lines in `console.txt` (map and
+//! affinity table; the map from the file `e820` where the log has lost it) and `cpuinfo`; the kernel's folder
+//! `../../kernels/NAME`, and for a model that is not built in `../../cpus.csv`. Nothing else: what the real
 //! kernel wrote is what a boot is compared with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kernmem_base::{PhysAddr, VirtAddr};
 use kernmem_config::{Arch, Arm64Cpu, Cpu, Given, X86Cpu};
@@ -59,8 +59,8 @@ pub(crate) fn open(folder: &Path) -> Result<Parts, SourceError> {
     let root = folder.join("..").join("..");
     let kernel = KernelFiles::open(&root.join("kernels").join(&kernel_name))?;
     let (machine, cpu) = match arch {
-        Arch::Arm64 => (devicetree(&folder.join("final.dtb.gz"))?, arm64_cpu(&boot, &root)?),
-        Arch::X86_64 => x86(folder)?,
+        Arch::Arm64 => (devicetree(&tree_file(folder))?, arm64_cpu(&boot, &root)?),
+        Arch::X86_64 => x86(folder, &boot)?,
     };
     let cmdline = boot.text("cmdline")?.to_owned();
     let given = given(&boot)?;
@@ -71,19 +71,31 @@ pub(crate) fn open(folder: &Path) -> Result<Parts, SourceError> {
     Ok(Parts { machine, kernel, cmdline, cpu, given, era, provenance })
 }
 
-/// The firmware's lines of the log, and the CPU.
-fn x86(folder: &Path) -> Result<(Machine, Cpu), SourceError> {
-    let log = folder.join("console.txt");
-    let text = read::text(&log)?;
-    let map = e820::parse_e820(&text);
+/// The firmware's lines of the log, the CPU, and how many of them the emulator has.
+fn x86(folder: &Path, boot: &Boot<'_>) -> Result<(Machine, Cpu), SourceError> {
+    let (log, map_file) = (folder.join("console.txt"), folder.join("e820"));
+    let has_log = log.exists() || !map_file.exists();
+    let text = if has_log { read::text(&log)? } else { String::new() };
+    let mut map = e820::parse_e820(&text);
+    if map.is_empty() && map_file.exists() {
+        map = e820::parse_e820(&read::text(&map_file)?);
+    }
     if map.is_empty() {
         return Err(SourceError::new(log, Problem::NoMemory));
     }
     let mut machine = log_machine(map, &text);
     let info = folder.join("cpuinfo");
     let cpu = X86Cpu::from_cpuinfo(&read::text(&info)?).ok_or_else(|| SourceError::new(info, Problem::NoFlags))?;
-    machine.cpus = machine.cpus.max(cpu.processors);
+    // A kernel that was told to use fewer shows only those.
+    let emulated = boot.json.get("smp").and_then(Value::as_u64).and_then(|cpus| u32::try_from(cpus).ok());
+    machine.cpus = machine.cpus.max(cpu.processors).max(emulated.unwrap_or(0));
     Ok((machine, Cpu::X86(cpu)))
+}
+
+/// The devicetree's file, packed or plain.
+fn tree_file(folder: &Path) -> PathBuf {
+    let plain = folder.join("final.dtb");
+    if plain.exists() { plain } else { folder.join("final.dtb.gz") }
 }
 
 fn devicetree(path: &Path) -> Result<Machine, SourceError> {

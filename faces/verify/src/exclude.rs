@@ -25,11 +25,16 @@ pub enum Exclusion {
     Foreign,
     /// The log had lost its head before it could be read.
     LostLogHead,
+    /// CPUs' entry areas lie in slots that were drawn: what an area maps is compared by its place in the slot, holes
+    /// around areas are left out.
+    EntrySlots,
+    /// The line of the log about memory comes when all CPUs run: how much of it is free then depends on what they took.
+    AvailableMemory,
 }
 
 impl Exclusion {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::VmallocArea,
         Self::VmallocShadow,
         Self::FreePages,
@@ -38,6 +43,8 @@ impl Exclusion {
         Self::UserHalf,
         Self::Foreign,
         Self::LostLogHead,
+        Self::EntrySlots,
+        Self::AvailableMemory,
     ];
 
     /// A word for the tally.
@@ -52,6 +59,8 @@ impl Exclusion {
             Self::UserHalf => "user half",
             Self::Foreign => "foreign lines",
             Self::LostLogHead => "lost head of the log",
+            Self::EntrySlots => "entry slots",
+            Self::AvailableMemory => "available memory",
         }
     }
 }
@@ -75,12 +84,23 @@ pub struct Context {
     pub kfence_pool: Option<VirtRange>,
     /// The memory map.
     pub vmemmap: VirtRange,
+    /// CPUs' entry areas, if their slots were drawn.
+    pub entry_slots: Option<EntrySlots>,
     /// Whether absent pages print their other attributes (arm64).
     pub absent_pages_have_rights: bool,
     /// Whether the file shows the user half of a process.
     pub user_half: bool,
     /// Whether the file was read after a pool of huge pages had been filled at run time.
     pub huge_pool: bool,
+}
+
+/// Slots for the entry areas of CPUs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EntrySlots {
+    /// All of them.
+    pub range: VirtRange,
+    /// Bytes of one.
+    pub bytes: u64,
 }
 
 /// Applies the exclusions in `active` to a listing; returns how many lines each of them touched.
@@ -95,7 +115,8 @@ pub(crate) fn apply(listing: &mut Listing, context: &Context, active: &[Exclusio
             Exclusion::HugePool if context.huge_pool => drop_lines(listing, |line| within(line, context.vmemmap)),
             Exclusion::UserHalf if context.user_half => drop_lines(listing, is_user_half),
             Exclusion::Foreign => drop_lines(listing, |line| matches!(line, Line::Foreign(_))),
-            Exclusion::HugePool | Exclusion::UserHalf | Exclusion::LostLogHead => 0,
+            Exclusion::EntrySlots => entry_slots(listing, context),
+            Exclusion::HugePool | Exclusion::UserHalf | Exclusion::LostLogHead | Exclusion::AvailableMemory => 0,
         };
         if count > 0 {
             touched.push((exclusion, count));
@@ -238,6 +259,28 @@ fn kfence_objects(listing: &mut Listing, context: &Context) -> usize {
     touched
 }
 
+/// Moves every line that maps something into the first slot, and drops those that map nothing. A page without rights
+/// counts as nothing.
+fn entry_slots(listing: &mut Listing, context: &Context) -> usize {
+    let Some(slots) = context.entry_slots else { return 0 };
+    let mut touched = drop_lines(
+        listing,
+        |line| matches!(line, Line::Range { rest, .. } if within(line, slots.range) && !is_mapped(rest)),
+    );
+    for line in &mut listing.lines {
+        let is_area = within(line, slots.range);
+        if let Line::Range { range, .. } = line
+            && is_area
+        {
+            let place = (range.start - slots.range.start) % slots.bytes;
+            let start = slots.range.start + place;
+            *range = VirtRange { start, last: start + (range.size() - 1) };
+            touched += 1;
+        }
+    }
+    touched
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,6 +299,7 @@ mod tests {
             known_pages: None,
             kfence_pool,
             vmemmap: range(0x20_0000, 1),
+            entry_slots: None,
             absent_pages_have_rights: true,
             user_half: false,
             huge_pool: false,
@@ -292,6 +336,30 @@ mod tests {
         let expected = "0x1000-0x2000           4K PTE       ro NX\n0x3000-0x5000           8K PTE       RW NX\n\
                         0x9000-0xa000           4K PTE       ro NX\n";
         assert_eq!(listing, Listing::parse(expected));
+    }
+
+    /// Slots of three pages from 0x31000 on: two areas in other slots map the same, one more page is another.
+    #[test]
+    fn areas_in_drawn_slots_are_compared_by_their_place() {
+        let slots = EntrySlots { range: range(0x3_1000, 30), bytes: 0x3000 };
+        let context = Context { entry_slots: Some(slots), ..context(None) };
+        let settled = |text: &str| {
+            let mut listing = Listing::parse(text);
+            let touched = apply(&mut listing, &context, &[Exclusion::EntrySlots]);
+            (listing, touched)
+        };
+        let idt = "0x30000-0x31000           4K     ro NX pte\n";
+        let area = |first: u64| {
+            let (gdt, stack) = (first + 0x1000, first + 0x2000);
+            format!(
+                "0x31000-{first:#x}          12K pte\n{first:#x}-{gdt:#x}           4K     ro NX pte\n{gdt:#x}-{stack:#x}           4K     RW NX pte\n"
+            )
+        };
+        let (ours, touched) = settled(&format!("{idt}{}", area(0x3_4000)));
+        assert_eq!(touched, [(Exclusion::EntrySlots, 3)]);
+        assert_eq!(ours.lines.len(), 3, "the page before the slots, and two of an area");
+        assert_eq!(ours, settled(&format!("{idt}{}", area(0x3_a000))).0);
+        assert_ne!(ours, settled(&format!("{idt}{}", area(0x3_b000))).0, "an area starts where a slot starts");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use kernmem_base::Pfn;
+use kernmem_base::{Era, Pfn};
 use kernmem_config::Config;
 use kernmem_config::cmdline::CoreMemory;
 use kernmem_memblock::{Flags, Memblock, PfnRange, RegionArray};
@@ -27,6 +27,10 @@ pub fn starts<A: RegionArray, W: Witness>(
     let starts = if memblock.limits().movable_node {
         lowest_by_node(memblock, |flags| flags.contains(Flags::HOTPLUG), Pfn(0))
     } else if kernelcore == Some(CoreMemory::Mirror) {
+        let has_mirror = memblock.memory().regions().iter().any(|region| region.flags.contains(Flags::MIRROR));
+        if !mirror_counts(config.era, has_mirror) {
+            return Vec::new();
+        }
         lowest_by_node(
             memblock,
             |flags| !flags.contains(Flags::MIRROR),
@@ -57,6 +61,21 @@ pub fn starts<A: RegionArray, W: Witness>(
         .map(|(nid, start)| (nid, Pfn(start.0.next_multiple_of(block))))
         .filter(|(nid, start)| start.0 < end_of(*nid))
         .collect()
+}
+
+/// Whether `kernelcore=mirror` counts on a machine with or without mirrored memory.
+///
+/// | era | without |
+/// |---|---|
+/// | 4.14 (UNVERIFIED), 5.10, 6.1 | everything from 4 GiB on becomes movable |
+/// | 6.12, 7.2 | it does not count |
+///
+/// Source: Linux 6.12, 7.2 mm/mm_init.c `find_zone_movable_pfns_for_nodes`.
+const fn mirror_counts(era: Era, has_mirror: bool) -> bool {
+    match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => true,
+        Era::V6_12 | Era::V7_2 => has_mirror,
+    }
 }
 
 fn node(range: &PfnRange) -> u32 {

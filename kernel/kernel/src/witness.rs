@@ -41,6 +41,8 @@ pub enum Area {
 /// A segment of the kernel image.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Segment {
+    /// The image's header, in front of its text.
+    Head,
     /// Text.
     Text,
     /// Read-only data.
@@ -180,9 +182,11 @@ pub enum LogEntry {
         range: PhysRange,
         /// Whether it is the low part.
         low: bool,
-        /// Bytes of all memory.
+        /// Bytes of all memory; for x86's low part of memory below 4 GiB.
         ram: u64,
     },
+    /// The first MiB is taken for a crash kernel (x86, 5.10).
+    CrashLowMemory,
     /// Every section with memory has its part of the memory map.
     SectionsReady,
     /// The shadow of KASAN is in place.

@@ -30,7 +30,7 @@ impl EarlyNodes {
     #[must_use]
     pub fn new(config: &Config, nodes: &Nodes) -> Self {
         let count = nodes.nodes.iter().map(|node| node.nid as usize + 1).max().unwrap_or(1);
-        let max_nodes = config.sizes.get("MAX_NUMNODES").unwrap_or(1);
+        let max_nodes = u64::from(config.max_nodes());
         Self { has_cpus: vec![false; count], max_nodes, cpus: config.possible_cpus.max(1) }
     }
 

@@ -5,8 +5,6 @@ use alloc::vec::Vec;
 use kernmem::kasan::ZeroShadow;
 use kernmem::zones::Nodes;
 use kernmem::{Isa, Kernel, Witness};
-use kernmem_arch::EntryFormat;
-use kernmem_arch::x86::X86Level4;
 use kernmem_base::{Era, Granule, PhysAddr, PhysRead, VirtRange};
 use kernmem_memblock::Region;
 
@@ -30,12 +28,18 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
     fn format(&self) -> Format {
         match &self.isa {
             Isa::Arm64(state) => Format::Arm64(state.geometry),
-            Isa::X86(_) => Format::X86Level4,
+            Isa::X86(state) => Format::x86(state.layout.paging),
             _ => unreachable!("every architecture that boots has a format"),
         }
     }
 
     fn root(&self, kind: RootKind) -> Answer<PhysAddr> {
+        if let Isa::Arm64(state) = &self.isa
+            && matches!(kind, RootKind::EarlyIdentity | RootKind::Idmap)
+            && state.identity.shape().levels.len() != state.geometry.shape().levels.len()
+        {
+            return Answer::Absent("the identity map has more or fewer levels than the kernel's tables");
+        }
         match kind {
             RootKind::Kernel => Answer::Known(self.roots.kernel),
             RootKind::User => {
@@ -81,6 +85,7 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
     fn zero_shadow(&self) -> Answer<ZeroShadow> {
         let shadow = match &self.isa {
             Isa::Arm64(state) => state.zero_shadow,
+            Isa::X86(state) => state.zero_shadow.as_deref().copied(),
             _ => None,
         };
         shadow.map_or(Answer::Absent("this kernel has no shadow that is shared"), Answer::Known)
@@ -94,7 +99,7 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
         let Isa::X86(state) = &self.isa else {
             return Answer::Absent("this architecture does not count the leaves of its linear map");
         };
-        let sizes = X86Level4::shape().leaves.iter().rev().map(|leaf| leaf.bytes);
+        let sizes = self.format().shape().leaves.iter().rev().map(|leaf| leaf.bytes);
         let told = sizes.zip(state.counters.kib()).filter(|(bytes, _)| state.gbpages || *bytes < 1 << 30);
         Answer::Known(told.collect())
     }

@@ -15,6 +15,7 @@ const UNKNOWN: &str = "a reason that this report has no words for";
 pub(super) const fn area(area: Area) -> &'static str {
     match area {
         Area::LinearMap => "part of the linear map",
+        Area::Image(Segment::Head) => "header of the kernel image",
         Area::Image(Segment::Text) => "text of the kernel image",
         Area::Image(Segment::Rodata) => "read-only data of the kernel image",
         Area::Image(Segment::InitText) => "init text of the kernel image",

@@ -9,7 +9,7 @@ use core::sync::atomic::AtomicU64;
 
 use kernmem::kasan::ZeroShadow;
 use kernmem_arch::arm64::Layout;
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::{X86Level4, X86Level5};
 use kernmem_arch::{UserFormat, WithFormat};
 use kernmem_base::{Era, Level, PhysAddr, PhysRead};
 use kernmem_view::{Format, KernelView, LayoutView, RootKind};
@@ -80,7 +80,10 @@ pub fn linux<V: KernelView>(view: &V, root: RootKind, out: &mut impl fmt::Write)
             view.format().with(tables)
         }
         (Format::X86Level4, LayoutView::X86 { layout, markers, .. }) => {
-            x86::print::<X86Level4, _>(view.mem(), root, (layout, markers), view.era(), out)
+            x86::print::<X86Level4, _>(view.mem(), root, (layout, markers), shadow, view.era(), out)
+        }
+        (Format::X86Level5, LayoutView::X86 { layout, markers, .. }) => {
+            x86::print::<X86Level5, _>(view.mem(), root, (layout, markers), shadow, view.era(), out)
         }
         _ => unreachable!("a kernel's format and layout belong to one architecture"),
     }

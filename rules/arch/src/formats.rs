@@ -1,7 +1,8 @@
 //! Entry formats as values: the one place that goes from a [`Format`] to its type.
 
 use crate::arm64::{Arm64Format, Geometry, WithArm64};
-use crate::x86::X86Level4;
+use crate::x86::layout::Paging;
+use crate::x86::{X86Level4, X86Level5};
 use crate::{EntryFormat, Shape, UserFormat};
 
 /// The entry format of a kernel's tables: a value, matched once per public operation.
@@ -12,6 +13,8 @@ pub enum Format {
     Arm64(Geometry),
     /// x86-64, four levels.
     X86Level4,
+    /// x86-64, five levels.
+    X86Level5,
 }
 
 /// What is done with a format once its type is known.
@@ -51,11 +54,21 @@ impl Format {
         None => panic!("arm64 has such tables"),
     };
 
+    /// The format of an x86-64 kernel's tables.
+    #[must_use]
+    pub const fn x86(paging: Paging) -> Self {
+        match paging {
+            Paging::Level4 => Self::X86Level4,
+            Paging::Level5 => Self::X86Level5,
+        }
+    }
+
     /// Calls `then` with the type of this format.
     pub fn with<T: WithFormat>(self, then: T) -> T::Output {
         match self {
             Self::Arm64(geometry) => geometry.with(Arm64Tables(then)),
             Self::X86Level4 => then.run::<X86Level4>(),
+            Self::X86Level5 => then.run::<X86Level5>(),
         }
     }
 
@@ -70,7 +83,7 @@ impl Format {
     pub const fn has_root_per_half(self) -> bool {
         match self {
             Self::Arm64(_) => true,
-            Self::X86Level4 => false,
+            Self::X86Level4 | Self::X86Level5 => false,
         }
     }
 
@@ -79,7 +92,7 @@ impl Format {
     pub const fn broadcasts_flushes(self) -> bool {
         match self {
             Self::Arm64(_) => true,
-            Self::X86Level4 => false,
+            Self::X86Level4 | Self::X86Level5 => false,
         }
     }
 }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use kernmem_arch::x86::memtype::{CacheMode, PatKind};
 use kernmem_arch::x86::prot::{Prot, table};
-use kernmem_arch::{EntryFormat, Format, arm64, x86::X86Level4};
+use kernmem_arch::{Format, arm64};
 use kernmem_base::{Era, Granule, Order, PhysAddr, VirtAddr, VirtRange};
 use kernmem_page_alloc::PageAllocator;
 use kernmem_slab::{Classes, KmallocArch};
@@ -101,18 +101,22 @@ impl Facts {
                 (Format::Arm64(state.geometry), range, prot, arch, (blocks, blocks), (0..cpus).map(of_cpu).collect())
             }
             Isa::X86(state) => {
-                let kernel = |prot| X86Level4::bits(state.masks.kernel(config.era, prot));
+                let kernel = |prot| state.masks.kernel(config.era, prot).0;
                 let prot = Protections {
                     data: kernel(Prot::Kernel),
                     read_only: kernel(Prot::KernelRo),
                     device: kernel(Prot::KernelIo) | PatKind::Full.bits(CacheMode::UcMinus),
-                    table: X86Level4::bits(table::PAGE),
+                    table: table::PAGE.0,
                 };
                 let layout = &state.layout;
                 let range = (layout.vmalloc_start, layout.vmalloc_last.wrapping_add(1));
                 let nodes = state.percpu.nodes.clone();
-                (Format::X86Level4, range, prot, KmallocArch::X86, (state.gbpages, true), nodes)
+                (Format::x86(layout.paging), range, prot, KmallocArch::X86, (state.gbpages, true), nodes)
             }
+        };
+        let thread_size = match &kernel.isa {
+            Isa::Arm64(_) => config.sizes.get("THREAD_SIZE").unwrap_or(16 << 10),
+            Isa::X86(state) => state.layout.thread_size,
         };
         let vmalloc = Rules {
             era: config.era,
@@ -150,7 +154,7 @@ impl Facts {
             huge_orders,
             hvo: hvo_built && config.cmdline.hugetlb_free_vmemmap(config.era, default_on).value,
             hvo_built,
-            thread_size: config.sizes.get("THREAD_SIZE").unwrap_or(16 << 10),
+            thread_size,
         })
     }
 

@@ -58,9 +58,17 @@ pub struct UnitSizes {
     pub unit: u64,
     /// Units of one piece of memory.
     pub per_piece: u64,
+    /// Bytes of a page.
+    pub page: u64,
 }
 
 impl UnitSizes {
+    /// Pages of a unit that are used.
+    #[must_use]
+    pub const fn pages(&self) -> u64 {
+        self.used() / self.page
+    }
+
     /// Bytes of a unit that are used: whole pages.
     #[must_use]
     pub const fn used(&self) -> u64 {
@@ -86,7 +94,7 @@ pub fn unit_sizes(era: Era, facts: &PercpuFacts<'_>, groups: &[u64]) -> UnitSize
     let used = (facts.static_bytes + reserved + dynamic.max(early)).next_multiple_of(page);
     let (unit, per_piece) = layout(used.max(MIN_UNIT), facts.atom, page, groups, facts.nodes.len() as u64);
     let dynamic = used - facts.static_bytes - reserved;
-    UnitSizes { static_bytes: facts.static_bytes, reserved, dynamic, unit, per_piece }
+    UnitSizes { static_bytes: facts.static_bytes, reserved, dynamic, unit, per_piece, page }
 }
 
 /// Takes the units of all possible CPUs, gives back what they do not need, and takes the books. The answer is the first

@@ -7,10 +7,10 @@
 
 use alloc::vec::Vec;
 
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::X86;
 use kernmem_arch::x86::prot::{Prot, table};
 use kernmem_arch::{Change, EntryFormat, Reason};
-use kernmem_base::{Granule, Level, NoTlb, Order, Pfn, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
+use kernmem_base::{Era, Granule, Level, NoTlb, Order, Pfn, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
 use kernmem_hugetlb::{Env, HvoError, Vmemmap, hvo};
 use kernmem_pgtable::{Sizes, Walk, translate};
 
@@ -20,7 +20,7 @@ use crate::managed::Moment;
 use crate::takers::gigantic::GiganticPool;
 use crate::{Area, BootError, Mapped, Witness};
 
-impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
     /// Gives back all but the first page of the descriptors of each gigantic page; the other addresses show that page,
     /// read only.
     pub(super) fn optimise_gigantic(&mut self, pools: &[GiganticPool]) -> Result<(), BootError> {
@@ -47,7 +47,7 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
         Ok(())
     }
 
-    fn share_first_page(&mut self, page: PhysAddr, size: u64, vmemmap: &Vmemmap<X86Level4>) -> Result<(), BootError> {
+    fn share_first_page(&mut self, page: PhysAddr, size: u64, vmemmap: &Vmemmap<X86<LEVELS>>) -> Result<(), BootError> {
         let (pfn, order) = (page.pfn(Granule::K4), Order((size >> Granule::K4.shift()).ilog2() as u8));
         let Some(all) = vmemmap.descriptors(pfn, order) else { return Ok(()) };
         let tails = VirtRange { start: all.start + PAGE, last: all.last };
@@ -60,6 +60,10 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
             HvoError::Map(error) => BootError::Map(error),
             error => BootError::Input(alloc::format!("descriptors of a gigantic page: {error}")),
         })?;
+        let kept = match kept {
+            Some(head) => Some(self.move_head(all, head, vmemmap)?),
+            None => None,
+        };
         for pa in given {
             self.nodes.release_whole_pages(PhysRange::new(pa, pa + PAGE), Moment::BeforeWatermarks);
         }
@@ -70,8 +74,37 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
         Ok(())
     }
 
+    /// The frame that all descriptors show, once it is where the era wants it.
+    ///
+    /// | era | frame |
+    /// |---|---|
+    /// | 4.14, 5.10 | nothing is shared |
+    /// | 6.1 | the first of the page's own |
+    /// | 6.12 | a copy from the page allocator; the first goes back too |
+    /// | 7.2 | pages of boot are not made so |
+    ///
+    /// Source: Linux 6.12 mm/hugetlb_vmemmap.c `vmemmap_remap_free`, `vmemmap_remap_pte`.
+    fn move_head(
+        &mut self,
+        all: VirtRange,
+        head: PhysAddr,
+        vmemmap: &Vmemmap<X86<LEVELS>>,
+    ) -> Result<PhysAddr, BootError> {
+        match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V7_2 => return Ok(head),
+            Era::V6_12 => {}
+        }
+        let Some(copy) = self.frames.page() else { return Ok(head) };
+        let attrs = |va| if va == all.start { vmemmap.writable } else { vmemmap.read_only };
+        self.tables.cursor(all).remap(&mut NoTlb, |va| (copy, attrs(va)))?.forgive("no CPU holds translations yet");
+        let old = PhysRange::new(head, head + PAGE);
+        self.nodes.release_whole_pages(old, Moment::BeforeWatermarks);
+        self.frames.add(old)?;
+        Ok(copy)
+    }
+
     fn frame_of(&self, va: VirtAddr) -> Option<PhysAddr> {
-        match translate::<X86Level4, M>(self.tables.mem(), self.tables.root(), va) {
+        match translate::<X86<LEVELS>, M>(self.tables.mem(), self.tables.root(), va) {
             Ok(Walk::Mapped { pa, .. }) => Some(pa),
             _ => None,
         }
@@ -80,7 +113,7 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
     /// The addresses that show one page again and again are a mapping of their own.
     fn tell_shared(&mut self, range: VirtRange, pa: PhysAddr) {
         let shared = Reason::SplitBy { cause: Change::Hvo };
-        let blocks = Sizes::only(X86Level4::shape(), |leaf| leaf.level == Level::Pmd);
+        let blocks = Sizes::only(X86::<LEVELS>::shape(), |leaf| leaf.level == Level::Pmd);
         let mut rights = Vec::from([Reason::Changed(Change::Hvo)]);
         rights.extend(lacking(&self.state, self.cpu));
         self.memblock.observer().mapped(&Mapped {

@@ -32,7 +32,7 @@ impl Percpu {
     }
 }
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> {
     /// Allocates the units of all possible CPUs: the units of a node are one piece, aligned to a leaf so that it keeps
     /// large ones.
     pub(super) fn setup_percpu(&mut self) -> Result<(), BootError> {

@@ -6,7 +6,7 @@
 //! 3. Every byte of a run lies in one bank of memory.
 
 use kernmem_arch::arm64::{Arm64Format, WithArm64, mmu};
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::{X86Level4, X86Level5};
 use kernmem_arch::{Entry, FaultKind, MmuFormat};
 use kernmem_base::{
     Access, BusError, BusFault, Level, PhysAddr, PhysRange, PhysRead, Privilege, Slot, VirtAddr, VirtRange,
@@ -132,7 +132,8 @@ impl WithArm64 for Find<'_> {
 pub(crate) fn leaf(memory: &Memory, space: &Space, va: VirtAddr) -> Result<Leaf, Refusal> {
     let leaf = match &space.control {
         Control::Arm64(tables, control) => tables.with(Find { memory, space, control, va })?,
-        Control::X86(control) => find::<X86Level4>(memory, space, control, va)?,
+        Control::X86Level4(control) => find::<X86Level4>(memory, space, control, va)?,
+        Control::X86Level5(control) => find::<X86Level5>(memory, space, control, va)?,
     };
     if let Some((start, pa)) = space.linear
         && va.0.wrapping_sub(start.0).wrapping_add(pa.0) != reached(&leaf, va).0

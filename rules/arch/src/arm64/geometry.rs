@@ -5,15 +5,16 @@
 //! 4K     39     PGD 9, PMD 9, PTE 9            1G, 2M       32M, 64K
 //! 4K     48     PGD 9, PUD 9, PMD 9, PTE 9     1G, 2M       32M, 64K
 //! 4K     52     PGD 4, P4D 9, PUD 9, ...       1G, 2M       32M, 64K
-//! 16K    36     PGD 11, PTE 11                 32M          1G, 2M
+//! 16K    36     PGD 11, PTE 11                 32M          2M
 //! 16K    47     PGD 11, PMD 11, PTE 11         32M          1G, 2M
 //! 16K    48     PGD 1, PUD 11, PMD 11, PTE 11  32M          1G, 2M
 //! 16K    52     PGD 5, PUD 11, PMD 11, PTE 11  32M          1G, 2M
-//! 64K    42     PGD 13, PTE 13                 512M         16G, 2M
+//! 64K    42     PGD 13, PTE 13                 512M         2M
 //! 64K    48     PGD 6, PMD 13, PTE 13          512M         16G, 2M
 //! 64K    52     PGD 10, PMD 13, PTE 13         512M         16G, 2M
 //! ```
 //! Sizes that only the architecture has (64G, 4T, contiguous 1G) are left out: Linux never uses them for the kernel.
+//! Groups of root entries neither: the mapper looks at one root entry at a time.
 //!
 //! Source: Linux 5.10–7.2 arch/arm64/include/asm/pgtable-hwdef.h, arch/arm64/Kconfig.
 
@@ -82,8 +83,8 @@ static K4_52: Shape = shape!(
 );
 static K16_36: Shape = shape!(
     K16,
-    levels [Pgd 25 11 true 5, Pte 14 11 true 7],
-    leaves [Pgd 30 true, Pgd 25 false, Pte 21 true, Pte 14 false]
+    levels [Pgd 25 11 true 0, Pte 14 11 true 7],
+    leaves [Pgd 25 false, Pte 21 true, Pte 14 false]
 );
 static K16_47: Shape = shape!(
     K16,
@@ -102,8 +103,8 @@ static K16_52: Shape = shape!(
 );
 static K64_42: Shape = shape!(
     K64,
-    levels [Pgd 29 13 true 5, Pte 16 13 true 5],
-    leaves [Pgd 34 true, Pgd 29 false, Pte 21 true, Pte 16 false]
+    levels [Pgd 29 13 true 0, Pte 16 13 true 5],
+    leaves [Pgd 29 false, Pte 21 true, Pte 16 false]
 );
 static K64_48: Shape = shape!(
     K64,

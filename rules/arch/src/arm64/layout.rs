@@ -8,9 +8,9 @@
 //! ```
 //! Source: Linux 5.10–7.2 arch/arm64/include/asm/memory.h, pgtable.h; 4.14 from headers derived from it (UNVERIFIED).
 
-use kernmem_base::{Era, Granule, VirtAddr};
+use kernmem_base::{Era, Granule, Level, VirtAddr};
 
-use super::{Fixmap, FixmapFacts};
+use super::{Fixmap, FixmapFacts, Geometry};
 use crate::kasan::{Kasan, ShadowMap};
 
 /// What decides the layout.
@@ -72,7 +72,8 @@ pub struct Layout {
 }
 
 const MIB: u64 = 1 << 20;
-const STRUCT_PAGE_SHIFT: u32 = 6;
+/// log2 of the bytes of a page descriptor (`STRUCT_PAGE_MAX_SHIFT`).
+pub const STRUCT_PAGE_SHIFT: u32 = 6;
 
 /// `-2^bits`.
 const fn minus_pow2(bits: u32) -> u64 {
@@ -112,13 +113,43 @@ pub const fn va_bits_choices(era: Era, granule: Granule) -> &'static [u32] {
     }
 }
 
-/// Bytes of a root entry's region where Linux's formulas take PUD_SIZE.
+/// Bytes of an entry of the PUD level; of a root entry where that level is folded.
 const fn pud_size(granule: Granule, va_bits: u32) -> u64 {
-    let bits = granule.shift() - 3;
-    let levels = (va_bits - 4) / bits;
-    // With a folded PUD its size is that of a root entry.
-    let level = if levels > 3 { 2 } else { levels - 1 };
-    1 << (bits * level + granule.shift())
+    match Geometry::of(granule.shift(), va_bits) {
+        Some(geometry) => 1 << geometry.shift(Level::Pud),
+        None => panic!("the address bits are a choice of this page size"),
+    }
+}
+
+/// Whether a kernel with this page size and these address bits can have the shadow.
+///
+/// | era | generic | by tags |
+/// |---|---|---|
+/// | 4.14 (UNVERIFIED) | not 16K with 48 bits | never |
+/// | 5.10, 6.1 | not 16K with 48 bits | the same |
+/// | 6.12, 7.2 | always | always |
+///
+/// Source: Linux 5.10–7.2 arch/arm64/Kconfig `HAVE_ARCH_KASAN`, `HAVE_ARCH_KASAN_SW_TAGS`.
+#[must_use]
+pub const fn has_kasan(era: Era, granule: Granule, va_bits: u32, kasan: Kasan) -> bool {
+    let wide = !(matches!(granule, Granule::K16) && va_bits == 48);
+    match (kasan, era) {
+        (Kasan::Off, _) | (Kasan::Generic | Kasan::SwTags, Era::V6_12 | Era::V7_2) => true,
+        (Kasan::SwTags, Era::V4_14) => false,
+        (Kasan::Generic, Era::V4_14) | (Kasan::Generic | Kasan::SwTags, Era::V5_10 | Era::V6_1) => wide,
+    }
+}
+
+/// What is added to an address, divided by the scale, to reach its shadow: `KASAN_SHADOW_OFFSET`, cut to 64 bits.
+/// `None` without a shadow.
+///
+/// Source: Linux 5.10–7.2 arch/arm64/Kconfig `KASAN_SHADOW_OFFSET`.
+#[must_use]
+pub const fn kasan_shadow_offset(facts: &LayoutFacts) -> Option<u64> {
+    match ShadowMap::ending_at(facts.kasan, shadow_end(facts)) {
+        Some(map) => Some(map.offset),
+        None => None,
+    }
 }
 
 /// End of the shadow, exclusive: where the shadow of the last address ends.
@@ -286,6 +317,21 @@ impl Layout {
     #[must_use]
     pub const fn unused_below(&self) -> u64 {
         if self.page_end.0 == 0 { 0 } else { minus_pow2(self.va_bits_actual).wrapping_sub(self.page_offset.0) }
+    }
+
+    /// The first address of the linear map's region that the bits in use reach.
+    #[must_use]
+    pub const fn first_linear(&self) -> VirtAddr {
+        VirtAddr(self.page_offset.0.wrapping_add(self.unused_below()))
+    }
+
+    /// The page descriptor of that address.
+    ///
+    /// Source: Linux 6.12, 7.2 arch/arm64/mm/ptdump.c `ptdump_init`.
+    #[must_use]
+    pub const fn vmemmap_in_use(&self) -> VirtAddr {
+        let pages = self.unused_below() >> self.fixmap.granule().shift();
+        VirtAddr(self.vmemmap_start.0.wrapping_add(pages << STRUCT_PAGE_SHIFT))
     }
 
     /// Bytes of physical memory that the linear map can hold.

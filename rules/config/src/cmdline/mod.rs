@@ -19,6 +19,7 @@ use kernmem_base::Era;
 
 mod crash;
 mod huge;
+mod map_words;
 mod memory;
 mod protection;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod zones;
 
 pub use crash::{CrashKernel, CrashKernelPlan};
 pub use huge::{HugeFault, HugePagePool, HugePages};
+pub use map_words::map_words;
 pub use memory::MemoryLimit;
 pub use protection::{Pti, Rodata};
 pub use zones::{CmaWish, CoreMemory};
@@ -275,13 +277,14 @@ impl fmt::Display for CommandLine {
 }
 
 /// Words that some question reads.
-const READ: [&str; 51] = [
+const READ: [&str; 52] = [
     "rodata",
     "debug_pagealloc",
     "kfence.sample_interval",
     "crashkernel",
     "mem",
     "memmap",
+    "reservelow",
     "nokaslr",
     "kpti",
     "memblock",
