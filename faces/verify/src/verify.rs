@@ -217,7 +217,8 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
             LayoutView::Arm64 { layout, .. } => Context {
                 vmalloc: region(layout.kimage, layout.vmalloc_end),
                 vmalloc_tables_last: self.root_entry_last(layout.vmalloc_end - 1),
-                vmalloc_shadow: None,
+                vmalloc_shadow: self.vmalloc_shadow(layout),
+                image_shadow: self.image_shadow(layout),
                 image: self.view.image().known().map(|(image, _)| image),
                 linear: region(layout.page_offset, layout.page_end),
                 known_pages: debug_pagealloc.then(Vec::new),
@@ -236,6 +237,7 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
                     start: layout.kasan_shadow_of(layout.vmalloc_start),
                     last: layout.kasan_shadow_of(layout.vmalloc_last),
                 }),
+                image_shadow: None,
                 image: None,
                 linear: VirtRange { start: layout.page_offset, last: layout.vmalloc_start - 1 },
                 known_pages: debug_pagealloc.then(|| self.known_pages(layout.page_offset, layout.vmalloc_start)),
@@ -249,7 +251,9 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
             },
             LayoutView::I386 { layout, .. } => Context {
                 vmalloc: region(layout.vmalloc_start(), layout.vmalloc_end),
+                vmalloc_tables_last: layout.vmalloc_end - 1,
                 vmalloc_shadow: None,
+                image_shadow: None,
                 image: None,
                 linear: region(layout.page_offset, layout.vmalloc_start()),
                 known_pages: debug_pagealloc.then(|| self.known_pages(layout.page_offset, layout.high_memory)),
@@ -271,6 +275,24 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
             Format::Arm64(geometry) => VirtAddr(va.0 | ((1 << geometry.shape().levels[0].shift) - 1)),
             _ => va,
         }
+    }
+
+    /// arm64: KASAN's shadow of what comes and goes after boot: modules, and the vmalloc area if its areas bring their
+    /// own shadow.
+    fn vmalloc_shadow(&self, layout: &kernmem_arch::arm64::Layout) -> Option<VirtRange> {
+        let map = layout.shadow_map?;
+        let areas_bring_shadow = self.source.config.kconfig.is_set("KASAN_VMALLOC");
+        let end = if areas_bring_shadow { layout.vmalloc_end } else { layout.modules_end };
+        VirtRange::until(map.of(layout.modules_start), map.of(end))
+    }
+
+    /// arm64: the pages of KASAN's shadow of the image, which boot maps from `_text` to `_end`.
+    fn image_shadow(&self, layout: &kernmem_arch::arm64::Layout) -> Option<VirtRange> {
+        let (image, _) = self.view.image().known()?;
+        let symbols = &self.source.config.symbols;
+        let bytes = symbols.address("_end")?.0.checked_sub(symbols.address("_text")?.0)?;
+        let whole = VirtRange::of_size(VirtAddr(image.end().0.wrapping_sub(bytes)), bytes)?;
+        Some(layout.shadow_map?.pages(whole, self.view.granule()))
     }
 
     /// x86 with debug_pagealloc: the first MiB and what is reserved around the image are never handed out (parts of the
