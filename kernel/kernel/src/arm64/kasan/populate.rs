@@ -99,9 +99,8 @@ impl<F: Arm64Format, M: PhysMem, A: RegionArray, W: Witness> Shadow<'_, '_, F, M
             }
             if depth + 1 == F::shape().levels.len() {
                 let pa = self.page(piece)?;
-                let attrs = self.page;
-                let raw =
-                    F::encode(Entry::Leaf { base: pa, attrs }, shape.level).map_err(crate::kasan::not_encodable)?;
+                let leaf = Entry::Leaf { base: pa, attrs: self.page };
+                let raw = F::encode(leaf, shape.level).map_err(not_encodable)?;
                 self.tables.set_entry(table, depth, index, raw)?;
                 continue;
             }
