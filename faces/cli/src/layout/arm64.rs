@@ -114,17 +114,10 @@ fn in_use(args: &LayoutArgs, config: &Config, era: Era, granule: Granule, va_bit
     Ok(match cpu {
         _ if va_bits != 52 => vec![va_bits],
         _ if turned_off && args.tells_cmdline() => vec![least],
-        Some(cpu) if has_52(cpu, granule) => vec![va_bits],
+        Some(cpu) if cpu.has_52_bits(granule) => vec![va_bits],
         Some(_) => vec![least],
         None => vec![va_bits, least],
     })
-}
-
-fn has_52(cpu: &Arm64Cpu, granule: Granule) -> bool {
-    match granule {
-        Granule::K4 | Granule::K16 => cpu.has_lpa2(granule),
-        Granule::K64 => cpu.has_lva(),
-    }
 }
 
 fn table(args: &LayoutArgs, opened: &Opened, facts: &LayoutFacts) -> Table {

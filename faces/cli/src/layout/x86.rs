@@ -10,11 +10,6 @@ use super::{Kasan, LayoutArgs, Tables};
 use crate::failure::Failure;
 use crate::machine::Opened;
 
-/// Frames that four levels of tables can name.
-const MAX_ARCH_PFN: u64 = 1 << 34;
-/// The same with five.
-const MAX_ARCH_PFN_LEVEL5: u64 = 1 << 40;
-
 /// The tables of all eras.
 pub(super) fn tables(args: &LayoutArgs, opened: &Opened, eras: &[Era]) -> Result<Tables, Failure> {
     if args.kernel.page_size.is_some_and(|granule| granule.shift() != 12) {
@@ -139,10 +134,7 @@ fn regions(args: &LayoutArgs, opened: &Opened, layout: &LayoutFacts) -> Option<(
     if !switches.regions() {
         return None;
     }
-    let limit = match layout.paging {
-        Paging::Level4 => MAX_ARCH_PFN,
-        Paging::Level5 => MAX_ARCH_PFN_LEVEL5,
-    };
+    let limit = layout.paging.max_arch_pfn().0;
     let facts = RegionFacts {
         era: layout.era,
         paging: layout.paging,
