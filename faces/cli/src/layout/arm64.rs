@@ -16,7 +16,7 @@ use crate::machine::Opened;
 /// A kernel of 52 bits has two where nobody tells its CPU: with them and without.
 pub(super) fn tables(args: &LayoutArgs, opened: &Opened, eras: &[Era]) -> Result<Tables, Failure> {
     if args.levels.is_some() || args.bases.is_some() {
-        return Err(Failure::input("--levels and --bases are x86-64's; arm64 has --page-size and --va-bits"));
+        return Err(Failure::input("--levels and --bases are x86's; arm64 has --page-size and --va-bits"));
     }
     let (mut tables, mut notes) = (Vec::new(), Vec::new());
     for era in eras {

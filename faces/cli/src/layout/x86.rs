@@ -42,6 +42,9 @@ pub(super) fn tables(args: &LayoutArgs, opened: &Opened, eras: &[Era]) -> Result
 ///
 /// Without a word about them a kernel that can have five runs with four unless the CPU that is told has them.
 fn paging(args: &LayoutArgs, config: &Config, era: Era) -> Result<(Paging, Paging), Failure> {
+    if let Some(levels @ ..4) = args.levels {
+        return Err(Failure::input(format!("--levels {levels}: x86-64 has 4 or 5")));
+    }
     let wished = match (args.levels, args.kernel.va_bits) {
         (Some(levels), None) => Some(levels),
         (None, Some(48)) | (Some(4), Some(48)) => Some(4),
