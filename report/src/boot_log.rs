@@ -1,6 +1,6 @@
 //! The boot log's lines about memory, in the order in which they were told.
 //!
-//! Source: Linux 6.1 mm/page_alloc.c `free_area_init`; drivers/base/arch_numa.c; arch/arm64/mm/init.c;
+//! Source: Linux 5.10–7.2 mm/page_alloc.c, mm/mm_init.c `free_area_init`; drivers/base/arch_numa.c; arch/arm64/mm/init.c;
 //! arch/x86/mm/numa.c, arch/x86/kernel/setup.c.
 
 use core::fmt;
@@ -35,7 +35,7 @@ pub fn print(
                 }
             }
             Told::Log(LogEntry::ParamsParsed) => parsed = true,
-            Told::Log(entry) => line(entry, format, out)?,
+            Told::Log(entry) => line(entry, format, era, out)?,
         }
     }
     Ok(())
@@ -51,22 +51,17 @@ impl fmt::Display for Mem {
 }
 
 /// Prints one entry; several lines where Linux prints several.
-fn line(entry: &LogEntry, format: Format, out: &mut impl fmt::Write) -> fmt::Result {
-    let arm64 = format == Format::Arm64Granule4K;
+fn line(entry: &LogEntry, format: Format, era: Era, out: &mut impl fmt::Write) -> fmt::Result {
+    let arm64 = matches!(format, Format::Arm64(_));
     match entry {
         LogEntry::MemoryLimited(bytes) => writeln!(out, "Memory limited to {}MB", bytes >> 20),
-        LogEntry::NoNuma if arm64 => writeln!(out, "NUMA: No NUMA configuration found"),
+        LogEntry::NoNuma if arm64 => no_nodes_of_arm64(era, out),
         LogEntry::NoNuma => writeln!(out, "No NUMA configuration found"),
         LogEntry::NumaOff if arm64 => writeln!(out, "NUMA: NUMA disabled"),
         LogEntry::NumaOff => writeln!(out, "NUMA turned off"),
         LogEntry::FakeNode(range) if arm64 => writeln!(out, "NUMA: Faking a node at {}", Mem(*range)),
         LogEntry::FakeNode(range) => writeln!(out, "Faking a node at {}", Mem(*range)),
-        LogEntry::NodeData { range, .. } if arm64 => {
-            writeln!(out, "NUMA: NODE_DATA [mem {:#x}-{:#x}]", range.start.0, range.end.0 - 1)
-        }
-        LogEntry::NodeData { nid, range } => {
-            writeln!(out, "NODE_DATA({nid}) allocated [mem {:#010x}-{:#010x}]", range.start.0, range.end.0 - 1)
-        }
+        LogEntry::NodeData { nid, range } => node_data(*nid, *range, arm64, era, out),
         LogEntry::ZoneRanges(zones) => {
             writeln!(out, "Zone ranges:")?;
             zones.iter().try_for_each(|(name, range)| match range {
@@ -86,23 +81,7 @@ fn line(entry: &LogEntry, format: Format, out: &mut impl fmt::Write) -> fmt::Res
         LogEntry::Unavailable { nid, zone, pages } => {
             writeln!(out, "On node {nid}, zone {zone}: {pages} pages in unavailable ranges")
         }
-        LogEntry::CrashKernel { range, low, ram } if !arm64 => {
-            let (size, start) = (range.size() >> 20, range.start.0 >> 20);
-            if *low {
-                // The limit of the low part is 4 GiB.
-                return writeln!(
-                    out,
-                    "Reserving {size}MB of low memory at {start}MB for crashkernel (low RAM limit: 4096MB)"
-                );
-            }
-            writeln!(out, "Reserving {size}MB of memory at {start}MB for crashkernel (System RAM: {}MB)", ram >> 20)
-        }
-        LogEntry::CrashKernel { range, low, .. } => {
-            let low = if *low { "low memory " } else { "" };
-            let width = if low.is_empty() { 18 } else { 10 };
-            let (start, end) = (range.start.0, range.end.0);
-            writeln!(out, "crashkernel {low}reserved: {start:#0width$x} - {end:#0width$x} ({} MB)", range.size() >> 20)
-        }
+        LogEntry::CrashKernel { range, low, ram } => crash_kernel(*range, *low, *ram, arm64, era, out),
         LogEntry::Percpu(_)
         | LogEntry::FallbackOrder { .. }
         | LogEntry::ZonelistsBuilt { .. }
@@ -116,8 +95,71 @@ fn line(entry: &LogEntry, format: Format, out: &mut impl fmt::Write) -> fmt::Res
         | LogEntry::Memory(_)
         | LogEntry::Unmapped(_)
         | LogEntry::Freed { .. } => mm_init_log::line(entry, arm64, out),
+        LogEntry::CrashLowMemory => writeln!(out, "Reserving the low 1M of memory for crashkernel"),
         LogEntry::GbPages => writeln!(out, "Using GB pages for direct mapping"),
         LogEntry::ParamsParsed | LogEntry::SectionsReady | LogEntry::HandOver { .. } => Ok(()),
         _ => Ok(()),
+    }
+}
+
+/// | era | arm64 without nodes |
+/// |---|---|
+/// | 4.14 (UNVERIFIED), 5.10, 6.1 | is told so |
+/// | 6.12, 7.2 | only which node is made up |
+fn no_nodes_of_arm64(era: Era, out: &mut impl fmt::Write) -> fmt::Result {
+    match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => writeln!(out, "NUMA: No NUMA configuration found"),
+        Era::V6_12 | Era::V7_2 => Ok(()),
+    }
+}
+
+/// x86's line, which arm64 has from 6.12 on.
+fn node_data(nid: u32, range: PhysRange, arm64: bool, era: Era, out: &mut impl fmt::Write) -> fmt::Result {
+    let (start, last) = (range.start.0, range.end.0.wrapping_sub(1));
+    match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 if arm64 => writeln!(out, "NUMA: NODE_DATA [mem {start:#x}-{last:#x}]"),
+        Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 | Era::V7_2 => {
+            writeln!(out, "NODE_DATA({nid}) allocated [mem {start:#010x}-{last:#010x}]")
+        }
+    }
+}
+
+/// arm64's lines, which x86 has from 6.12 on; before, x86 tells sizes in MiB.
+///
+/// | era | x86's low part is told with |
+/// |---|---|
+/// | 4.14, 5.10 | memory below 4 GiB (UNVERIFIED) |
+/// | 6.1 | its limit, 4 GiB |
+///
+/// Source: Linux 5.10, 6.1 arch/x86/kernel/setup.c `reserve_crashkernel_low`; 6.12, 7.2 kernel/crash_reserve.c.
+fn crash_kernel(
+    range: PhysRange,
+    low: bool,
+    ram: u64,
+    arm64: bool,
+    era: Era,
+    out: &mut impl fmt::Write,
+) -> fmt::Result {
+    let by_place = match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => arm64,
+        Era::V6_12 | Era::V7_2 => true,
+    };
+    let (size, ram) = (range.size() >> 20, ram >> 20);
+    if by_place {
+        let (words, width) = if low { ("low memory ", 10) } else { ("", 18) };
+        let (start, end) = (range.start.0, range.end.0);
+        return writeln!(out, "crashkernel {words}reserved: {start:#0width$x} - {end:#0width$x} ({size} MB)");
+    }
+    let start = range.start.0 >> 20;
+    if !low {
+        return writeln!(out, "Reserving {size}MB of memory at {start}MB for crashkernel (System RAM: {ram}MB)");
+    }
+    match era {
+        Era::V4_14 | Era::V5_10 => {
+            writeln!(out, "Reserving {size}MB of low memory at {start}MB for crashkernel (System low RAM: {ram}MB)")
+        }
+        Era::V6_1 | Era::V6_12 | Era::V7_2 => {
+            writeln!(out, "Reserving {size}MB of low memory at {start}MB for crashkernel (low RAM limit: 4096MB)")
+        }
     }
 }

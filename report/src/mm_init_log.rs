@@ -18,7 +18,7 @@ pub(crate) fn line(entry: &LogEntry, arm64: bool, out: &mut impl fmt::Write) -> 
         LogEntry::Percpu(sizes) => writeln!(
             out,
             "percpu: Embedded {} pages/cpu s{} r{} d{} u{}",
-            sizes.used() >> 12,
+            sizes.pages(),
             sizes.static_bytes,
             sizes.reserved,
             sizes.dynamic,

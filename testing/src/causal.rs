@@ -17,8 +17,9 @@ use kernmem_base::{VirtAddr, VirtRange};
 use kernmem_config::{CommandLine, Config, Rodata};
 use kernmem_sim::Memory;
 use kernmem_source::{Options, Source};
+use kernmem_view::entries::root_ranges;
 use kernmem_view::explain::{LeafStory, leaves};
-use kernmem_view::{Answer, BootRecord, Format, KernelView, RootKind};
+use kernmem_view::{Answer, BootRecord, KernelView, RootKind};
 
 /// What a causal test saw.
 #[derive(Clone, Debug, Default)]
@@ -74,11 +75,8 @@ fn stories(source: &Source) -> Vec<LeafStory> {
     let memory = Memory::new(kernmem::memory_ranges(&boot)).expect("memory of the simulated machine");
     let kernel = kernmem::boot(&memory, &boot, BootRecord::default()).expect("a machine that boots");
     let Answer::Known(root) = kernel.root(RootKind::Kernel) else { unreachable!("a kernel has tables") };
-    let start = match kernel.format() {
-        Format::Arm64Granule4K => VirtAddr(!0 << 48),
-        _ => VirtAddr(!0 << 47),
-    };
-    let range = VirtRange { start, last: VirtAddr(u64::MAX) };
+    let upper = *root_ranges(kernel.format(), RootKind::Kernel).last().expect("a format with addresses");
+    let range = VirtRange { start: upper.start, last: VirtAddr(u64::MAX) };
     leaves(&kernel, kernel.witness(), root, range).expect("readable tables")
 }
 

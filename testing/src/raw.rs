@@ -7,14 +7,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use kernmem::Boot;
-use kernmem_arch::arm64::Arm64Granule4K;
-use kernmem_arch::x86::X86Level4;
-use kernmem_arch::{Entry, EntryFormat};
+use kernmem_arch::{Entry, EntryFormat, UserFormat, WithFormat};
 use kernmem_base::{Level, PhysAddr, PhysRead, Slot, VirtAddr, VirtRange};
 use kernmem_dump::ElfDump;
 use kernmem_sim::Memory;
 use kernmem_source::{Options, Source};
-use kernmem_view::{Answer, BootRecord, Format, KernelView, LayoutView, RootKind};
+use kernmem_view::{Answer, BootRecord, KernelView, LayoutView, RootKind};
 
 /// Why an entry may differ.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -76,13 +74,24 @@ pub fn raw_check(path: &Path) -> RawTally {
     let late: Vec<PhysAddr> = kernel.pages.taken().iter().map(|frame| frame.pa).collect();
     let mut check = Check { memory: &memory, dump: &dump, late, tally: RawTally::default() };
     for range in regions(&kernel) {
-        match kernel.format() {
-            Format::Arm64Granule4K => check.table::<Arm64Granule4K>(root, root, 0, range),
-            Format::X86Level4 => check.table::<X86Level4>(root, root, 0, range),
-            _ => unreachable!("every format has a check"),
-        }
+        kernel.format().with(OneRange { check: &mut check, root, range });
     }
     check.tally
+}
+
+/// A range of both trees whose format is known as a value.
+struct OneRange<'a, 'c> {
+    check: &'a mut Check<'c>,
+    root: PhysAddr,
+    range: VirtRange,
+}
+
+impl WithFormat for OneRange<'_, '_> {
+    type Output = ();
+
+    fn run<F: UserFormat>(self) {
+        self.check.table::<F>(self.root, self.root, 0, self.range);
+    }
 }
 
 /// The linear map's and vmemmap's addresses.

@@ -18,7 +18,7 @@ struct Present {
 }
 
 impl EntryVisitor for Present {
-    fn table(&mut self, place: &Place, _next: PhysAddr) -> bool {
+    fn table(&mut self, place: &Place, _next: PhysAddr, _attrs: u64) -> bool {
         self.at.push((place.table, place.index));
         true
     }

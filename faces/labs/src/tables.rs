@@ -111,7 +111,7 @@ impl Snapshot {
 }
 
 impl EntryVisitor for Snapshot {
-    fn table(&mut self, place: &Place, _next: PhysAddr) -> bool {
+    fn table(&mut self, place: &Place, _next: PhysAddr, _attrs: u64) -> bool {
         self.0.push(Written { at: place.at, raw: place.raw, va: place.va, is_leaf: false });
         true
     }

@@ -63,7 +63,7 @@ fn memory_that_boot_keeps_is_a_device_on_x86_alone() {
             |pfn: &Pfn| !kernel.pages.allocator.manages(*pfn) && kernel.pages.allocator.manages(Pfn(pfn.0 + 1));
         let kept = frames.find(is_last_kept).expect("boot keeps pages");
         let (one, two) = (ioremap(live, start_of(kept), PAGE), ioremap(live, start_of(kept), 2 * PAGE));
-        if live.running.facts.format == Format::X86Level4 {
+        if matches!(live.running.facts.format, Format::X86Level4 | Format::X86Level5) {
             close(live, one.expect("a reserved page"));
             assert_eq!(two, Err(VmallocError::Memory { pfn: Pfn(kept.0 + 1) }), "{preset}");
         } else {

@@ -60,7 +60,7 @@ pub(crate) fn open(folder: &Path) -> Result<Parts, SourceError> {
     let kernel = KernelFiles::open(&root.join("kernels").join(&kernel_name))?;
     let (machine, cpu) = match arch {
         Arch::Arm64 => (devicetree(&tree_file(folder))?, arm64_cpu(&boot, &root)?),
-        Arch::X86_64 => x86(folder)?,
+        Arch::X86_64 => x86(folder, &boot)?,
     };
     let cmdline = boot.text("cmdline")?.to_owned();
     let given = given(&boot)?;
@@ -71,8 +71,8 @@ pub(crate) fn open(folder: &Path) -> Result<Parts, SourceError> {
     Ok(Parts { machine, kernel, cmdline, cpu, given, era, provenance })
 }
 
-/// The firmware's lines of the log, and the CPU.
-fn x86(folder: &Path) -> Result<(Machine, Cpu), SourceError> {
+/// The firmware's lines of the log, the CPU, and how many of them the emulator has.
+fn x86(folder: &Path, boot: &Boot<'_>) -> Result<(Machine, Cpu), SourceError> {
     let (log, map_file) = (folder.join("console.txt"), folder.join("e820"));
     let has_log = log.exists() || !map_file.exists();
     let text = if has_log { read::text(&log)? } else { String::new() };
@@ -86,7 +86,9 @@ fn x86(folder: &Path) -> Result<(Machine, Cpu), SourceError> {
     let mut machine = log_machine(map, &text);
     let info = folder.join("cpuinfo");
     let cpu = X86Cpu::from_cpuinfo(&read::text(&info)?).ok_or_else(|| SourceError::new(info, Problem::NoFlags))?;
-    machine.cpus = machine.cpus.max(cpu.processors);
+    // A kernel that was told to use fewer shows only those.
+    let emulated = boot.json.get("smp").and_then(Value::as_u64).and_then(|cpus| u32::try_from(cpus).ok());
+    machine.cpus = machine.cpus.max(cpu.processors).max(emulated.unwrap_or(0));
     Ok((machine, Cpu::X86(cpu)))
 }
 

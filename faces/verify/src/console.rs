@@ -18,7 +18,7 @@ fn without_time(line: &str) -> &str {
 }
 
 pub(crate) fn is_memblock(line: &str) -> bool {
-    line.starts_with("memblock_")
+    line.trim_start_matches('_').starts_with("memblock_")
         || line.starts_with("MEMBLOCK configuration")
         || [" memory size = ", " memory.cnt ", " memory[0x", " reserved.cnt ", " reserved[0x"]
             .iter()
@@ -101,6 +101,18 @@ pub(crate) fn compare_memory(ours: &[String], recorded: &[String], has_head: boo
     tally
 }
 
+/// Cuts how much memory is available out of the line about memory; the answer is how many lines that were.
+pub(crate) fn without_available(lines: &mut [String]) -> usize {
+    let mut cut = 0;
+    for line in lines {
+        if let Some((_, total)) = line.strip_prefix("Memory: ").and_then(|rest| rest.split_once('/')) {
+            *line = format!("Memory: /{total}");
+            cut += 1;
+        }
+    }
+    cut
+}
+
 /// Compares the recorded log with ours, both from the first line to the last. If the log lost its head, what survived
 /// is compared.
 pub(crate) fn compare_memblock(ours: &[String], recorded: &[String], active: &[Exclusion]) -> MemblockLog {
@@ -155,6 +167,14 @@ mod tests {
         assert!(compare_memory(&ours, &["a", "c"].map(str::to_owned), false, &Exclusion::ALL).difference.is_some());
         assert!(compare_memory(&ours, &tail, false, &[]).difference.is_some());
         assert!(has_head("Booting\n[    0.000000] Linux version 6.1\n") && !has_head("Zone ranges:\n"));
+    }
+
+    #[test]
+    fn all_but_the_free_memory_is_compared() {
+        let line = "Memory: 4040828K/4193784K available (6144K kernel code, 0K cma-reserved)";
+        let mut lines = [line, "Policy zone: Normal"].map(str::to_owned);
+        assert_eq!(without_available(&mut lines), 1);
+        assert_eq!(lines, ["Memory: /4193784K available (6144K kernel code, 0K cma-reserved)", "Policy zone: Normal"]);
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub enum Exclusion {
     /// Lines that touch the vmalloc area and map no part of the image: which areas live there depends on drivers and
     /// threads.
     VmallocArea,
+    /// Lines that touch KASAN's shadow of the vmalloc area: memory comes with the areas that live there.
+    VmallocShadow,
     /// debug_pagealloc unmaps free pages, and which are free depends on the moment: in the linear map a page is
     /// compared as if it was mapped (arm64), or left out beyond the first MiB and the image (x86).
     FreePages,
@@ -23,18 +25,26 @@ pub enum Exclusion {
     Foreign,
     /// The log had lost its head before it could be read.
     LostLogHead,
+    /// CPUs' entry areas lie in slots that were drawn: what an area maps is compared by its place in the slot, holes
+    /// around areas are left out.
+    EntrySlots,
+    /// The line of the log about memory comes when all CPUs run: how much of it is free then depends on what they took.
+    AvailableMemory,
 }
 
 impl Exclusion {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::VmallocArea,
+        Self::VmallocShadow,
         Self::FreePages,
         Self::KfenceObjects,
         Self::HugePool,
         Self::UserHalf,
         Self::Foreign,
         Self::LostLogHead,
+        Self::EntrySlots,
+        Self::AvailableMemory,
     ];
 
     /// A word for the tally.
@@ -42,12 +52,15 @@ impl Exclusion {
     pub const fn name(self) -> &'static str {
         match self {
             Self::VmallocArea => "vmalloc area",
+            Self::VmallocShadow => "shadow of vmalloc",
             Self::FreePages => "free pages",
             Self::KfenceObjects => "KFENCE objects",
             Self::HugePool => "huge-page pool",
             Self::UserHalf => "user half",
             Self::Foreign => "foreign lines",
             Self::LostLogHead => "lost head of the log",
+            Self::EntrySlots => "entry slots",
+            Self::AvailableMemory => "available memory",
         }
     }
 }
@@ -57,6 +70,8 @@ impl Exclusion {
 pub struct Context {
     /// The vmalloc area.
     pub vmalloc: VirtRange,
+    /// KASAN's shadow of the vmalloc area.
+    pub vmalloc_shadow: Option<VirtRange>,
     /// The image, where it lies in the vmalloc area.
     pub image: Option<VirtRange>,
     /// The linear map.
@@ -67,6 +82,8 @@ pub struct Context {
     pub kfence_pool: Option<VirtRange>,
     /// The memory map.
     pub vmemmap: VirtRange,
+    /// CPUs' entry areas, if their slots were drawn.
+    pub entry_slots: Option<EntrySlots>,
     /// Whether absent pages print their other attributes (arm64).
     pub absent_pages_have_rights: bool,
     /// Whether the file shows the user half of a process.
@@ -75,18 +92,29 @@ pub struct Context {
     pub huge_pool: bool,
 }
 
+/// Slots for the entry areas of CPUs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EntrySlots {
+    /// All of them.
+    pub range: VirtRange,
+    /// Bytes of one.
+    pub bytes: u64,
+}
+
 /// Applies the exclusions in `active` to a listing; returns how many lines each of them touched.
 pub(crate) fn apply(listing: &mut Listing, context: &Context, active: &[Exclusion]) -> Vec<(Exclusion, usize)> {
     let mut touched = Vec::new();
     for &exclusion in active {
         let count = match exclusion {
             Exclusion::VmallocArea => drop_lines(listing, |line| is_vmalloc(line, context)),
+            Exclusion::VmallocShadow => drop_lines(listing, |line| overlaps(line, context.vmalloc_shadow)),
             Exclusion::FreePages => free_pages(listing, context),
             Exclusion::KfenceObjects => kfence_objects(listing, context),
             Exclusion::HugePool if context.huge_pool => drop_lines(listing, |line| within(line, context.vmemmap)),
             Exclusion::UserHalf if context.user_half => drop_lines(listing, is_user_half),
             Exclusion::Foreign => drop_lines(listing, |line| matches!(line, Line::Foreign(_))),
-            Exclusion::HugePool | Exclusion::UserHalf | Exclusion::LostLogHead => 0,
+            Exclusion::EntrySlots => entry_slots(listing, context),
+            Exclusion::HugePool | Exclusion::UserHalf | Exclusion::LostLogHead | Exclusion::AvailableMemory => 0,
         };
         if count > 0 {
             touched.push((exclusion, count));
@@ -105,6 +133,10 @@ fn is_vmalloc(line: &Line, context: &Context) -> bool {
     let Line::Range { range, rest } = line else { return false };
     let maps_image = context.image.is_some_and(|image| image.start <= range.start && range.last <= image.last);
     range.overlaps(&context.vmalloc) && !(maps_image && is_mapped(rest))
+}
+
+fn overlaps(line: &Line, region: Option<VirtRange>) -> bool {
+    matches!((line, region), (Line::Range { range, .. }, Some(region)) if range.overlaps(&region))
 }
 
 /// Whether a line says rights, not only its level.
@@ -207,6 +239,28 @@ fn kfence_objects(listing: &mut Listing, context: &Context) -> usize {
     touched
 }
 
+/// Moves every line that maps something into the first slot, and drops those that map nothing. A page without rights
+/// counts as nothing.
+fn entry_slots(listing: &mut Listing, context: &Context) -> usize {
+    let Some(slots) = context.entry_slots else { return 0 };
+    let mut touched = drop_lines(
+        listing,
+        |line| matches!(line, Line::Range { rest, .. } if within(line, slots.range) && !is_mapped(rest)),
+    );
+    for line in &mut listing.lines {
+        let is_area = within(line, slots.range);
+        if let Line::Range { range, .. } = line
+            && is_area
+        {
+            let place = (range.start - slots.range.start) % slots.bytes;
+            let start = slots.range.start + place;
+            *range = VirtRange { start, last: start + (range.size() - 1) };
+            touched += 1;
+        }
+    }
+    touched
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,11 +272,13 @@ mod tests {
     fn context(kfence_pool: Option<VirtRange>) -> Context {
         Context {
             vmalloc: range(0x10_0000, 1),
+            vmalloc_shadow: None,
             image: None,
             linear: range(0x1000, 64),
             known_pages: None,
             kfence_pool,
             vmemmap: range(0x20_0000, 1),
+            entry_slots: None,
             absent_pages_have_rights: true,
             user_half: false,
             huge_pool: false,
@@ -245,6 +301,30 @@ mod tests {
         let expected =
             [(0x1000, 2, true), (0x3000, 1, false), (0x4000, 1, true), (0x5000, 1, false), (0x6000, 1, true)];
         assert_eq!(rests.collect::<Vec<_>>(), expected);
+    }
+
+    /// Slots of three pages from 0x31000 on: two areas in other slots map the same, one more page is another.
+    #[test]
+    fn areas_in_drawn_slots_are_compared_by_their_place() {
+        let slots = EntrySlots { range: range(0x3_1000, 30), bytes: 0x3000 };
+        let context = Context { entry_slots: Some(slots), ..context(None) };
+        let settled = |text: &str| {
+            let mut listing = Listing::parse(text);
+            let touched = apply(&mut listing, &context, &[Exclusion::EntrySlots]);
+            (listing, touched)
+        };
+        let idt = "0x30000-0x31000           4K     ro NX pte\n";
+        let area = |first: u64| {
+            let (gdt, stack) = (first + 0x1000, first + 0x2000);
+            format!(
+                "0x31000-{first:#x}          12K pte\n{first:#x}-{gdt:#x}           4K     ro NX pte\n{gdt:#x}-{stack:#x}           4K     RW NX pte\n"
+            )
+        };
+        let (ours, touched) = settled(&format!("{idt}{}", area(0x3_4000)));
+        assert_eq!(touched, [(Exclusion::EntrySlots, 3)]);
+        assert_eq!(ours.lines.len(), 3, "the page before the slots, and two of an area");
+        assert_eq!(ours, settled(&format!("{idt}{}", area(0x3_a000))).0);
+        assert_ne!(ours, settled(&format!("{idt}{}", area(0x3_b000))).0, "an area starts where a slot starts");
     }
 
     #[test]

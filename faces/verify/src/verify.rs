@@ -4,15 +4,17 @@ use core::error::Error;
 use core::fmt;
 use std::path::Path;
 
-use kernmem::Boot;
-use kernmem_base::{PhysRead, VirtAddr, VirtRange};
+use kernmem::{Boot, Isa, Kernel, Witness};
+use kernmem_base::{Era, PhysRead, VirtAddr, VirtRange};
 use kernmem_report::{boot_log, ptdump};
 use kernmem_sim::Memory;
 use kernmem_source::{Options, Source};
 use kernmem_view::{Answer, BootRecord, KernelView, LayoutView, RootKind};
 
-use crate::console::{compare_memblock, compare_memory, has_head, is_memblock, memblock_lines, memory_lines};
-use crate::exclude::{Context, Exclusion, apply};
+use crate::console::{
+    compare_memblock, compare_memory, has_head, is_memblock, memblock_lines, memory_lines, without_available,
+};
+use crate::exclude::{Context, EntrySlots, Exclusion, apply};
 use crate::listing::Listing;
 use crate::missing::{self, Missing};
 use crate::tally::FileTally;
@@ -86,7 +88,8 @@ pub fn verify_without(path: &Path, missing: Option<Exclusion>) -> Result<Verdict
         }
     };
     let active: Vec<Exclusion> = Exclusion::ALL.into_iter().filter(|one| Some(*one) != missing).collect();
-    let ours = Ours { source: &source, view: &kernel, active: &active };
+    let entry_slots = drawn_slots(&kernel);
+    let ours = Ours { source: &source, view: &kernel, active: &active, entry_slots };
     let mut files = Vec::new();
     for file in listing_files(path) {
         files.extend(ours.listing(path, &file));
@@ -132,10 +135,14 @@ pub fn listing_of(path: &Path, root: RootKind) -> Result<String, VerifyError> {
 
 /// Whether the kernel's tables print as `recorded`, but for what does not follow from its inputs; `None` if they cannot
 /// be read.
-pub(crate) fn same_listing<V: KernelView<Mem: PhysRead>>(source: &Source, view: &V, recorded: &str) -> Option<bool> {
-    let ours = Ours { source, view, active: &Exclusion::ALL };
+pub(crate) fn same_listing<M: PhysRead, W: Witness>(
+    source: &Source,
+    kernel: &Kernel<'_, M, W>,
+    recorded: &str,
+) -> Option<bool> {
+    let ours = Ours { source, view: kernel, active: &Exclusion::ALL, entry_slots: drawn_slots(kernel) };
     let mut text = String::new();
-    ptdump::linux(view, RootKind::Kernel, &mut text).ok()?;
+    ptdump::linux(kernel, RootKind::Kernel, &mut text).ok()?;
     let mut context = ours.context();
     context.user_half = true;
     Some(compare_listing("", &text, recorded, &context, ours.active).difference.is_none())
@@ -175,6 +182,16 @@ struct Ours<'a, V> {
     source: &'a Source,
     view: &'a V,
     active: &'a [Exclusion],
+    entry_slots: Option<EntrySlots>,
+}
+
+/// The slots of entry areas, if this kernel draws them.
+fn drawn_slots<M, W>(kernel: &Kernel<'_, M, W>) -> Option<EntrySlots> {
+    use kernmem_arch::x86::cpu_entry_area::{PER_CPU, area_bytes, map_bytes};
+    let Isa::X86(state) = &kernel.isa else { return None };
+    let end = state.layout.cpu_entry_area + map_bytes(kernel.era, false, state.entry_slots.len() as u64);
+    let range = VirtRange { start: PER_CPU, last: end - 1 };
+    state.draws_entry_slots.then_some(EntrySlots { range, bytes: area_bytes(false) })
 }
 
 impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
@@ -199,22 +216,29 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
         match self.view.layout() {
             LayoutView::Arm64 { layout, .. } => Context {
                 vmalloc: region(layout.kimage, layout.vmalloc_end),
+                vmalloc_shadow: None,
                 image: self.view.image().known().map(|(image, _)| image),
                 linear: region(layout.page_offset, layout.page_end),
                 known_pages: debug_pagealloc.then(Vec::new),
                 kfence_pool: self.view.kfence_pool().known(),
                 vmemmap: region(layout.vmemmap_start, layout.vmemmap_end),
+                entry_slots: None,
                 absent_pages_have_rights: true,
                 user_half: false,
                 huge_pool: false,
             },
             LayoutView::X86 { layout, .. } => Context {
                 vmalloc: VirtRange { start: layout.vmalloc_start, last: layout.vmalloc_last },
+                vmalloc_shadow: layout.kasan_shadow.map(|_| VirtRange {
+                    start: layout.kasan_shadow_of(layout.vmalloc_start),
+                    last: layout.kasan_shadow_of(layout.vmalloc_last),
+                }),
                 image: None,
                 linear: VirtRange { start: layout.page_offset, last: layout.vmalloc_start - 1 },
                 known_pages: debug_pagealloc.then(|| self.known_pages(layout)),
                 kfence_pool: None,
                 vmemmap: VirtRange { start: layout.vmemmap, last: layout.cpu_entry_area - 1 },
+                entry_slots: self.entry_slots,
                 absent_pages_have_rights: false,
                 user_half: false,
                 huge_pool: false,
@@ -308,8 +332,20 @@ fn compare_log(
     if boot_log::print(record, format, source.config.era, debug, &mut ours).is_err() {
         return Vec::new();
     }
-    let memory: Vec<String> = ours.lines().filter(|line| !is_memblock(line)).map(str::to_owned).collect();
-    let mut files = vec![compare_memory(&memory, &memory_lines(&console), has_head(&console), active)];
+    let mut memory: Vec<String> = ours.lines().filter(|line| !is_memblock(line)).map(str::to_owned).collect();
+    let mut recorded = memory_lines(&console);
+    let comes_late = match source.config.era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => false,
+        Era::V6_12 | Era::V7_2 => true,
+    };
+    let mut excluded = Vec::new();
+    if comes_late && active.contains(&Exclusion::AvailableMemory) {
+        without_available(&mut memory);
+        excluded.push((Exclusion::AvailableMemory, without_available(&mut recorded)));
+    }
+    let mut lines = compare_memory(&memory, &recorded, has_head(&console), active);
+    lines.excluded.extend(excluded);
+    let mut files = vec![lines];
     if debug {
         let lines: Vec<String> = ours.lines().filter(|line| is_memblock(line)).map(str::to_owned).collect();
         let found = compare_memblock(&lines, &memblock_lines(&console), active);

@@ -37,7 +37,7 @@ pub(crate) fn files<M, W: Witness>(kernel: &Kernel<'_, M, W>, boot: &Boot<'_>, p
         let mut out = String::new();
         print(&mut out).map(|()| out).unwrap_or_default()
     };
-    let compare = |file: &str, settled: fn(&str) -> Vec<String>, ours: String| {
+    let compare = |file: &str, settled: &dyn Fn(&str) -> Vec<String>, ours: String| {
         let recorded = std::fs::read_to_string(path.join(file)).ok()?;
         Some(compare_lines(file, &settled(&ours), &settled(&recorded)))
     };
@@ -45,9 +45,9 @@ pub(crate) fn files<M, W: Witness>(kernel: &Kernel<'_, M, W>, boot: &Boot<'_>, p
     let buddyinfo = text(&|out| proc::buddyinfo(&live.buddyinfo(), out));
     let pagetypeinfo = text(&|out| proc::pagetypeinfo(&live.pagetypeinfo(pageblocks), out));
     let tallies = [
-        compare("zoneinfo", settled_zoneinfo, zoneinfo),
-        compare("buddyinfo", settled_rows, buddyinfo),
-        compare("pagetypeinfo", settled_rows, pagetypeinfo),
+        compare("zoneinfo", &|text| settled_zoneinfo(kernel.era, text), zoneinfo),
+        compare("buddyinfo", &settled_rows, buddyinfo),
+        compare("pagetypeinfo", &settled_rows, pagetypeinfo),
     ];
     tallies.into_iter().flatten().collect()
 }
@@ -56,15 +56,21 @@ pub(crate) fn files<M, W: Witness>(kernel: &Kernel<'_, M, W>, boot: &Boot<'_>, p
 const MOVING: [&str; 3] = ["pages free", "count:", "node_unreclaimable:"];
 
 /// The lines of `zoneinfo` with their zones: whole where boot settles their numbers, else without them. Counters are the
-/// lines that are indented by six.
-fn settled_zoneinfo(text: &str) -> Vec<String> {
+/// lines that are indented by six. From 6.12 on how many pages a CPU keeps goes up and down too.
+fn settled_zoneinfo(era: Era, text: &str) -> Vec<String> {
+    let adapts = match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => false,
+        Era::V6_12 | Era::V7_2 => true,
+    };
     let (mut zone, mut lines) = ("", Vec::new());
     for line in text.lines() {
         if line.starts_with("Node") {
             zone = line;
         }
         let field = line.trim_start();
-        let moves = line.len() - field.len() == 6 || MOVING.iter().any(|name| field.starts_with(name));
+        let moves = line.len() - field.len() == 6
+            || MOVING.iter().any(|name| field.starts_with(name))
+            || adapts && field.starts_with("high:");
         let shown = if moves { line.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end() } else { line };
         lines.push(format!("{zone}: {shown}"));
     }
@@ -139,7 +145,10 @@ mod tests {
             "              high:  44",
             "  start_pfn:           262144",
         ];
-        assert_eq!(settled_zoneinfo(text), expected.map(|line| format!("Node 0, zone      DMA: {line}")));
+        let with_zone = |line| format!("Node 0, zone      DMA: {line}");
+        assert_eq!(settled_zoneinfo(Era::V6_1, text), expected.map(with_zone));
+        let later = expected.map(|line| if line.contains("high:") { "              high:" } else { line });
+        assert_eq!(settled_zoneinfo(Era::V6_12, text), later.map(with_zone));
     }
 
     #[test]

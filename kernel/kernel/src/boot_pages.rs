@@ -20,6 +20,7 @@ use kernmem_page_alloc::{
 };
 use kernmem_sparse::MigrateType;
 
+use crate::orders::Orders;
 use crate::zonelists::{EarlyNodes, groups_by_mobility};
 use crate::zones::{Node, Nodes, Span};
 use crate::{Boot, BootError, TableFrame, figures};
@@ -56,7 +57,7 @@ impl BootPages {
         boot_node: u32,
         free: &[Frames],
     ) -> Result<Self, BootError> {
-        let granule = Granule::K4;
+        let granule = nodes.granule;
         let facts = facts(config, placement, nodes, free);
         let spans = spans(nodes, facts.kinds);
         let early = EarlyNodes::new(config, nodes);
@@ -238,10 +239,14 @@ fn facts(config: &Config, placement: Placement, nodes: &Nodes, free: &[Frames]) 
     let kinds = names.fold(ZoneKinds::EMPTY, ZoneKinds::with).with(ZoneKind::Movable);
     let kinds = if set("ZONE_DEVICE") { kinds.with(ZoneKind::Device) } else { kinds };
     let base = Facts::of(config.era, placement);
+    let orders = Orders::of(config, nodes.granule);
     let pages: u64 = free.iter().map(|frames| frames.end.0.saturating_sub(frames.start.0)).sum();
     Facts {
+        granule: nodes.granule,
+        max_order: Order(orders.largest),
+        pageblock_order: Order(orders.pageblock),
         kinds,
-        grouping: groups_by_mobility(config, pages),
+        grouping: groups_by_mobility(config, nodes.granule, pages),
         cma: set("CMA"),
         thp: set("TRANSPARENT_HUGEPAGE"),
         ..base

@@ -58,6 +58,12 @@ impl From<Failed> for BootError {
     }
 }
 
+impl From<MapError> for BootError {
+    fn from(error: MapError) -> Self {
+        Self::Map(error)
+    }
+}
+
 impl From<BusError> for BootError {
     fn from(error: BusError) -> Self {
         Self::Bus(error)

@@ -7,7 +7,7 @@
 
 use alloc::vec::Vec;
 
-use kernmem_base::{Granule, Order, Pfn};
+use kernmem_base::{Order, Pfn};
 use kernmem_memblock::{Buddy, Frames, HandedOver, Memblock, VecArray};
 
 use crate::managed::Moment;
@@ -69,14 +69,14 @@ pub struct MemoryFigures {
     pub cma: u64,
 }
 
-/// The figures once `taken` of the pages that were handed over are in use; `None` if the symbols do not name the
+/// The figures once `taken` of the pages that are managed so far are in use; `None` if the symbols do not name the
 /// image's sections.
 #[must_use]
 pub fn memory_figures(image: &Image<'_>, nodes: &Nodes, taken: u64) -> Option<MemoryFigures> {
-    let page = Granule::K4.bytes();
+    let page = nodes.granule.bytes();
     let zones = || nodes.nodes.iter().flat_map(|node| node.zones.iter());
     let total: u64 = zones().map(|zone| zone.present).sum();
-    let managed: u64 = zones().map(|zone| zone.managed.handed_over).sum();
+    let managed: u64 = zones().map(|zone| zone.managed.at_end).sum();
     let sections = Sections::of(image)?;
     Some(MemoryFigures {
         available: managed.saturating_sub(taken) * page,

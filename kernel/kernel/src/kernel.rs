@@ -1,6 +1,5 @@
 //! The running kernel, and the way in.
 
-use alloc::format;
 use alloc::vec::Vec;
 
 use kernmem_base::{Era, Granule, PhysAddr, PhysMem, PhysRange};
@@ -55,7 +54,7 @@ impl<'c> Boot<'c> {
 pub enum Isa {
     /// arm64 with 4K pages and 48 bits.
     Arm64(arm64::State),
-    /// x86-64 with four levels.
+    /// x86-64 with four or five levels.
     X86(x86::State),
 }
 
@@ -138,9 +137,6 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
     boot: &Boot<'_>,
     witness: W,
 ) -> Result<Kernel<'m, M, W>, BootError> {
-    if boot.config.era != Era::V6_1 {
-        return Err(BootError::Beyond(format!("booting Linux {} (6.1 boots)", boot.config.era)));
-    }
     match boot.machine.arch {
         Arch::Arm64 => arm64::boot(mem, boot, witness),
         Arch::X86_64 => x86::boot(mem, boot, witness),

@@ -8,6 +8,8 @@
 //! * [`arm64`]: memory limits, image, linear map, late changes.
 //! * [`x86`]: firmware map, direct map, image, isolation, late changes.
 //! * [`numa`], [`sparse_init`], [`zones`], [`zonelists`], [`takers`]: what both architectures share.
+//! * [`kasan`]: shadow that all addresses without shadow of their own share.
+//! * [`orders`]: the largest block and pageblocks.
 //! * [`hand_over`], [`managed`], [`figures`]: from the boot allocator to the page allocator, what boot gives it later, and
 //!   the figures of its zones.
 //!
@@ -30,10 +32,12 @@ pub mod figures;
 mod frames;
 pub mod hand_over;
 mod image;
+pub mod kasan;
 mod kernel;
 pub mod managed;
 pub mod movable;
 pub mod numa;
+pub mod orders;
 pub mod running;
 pub mod sparse_init;
 pub mod takers;

@@ -10,7 +10,7 @@
 //! Source: Linux 6.1 mm/page_alloc.c `adjust_managed_page_count`, `free_reserved_area`, `init_per_zone_wmark_min`;
 //! mm/khugepaged.c `set_recommended_min_free_kbytes`.
 
-use kernmem_base::{Granule, Pfn, PhysRange};
+use kernmem_base::{Pfn, PhysRange};
 
 use crate::zones::{Nodes, Span};
 
@@ -75,7 +75,7 @@ impl Nodes {
 
     /// Counts the whole pages inside `range`; the answer is their number.
     pub fn release_whole_pages(&mut self, range: PhysRange, moment: Moment) -> u64 {
-        let shift = Granule::K4.shift();
+        let shift = self.granule.shift();
         let span = Span { start: Pfn(range.start.0.div_ceil(1 << shift)), end: Pfn(range.end.0 >> shift) };
         if span.is_empty() {
             return 0;

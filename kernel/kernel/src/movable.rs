@@ -4,16 +4,14 @@
 
 use alloc::vec::Vec;
 
-use kernmem_base::{Granule, Pfn};
+use kernmem_base::{Era, Pfn};
 use kernmem_config::Config;
 use kernmem_config::cmdline::CoreMemory;
 use kernmem_memblock::{Flags, Memblock, PfnRange, RegionArray};
 
 use crate::Witness;
+use crate::orders::Orders;
 use crate::zones::ZoneLimits;
-
-/// The movable zone starts at a multiple of the largest block of the page allocator.
-const BLOCK_PAGES: u64 = 1 << 10;
 
 /// The start of the movable zone on each node that has one; `kernelcore=`, `movablecore=` and `movable_node` ask
 /// for it.
@@ -23,23 +21,32 @@ pub fn starts<A: RegionArray, W: Witness>(
     memblock: &Memblock<A, W>,
     limits: &[ZoneLimits],
 ) -> Vec<(u32, Pfn)> {
+    let block = Orders::of(config, memblock.limits().granule).largest_pages();
     let ranges: Vec<PfnRange> = memblock.pfn_ranges(None).collect();
     let kernelcore = config.cmdline.kernelcore(config.era).value;
     let starts = if memblock.limits().movable_node {
         lowest_by_node(memblock, |flags| flags.contains(Flags::HOTPLUG), Pfn(0))
     } else if kernelcore == Some(CoreMemory::Mirror) {
-        lowest_by_node(memblock, |flags| !flags.contains(Flags::MIRROR), Pfn(1 << (32 - Granule::K4.shift())))
+        let has_mirror = memblock.memory().regions().iter().any(|region| region.flags.contains(Flags::MIRROR));
+        if !mirror_counts(config.era, has_mirror) {
+            return Vec::new();
+        }
+        lowest_by_node(
+            memblock,
+            |flags| !flags.contains(Flags::MIRROR),
+            Pfn(1 << (32 - memblock.limits().granule.shift())),
+        )
     } else {
         let total = ranges.iter().map(pages).sum();
         let amount = |core| match core {
-            Some(CoreMemory::Bytes(bytes)) => bytes >> Granule::K4.shift(),
+            Some(CoreMemory::Bytes(bytes)) => bytes >> memblock.limits().granule.shift(),
             Some(CoreMemory::Percent(percent)) => (u128::from(total) * 100 * u128::from(percent) / 10_000) as u64,
             Some(CoreMemory::Mirror) | None => 0,
         };
         let mut core: u64 = amount(kernelcore);
         let movable = amount(config.cmdline.movablecore(config.era).value);
         if movable > 0 {
-            let movable = movable.next_multiple_of(BLOCK_PAGES).min(total);
+            let movable = movable.next_multiple_of(block).min(total);
             core = core.max(total - movable);
         }
         if core == 0 || core >= total {
@@ -51,9 +58,24 @@ pub fn starts<A: RegionArray, W: Witness>(
         |nid: u32| ranges.iter().filter(|range| node(range) == nid).map(|range| range.end.0).max().unwrap_or(0);
     starts
         .into_iter()
-        .map(|(nid, start)| (nid, Pfn(start.0.next_multiple_of(BLOCK_PAGES))))
+        .map(|(nid, start)| (nid, Pfn(start.0.next_multiple_of(block))))
         .filter(|(nid, start)| start.0 < end_of(*nid))
         .collect()
+}
+
+/// Whether `kernelcore=mirror` counts on a machine with or without mirrored memory.
+///
+/// | era | without |
+/// |---|---|
+/// | 4.14 (UNVERIFIED), 5.10, 6.1 | everything from 4 GiB on becomes movable |
+/// | 6.12, 7.2 | it does not count |
+///
+/// Source: Linux 6.12, 7.2 mm/mm_init.c `find_zone_movable_pfns_for_nodes`.
+const fn mirror_counts(era: Era, has_mirror: bool) -> bool {
+    match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => true,
+        Era::V6_12 | Era::V7_2 => has_mirror,
+    }
 }
 
 fn node(range: &PfnRange) -> u32 {
@@ -77,7 +99,7 @@ fn lowest_by_node<A: RegionArray, W: Witness>(
 ) -> Vec<(u32, Pfn)> {
     let mut starts: Vec<(u32, Pfn)> = Vec::new();
     for region in memblock.memory().regions().iter().filter(|region| matches(region.flags)) {
-        let (nid, start) = (region.nid.map_or(0, |nid| nid.0), region.base.pfn(Granule::K4));
+        let (nid, start) = (region.nid.map_or(0, |nid| nid.0), region.base.pfn(memblock.limits().granule));
         if start >= from && !starts.iter().any(|(known, _)| *known == nid) {
             starts.push((nid, start));
         }

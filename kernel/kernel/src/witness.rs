@@ -34,6 +34,8 @@ pub enum Area {
     Idmap,
     /// The tables with which user mode enters the kernel.
     Trampoline,
+    /// The shadow of KASAN.
+    KasanShadow,
 }
 
 /// A segment of the kernel image.
@@ -167,11 +169,15 @@ pub enum LogEntry {
         range: PhysRange,
         /// Whether it is the low part.
         low: bool,
-        /// Bytes of all memory.
+        /// Bytes of all memory; for x86's low part of memory below 4 GiB.
         ram: u64,
     },
+    /// The first MiB is taken for a crash kernel (x86, 5.10).
+    CrashLowMemory,
     /// Every section with memory has its part of the memory map.
     SectionsReady,
+    /// The shadow of KASAN is in place.
+    KasanReady,
     /// 1 GiB leaves are used for the direct map (x86).
     GbPages,
     /// A larger buffer for the log.

@@ -7,16 +7,14 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use kernmem_base::Era;
+use kernmem_base::{Era, Granule};
 use kernmem_config::Config;
 use kernmem_page_alloc::{FallbackOrders, Topology};
 
+use crate::orders::Orders;
 use crate::takers::page_counts::PageCounts;
 use crate::zones::Nodes;
 use crate::{LogEntry, Witness};
-
-/// Pages of a pageblock.
-const PAGEBLOCK_PAGES: u64 = 512;
 
 /// The nodes when the zonelists are built, numbered up to the last that has memory: no CPU is tied to its node so early,
 /// on neither architecture, and firmware's distances are not read.
@@ -32,7 +30,7 @@ impl EarlyNodes {
     #[must_use]
     pub fn new(config: &Config, nodes: &Nodes) -> Self {
         let count = nodes.nodes.iter().map(|node| node.nid as usize + 1).max().unwrap_or(1);
-        let max_nodes = config.sizes.get("MAX_NUMNODES").unwrap_or(1);
+        let max_nodes = u64::from(config.max_nodes());
         Self { has_cpus: vec![false; count], max_nodes, cpus: config.possible_cpus.max(1) }
     }
 
@@ -76,7 +74,7 @@ pub fn build(config: &Config, nodes: &Nodes, counts: PageCounts, log: &mut impl 
         }
     }
     let pages = counts.managed;
-    let mobility = groups_by_mobility(config, pages);
+    let mobility = groups_by_mobility(config, nodes.granule, pages);
     log.log(LogEntry::ZonelistsBuilt { nodes: nodes.nodes.len(), mobility, pages });
     let populated = |name: &str| {
         let zones = nodes.nodes.iter().flat_map(|node| node.zones.iter());
@@ -94,7 +92,7 @@ pub fn build(config: &Config, nodes: &Nodes, counts: PageCounts, log: &mut impl 
 ///
 /// Types are unmovable, movable, reclaimable, reserved for high orders; CMA's and isolated ones if built in.
 #[must_use]
-pub fn groups_by_mobility(config: &Config, pages: u64) -> bool {
+pub fn groups_by_mobility(config: &Config, granule: Granule, pages: u64) -> bool {
     let set = |name| u64::from(config.kconfig.is_set(name));
-    pages >= PAGEBLOCK_PAGES * (4 + set("CMA") + set("MEMORY_ISOLATION"))
+    pages >= Orders::of(config, granule).pageblock_pages() * (4 + set("CMA") + set("MEMORY_ISOLATION"))
 }

@@ -10,6 +10,7 @@ use kernmem_memblock::{Memblock, PfnRange, RegionArray};
 use kernmem_sparse::{Sections, VecStore};
 
 use crate::managed::Managed;
+use crate::takers::page_counts;
 use crate::{LogEntry, Witness};
 
 /// The frames `[start, end)`.
@@ -69,14 +70,18 @@ pub struct Node {
 }
 
 /// All nodes, and the zones' limits.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Nodes {
+    /// The page size.
+    pub granule: Granule,
     /// The zones of the whole machine, in order.
     pub limits: Vec<ZoneLimits>,
     /// The nodes.
     pub nodes: Vec<Node>,
     /// Memory in whole frames with its node, ascending.
     pub memory: Vec<(u32, Span)>,
+    /// Whole free frames of the boot allocator when the zones were made.
+    pub free: u64,
 }
 
 /// Turns the upper ends of the zones (in order; a zone whose end is not above its predecessor's is empty) into limits.
@@ -102,6 +107,7 @@ pub fn free_area_init<A: RegionArray, W: Witness>(
     let granule = memblock.limits().granule;
     // With nodes, memory that has none is never used: x86 leaves it so above what its tables can reach.
     let numa = memblock.limits().numa;
+    let free = page_counts::free_pages(memblock);
     let ranges: Vec<PfnRange> = memblock.pfn_ranges(None).filter(|range| !numa || range.nid.is_some()).collect();
     let log = memblock.observer();
     let zone_ranges = limits.iter().map(|zone| (zone.name, bytes(zone.span, granule)));
@@ -127,7 +133,7 @@ pub fn free_area_init<A: RegionArray, W: Witness>(
     }
     let memory =
         ranges.iter().map(|range| (range.nid.map_or(0, |nid| nid.0), Span { start: range.start, end: range.end }));
-    let nodes = Nodes { limits, nodes, memory: memory.collect() };
+    let nodes = Nodes { granule, limits, nodes, memory: memory.collect(), free };
     unavailable(&nodes, &ranges, sections, log);
     nodes
 }

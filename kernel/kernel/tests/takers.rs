@@ -90,6 +90,7 @@ fn symbols_with_too_many_variables_are_refused() {
         modules: true,
         modules_within: true,
         atom: 2 << 20,
+        page: 4096,
         from: PhysAddr(0),
         nodes: &nodes,
     };
@@ -134,6 +135,19 @@ fn words_without_a_value_come_first_and_names_with_a_dot_are_silent() {
     assert_eq!(words("cma=64M", "CONFIG_DMA_CMA=y\n"), "");
     assert_eq!(words("one init=/bin/sh two", ""), "two");
     assert_eq!(words("TERM=vt100 rec=none -- three", ""), "rec=none");
+}
+
+/// Recorded lines of 6.1, 6.12 and 7.2 with `nokaslr pti=on rec=none`.
+#[test]
+fn isolation_is_a_known_word_from_6_12_on() {
+    let words = |era| {
+        let options = "CONFIG_PAGE_TABLE_ISOLATION=y\nCONFIG_MITIGATION_PAGE_TABLE_ISOLATION=y\n";
+        let config = Config { era, ..config("console=ttyS0 nokaslr pti=on rec=none", options) };
+        unknown_words::unknown_words(&config).join(" ")
+    };
+    assert_eq!(words(Era::V5_10), "");
+    assert_eq!(words(Era::V6_1), "nokaslr pti=on rec=none");
+    assert_eq!([Era::V6_12, Era::V7_2].map(words), ["nokaslr rec=none"; 2]);
 }
 
 #[test]

@@ -106,7 +106,7 @@ pub fn census<V: KernelView>(view: &V, kind: RootKind, ranges: &[VirtRange]) -> 
 }
 
 impl EntryVisitor for Census {
-    fn table(&mut self, place: &Place, _next: PhysAddr) -> bool {
+    fn table(&mut self, place: &Place, _next: PhysAddr, _attrs: u64) -> bool {
         let above = self.tables.iter().position(|(level, _)| *level == place.level);
         if let Some((_, count)) = above.and_then(|depth| self.tables.get_mut(depth + 1)) {
             *count += 1;

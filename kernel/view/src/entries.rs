@@ -35,7 +35,7 @@ pub struct Place {
 /// Receives the entries of a tree in address order; attributes are raw bits in place.
 pub trait EntryVisitor {
     /// A table entry, before the entries of its table. Returning `false` skips the table.
-    fn table(&mut self, place: &Place, next: PhysAddr) -> bool;
+    fn table(&mut self, place: &Place, next: PhysAddr, attrs: u64) -> bool;
 
     /// An entry that is no table.
     fn slot(&mut self, place: &Place, entry: Entry<u64>);
@@ -103,7 +103,7 @@ impl<F: EntryFormat, V: EntryVisitor> Visitor<F> for Erased<'_, V> {
         if let Some(below) = self.tables.get_mut(F::shape().depth(level) + 1) {
             *below = next;
         }
-        self.visitor.table(&place, next)
+        self.visitor.table(&place, next, raw & !F::place(next))
     }
 
     fn slot(&mut self, va: VirtAddr, level: Level, raw: u64, entry: Entry<F::Attrs>) {

@@ -2,10 +2,9 @@
 
 use alloc::vec::Vec;
 
+use kernmem::kasan::ZeroShadow;
 use kernmem::zones::Nodes;
 use kernmem::{Isa, Kernel, Witness};
-use kernmem_arch::EntryFormat;
-use kernmem_arch::x86::X86Level4;
 use kernmem_base::{Era, Granule, PhysAddr, PhysRead, VirtRange};
 use kernmem_memblock::Region;
 
@@ -27,9 +26,9 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
     }
 
     fn format(&self) -> Format {
-        match self.isa {
-            Isa::Arm64(_) => Format::Arm64Granule4K,
-            Isa::X86(_) => Format::X86Level4,
+        match &self.isa {
+            Isa::Arm64(state) => Format::Arm64(state.geometry),
+            Isa::X86(state) => Format::x86(state.layout.paging),
             _ => unreachable!("every architecture that boots has a format"),
         }
     }
@@ -77,6 +76,14 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
         pool.map_or(Answer::Absent("KFENCE has no pool of its own in the linear map"), Answer::Known)
     }
 
+    fn zero_shadow(&self) -> Answer<ZeroShadow> {
+        let shadow = match &self.isa {
+            Isa::X86(state) => state.zero_shadow.as_deref().copied(),
+            _ => None,
+        };
+        shadow.map_or(Answer::Absent("this kernel has no shadow that is shared"), Answer::Known)
+    }
+
     fn memory_block_bytes(&self) -> Answer<u64> {
         Answer::Known(self.sections.geometry().section_bytes())
     }
@@ -85,7 +92,7 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
         let Isa::X86(state) = &self.isa else {
             return Answer::Absent("this architecture does not count the leaves of its linear map");
         };
-        let sizes = X86Level4::shape().leaves.iter().rev().map(|leaf| leaf.bytes);
+        let sizes = self.format().shape().leaves.iter().rev().map(|leaf| leaf.bytes);
         let told = sizes.zip(state.counters.kib()).filter(|(bytes, _)| state.gbpages || *bytes < 1 << 30);
         Answer::Known(told.collect())
     }

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use kernmem::kasan::ZeroShadow;
 use kernmem::zones::Nodes;
 use kernmem_arch::{Format, arm64, x86};
 use kernmem_base::{Era, Granule, PhysAddr, PhysRead};
@@ -90,6 +91,9 @@ pub trait KernelView {
 
     /// The addresses of KFENCE's pool in the linear map.
     fn kfence_pool(&self) -> Answer<kernmem_base::VirtRange>;
+
+    /// The page and the tables that all shadow of KASAN without memory of its own shares.
+    fn zero_shadow(&self) -> Answer<ZeroShadow>;
 
     /// Bytes of the unit in which memory goes on- and offline.
     fn memory_block_bytes(&self) -> Answer<u64>;

@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn arm64_broadcasts_once_and_x86_asks_every_other_cpu() {
         let shape = TlbShape::default();
-        let arm64 = Cpus::new(4, Format::Arm64Granule4K, &shape);
+        let arm64 = Cpus::new(4, Format::ARM64_4K_48, &shape);
         arm64.cpu(CpuId(2)).unwrap().flush(VirtRange::ALL, false);
         assert_eq!(arm64.shoot_downs(), ShootDowns { broadcasts: 1, messages: 0, acknowledgements: 0 });
         let x86 = Cpus::new(4, Format::X86Level4, &shape);

@@ -210,7 +210,7 @@ fn page(offset: u64) -> VirtAddr {
 fn add_up(threads: bool) -> (Vec<u64>, Vec<u64>, u64) {
     let mem = memory();
     chain::<Arm64Granule4K>(&mem, 0b11, Level::Pte, 0x00e8_0000_0000_0703);
-    let cpus = Cpus::new(4, Format::Arm64Granule4K, &TlbShape::default());
+    let cpus = Cpus::new(4, Format::ARM64_4K_48, &TlbShape::default());
     let mut tasks: Vec<_> = (0..4_u64)
         .map(|number| {
             let (mem, mut left) = (&mem, 500);

@@ -225,12 +225,11 @@ fn bytes_cross_pages_and_stop_at_the_first_that_refuses() {
 
 #[test]
 fn a_cpu_of_a_format_that_is_a_value_does_the_same() {
-    for (format, links, page) in [(Format::Arm64Granule4K, ARM_LINK, ARM_DATA), (Format::X86Level4, X86_LINK, X86_DATA)]
-    {
+    for (format, links, page) in [(Format::ARM64_4K_48, ARM_LINK, ARM_DATA), (Format::X86Level4, X86_LINK, X86_DATA)] {
         let mem = memory();
         let mut cpu = Vcpu::new(CpuId(3), format, &TlbShape::default());
         match format {
-            Format::Arm64Granule4K => chain::<Arm>(&mem, links, Level::Pte, page),
+            Format::Arm64(_) => chain::<Arm>(&mem, links, Level::Pte, page),
             _ => chain::<X86>(&mem, links, Level::Pte, page),
         }
         let half = if format.has_root_per_half() { Half::Upper } else { Half::Both };

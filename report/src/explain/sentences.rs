@@ -27,6 +27,7 @@ pub(super) const fn area(area: Area) -> &'static str {
         Area::CpuEntryArea => "a CPU's entry area",
         Area::Idmap => "the identity map",
         Area::Trampoline => "the trampoline between user mode and kernel",
+        Area::KasanShadow => "shadow of KASAN",
         _ => UNKNOWN,
     }
 }

@@ -193,12 +193,9 @@ impl<F: EntryFormat, W: fmt::Write> Visitor<F> for Listing<'_, W> {
     }
 
     fn slot(&mut self, va: VirtAddr, level: Level, raw: u64, entry: Entry<F::Attrs>) {
-        let attrs = match entry {
-            Entry::Leaf { attrs, .. } => F::bits(attrs),
-            Entry::Absent { .. } | Entry::Reserved { .. } => raw,
-            Entry::Table { .. } => 0,
-        };
-        self.note(va, Some(level), attrs);
+        // Where shareability gave way to an address, Linux prints the address's bits in its column.
+        let bits = if matches!(entry, Entry::Table { .. }) { 0 } else { raw };
+        self.note(va, Some(level), bits);
     }
 
     fn unreadable(&mut self, va: VirtAddr, level: Level, _error: BusError) {

@@ -5,10 +5,13 @@
 //! Here: walking, and the choice of the architecture's printer. Not here: the printers (`arm64`, `x86`).
 
 use core::fmt;
+use core::sync::atomic::AtomicU64;
 
-use kernmem_arch::arm64::Arm64Granule4K;
-use kernmem_arch::x86::X86Level4;
-use kernmem_base::PhysAddr;
+use kernmem::kasan::ZeroShadow;
+use kernmem_arch::arm64::Layout;
+use kernmem_arch::x86::{X86Level4, X86Level5};
+use kernmem_arch::{UserFormat, WithFormat};
+use kernmem_base::{Era, Level, PhysAddr, PhysRead};
 use kernmem_view::{Format, KernelView, LayoutView, RootKind};
 
 mod arm64;
@@ -16,6 +19,23 @@ mod unit;
 mod x86;
 
 pub use unit::{Bytes, Kib};
+
+/// The tables that all zero shadow of KASAN shares, and the entry of its page: a listing looks at that alone.
+///
+/// Source: Linux 6.1 mm/ptdump.c `note_kasan_page_table`.
+#[derive(Clone, Copy)]
+struct SharedShadow {
+    zero: ZeroShadow,
+    page: u64,
+}
+
+impl SharedShadow {
+    fn of<V: KernelView>(view: &V) -> Option<Self> {
+        let zero = view.zero_shadow().known()?;
+        let page = view.mem().entry::<AtomicU64>(zero.table(Level::Pte)?, 0).ok()?;
+        Some(Self { zero, page })
+    }
+}
 
 /// Why a listing could not be printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,14 +73,36 @@ pub fn linux<V: KernelView>(view: &V, root: RootKind, out: &mut impl fmt::Write)
         return Err(ListingError::NoRoot("Linux lists no such tree; ask for the table or fold format"));
     }
     let root = root_table(view, root)?;
+    let shadow = SharedShadow::of(view);
     match (view.format(), view.layout()) {
-        (Format::Arm64Granule4K, LayoutView::Arm64 { layout, .. }) => {
-            arm64::print::<Arm64Granule4K, _>(view.mem(), root, layout, view.era(), out)
+        (Format::Arm64(_), LayoutView::Arm64 { layout, .. }) => {
+            let tables = Arm64Tables { mem: view.mem(), root, layout, era: view.era(), out };
+            view.format().with(tables)
         }
         (Format::X86Level4, LayoutView::X86 { layout, markers, .. }) => {
-            x86::print::<X86Level4, _>(view.mem(), root, (layout, markers), view.era(), out)
+            x86::print::<X86Level4, _>(view.mem(), root, (layout, markers), shadow, view.era(), out)
+        }
+        (Format::X86Level5, LayoutView::X86 { layout, markers, .. }) => {
+            x86::print::<X86Level5, _>(view.mem(), root, (layout, markers), shadow, view.era(), out)
         }
         _ => unreachable!("a kernel's format and layout belong to one architecture"),
+    }
+}
+
+/// An arm64 listing whose format is known as a value.
+struct Arm64Tables<'a, M, W> {
+    mem: &'a M,
+    root: PhysAddr,
+    layout: &'a Layout,
+    era: Era,
+    out: &'a mut W,
+}
+
+impl<M: PhysRead, W: fmt::Write> WithFormat for Arm64Tables<'_, M, W> {
+    type Output = Result<(), ListingError>;
+
+    fn run<F: UserFormat>(self) -> Self::Output {
+        arm64::print::<F, M>(self.mem, self.root, self.layout, self.era, self.out)
     }
 }
 

@@ -14,7 +14,7 @@ use kernmem_arch::{Entry, EntryFormat, Shape};
 use kernmem_base::{BusError, Era, Level, PhysAddr, PhysRead, VirtAddr};
 use kernmem_pgtable::{Visitor, visit};
 
-use super::{ListingError, unit::Bytes};
+use super::{ListingError, SharedShadow, unit::Bytes};
 
 /// Bits that hold through all levels: rights are what every level grants, NX what any level says.
 const GRANTED: u64 = bit::USER | bit::RW;
@@ -43,6 +43,7 @@ pub(super) fn print<F: EntryFormat, M: PhysRead>(
     mem: &M,
     root: PhysAddr,
     (layout, markers): (&Layout, &Markers),
+    shadow: Option<SharedShadow>,
     era: Era,
     out: &mut impl fmt::Write,
 ) -> Result<(), ListingError> {
@@ -51,6 +52,7 @@ pub(super) fn print<F: EntryFormat, M: PhysRead>(
         out,
         era,
         shape: F::shape(),
+        shadow,
         markers,
         marker: 0,
         lines: 0,
@@ -80,6 +82,7 @@ struct Listing<'o, W> {
     out: &'o mut W,
     era: Era,
     shape: &'static Shape,
+    shadow: Option<SharedShadow>,
     markers: &'o [Marker],
     marker: usize,
     /// Lines behind the last marker.
@@ -197,9 +200,16 @@ const fn level_name(level: Level) -> &'static str {
 }
 
 impl<F: EntryFormat, W: fmt::Write> Visitor<F> for Listing<'_, W> {
-    fn table(&mut self, _va: VirtAddr, level: Level, raw: u64, _next: PhysAddr) -> bool {
-        self.descend(level, raw);
-        true
+    /// A table that all zero shadow shares is noted as one page of it. Linux does not go into those of the last two
+    /// levels; into others it does, and finds the same again: that shows only where a marker is due inside.
+    fn table(&mut self, va: VirtAddr, level: Level, raw: u64, next: PhysAddr) -> bool {
+        let Some(shadow) = self.shadow.filter(|shadow| shadow.zero.is_shared(next)) else {
+            self.descend(level, raw);
+            return true;
+        };
+        self.note(va, Some(Level::Pte), shadow.page);
+        let last = VirtAddr(va.0 | (self.shape.level(level).bytes() - 1));
+        matches!(level, Level::Pgd | Level::P4d) && self.next_marker().is_some_and(|marker| marker.start <= last)
     }
 
     fn slot(&mut self, va: VirtAddr, level: Level, raw: u64, _entry: Entry<F::Attrs>) {

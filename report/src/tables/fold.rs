@@ -126,9 +126,9 @@ struct Visit<'t, W> {
 }
 
 impl<W: FnMut(&Stretch, usize) -> fmt::Result> EntryVisitor for Visit<'_, W> {
-    fn table(&mut self, place: &Place, next: PhysAddr) -> bool {
+    fn table(&mut self, place: &Place, next: PhysAddr, attrs: u64) -> bool {
         self.tree.close_to((self.depth)(place.level));
-        let entry = Entry::Table { next, attrs: place.raw & !next.0 };
+        let entry = Entry::Table { next, attrs };
         self.tree.open.push(Stretch::new(Kind::Table, *place, entry));
         self.tree.result.is_ok() && self.tree.open.len() < self.tree.level_count
     }

@@ -27,7 +27,7 @@ use crate::ptdump::ListingError;
 #[must_use]
 pub fn fields(format: Format, era: Era, level: Level, entry: &Entry<u64>) -> &'static [Field] {
     match format {
-        Format::X86Level4 => x86::fields(era, level, entry),
+        Format::X86Level4 | Format::X86Level5 => x86::fields(era, level, entry),
         _ => arm64::fields(era, entry),
     }
 }
@@ -153,10 +153,10 @@ impl<S: FnMut(&Row) -> fmt::Result> Rows<S> {
 }
 
 impl<S: FnMut(&Row) -> fmt::Result> EntryVisitor for Rows<S> {
-    fn table(&mut self, place: &Place, next: PhysAddr) -> bool {
+    fn table(&mut self, place: &Place, next: PhysAddr, attrs: u64) -> bool {
         self.flush();
         if self.selection.tables {
-            let entry = Entry::Table { next, attrs: place.raw & !next.0 };
+            let entry = Entry::Table { next, attrs };
             self.row(Row { kind: Kind::Table, first: *place, entry, count: 1, error: None });
             self.flush();
         }

@@ -56,6 +56,12 @@ pub trait EntryFormat: 'static {
     /// Meaning of `raw` at `level`.
     fn decode(raw: u64, level: Level) -> Entry<Self::Attrs>;
 
+    /// The bits of an output address, where an entry holds them.
+    #[inline]
+    fn place(pa: PhysAddr) -> u64 {
+        pa.0
+    }
+
     /// The attribute bits in place.
     fn bits(attrs: Self::Attrs) -> u64;
 
@@ -81,8 +87,8 @@ pub trait EntryFormat: 'static {
     fn encode(entry: Entry<Self::Attrs>, level: Level) -> Result<u64, EncodeError> {
         let raw = match entry {
             Entry::Absent { sw: raw } | Entry::Reserved { raw } => raw,
-            Entry::Table { next, attrs } => next.0 | Self::bits(attrs),
-            Entry::Leaf { base, attrs } => base.0 | Self::bits(attrs),
+            Entry::Table { next, attrs } => Self::place(next) | Self::bits(attrs),
+            Entry::Leaf { base, attrs } => Self::place(base) | Self::bits(attrs),
         };
         if Self::decode(raw, level) == entry { Ok(raw) } else { Err(EncodeError { level, raw }) }
     }

@@ -1,17 +1,20 @@
 //! Entry formats as values: the one place that goes from a [`Format`] to its type.
 
-use crate::arm64::Arm64Granule4K;
-use crate::x86::X86Level4;
+use crate::arm64::{Arm64Format, Geometry, WithArm64};
+use crate::x86::layout::Paging;
+use crate::x86::{X86Level4, X86Level5};
 use crate::{EntryFormat, Shape, UserFormat};
 
 /// The entry format of a kernel's tables: a value, matched once per public operation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum Format {
-    /// arm64, 4K pages, 48 bits.
-    Arm64Granule4K,
+    /// arm64, by page size and bits.
+    Arm64(Geometry),
     /// x86-64, four levels.
     X86Level4,
+    /// x86-64, five levels.
+    X86Level5,
 }
 
 /// What is done with a format once its type is known.
@@ -21,6 +24,17 @@ pub trait WithFormat {
 
     /// Does it.
     fn run<F: UserFormat>(self) -> Self::Output;
+}
+
+/// What is done with any format, done with arm64's.
+struct Arm64Tables<T>(T);
+
+impl<T: WithFormat> WithArm64 for Arm64Tables<T> {
+    type Output = T::Output;
+
+    fn run<F: Arm64Format>(self) -> T::Output {
+        self.0.run::<F>()
+    }
 }
 
 struct ShapeOf;
@@ -34,11 +48,27 @@ impl WithFormat for ShapeOf {
 }
 
 impl Format {
+    /// arm64 with 4K pages and 48 bits: what most kernels are built with.
+    pub const ARM64_4K_48: Self = match Geometry::of(12, 48) {
+        Some(geometry) => Self::Arm64(geometry),
+        None => panic!("arm64 has such tables"),
+    };
+
+    /// The format of an x86-64 kernel's tables.
+    #[must_use]
+    pub const fn x86(paging: Paging) -> Self {
+        match paging {
+            Paging::Level4 => Self::X86Level4,
+            Paging::Level5 => Self::X86Level5,
+        }
+    }
+
     /// Calls `then` with the type of this format.
     pub fn with<T: WithFormat>(self, then: T) -> T::Output {
         match self {
-            Self::Arm64Granule4K => then.run::<Arm64Granule4K>(),
+            Self::Arm64(geometry) => geometry.with(Arm64Tables(then)),
             Self::X86Level4 => then.run::<X86Level4>(),
+            Self::X86Level5 => then.run::<X86Level5>(),
         }
     }
 
@@ -52,8 +82,8 @@ impl Format {
     #[must_use]
     pub const fn has_root_per_half(self) -> bool {
         match self {
-            Self::Arm64Granule4K => true,
-            Self::X86Level4 => false,
+            Self::Arm64(_) => true,
+            Self::X86Level4 | Self::X86Level5 => false,
         }
     }
 
@@ -61,8 +91,8 @@ impl Format {
     #[must_use]
     pub const fn broadcasts_flushes(self) -> bool {
         match self {
-            Self::Arm64Granule4K => true,
-            Self::X86Level4 => false,
+            Self::Arm64(_) => true,
+            Self::X86Level4 | Self::X86Level5 => false,
         }
     }
 }

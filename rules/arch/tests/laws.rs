@@ -2,7 +2,7 @@
 //!
 //! Checked over all low bits (types, rights, sizes), sampled addresses and top bits, and 200,000 seeded raws a level.
 
-use kernmem_arch::arm64::Arm64Granule4K;
+use kernmem_arch::arm64::Arm64;
 use kernmem_arch::x86::{X86Level4, X86Level5};
 use kernmem_arch::{Entry, EntryFormat, LevelShape};
 use kernmem_base::{Level, PhysAddr, VirtAddr};
@@ -67,8 +67,8 @@ fn entry_keeps_every_bit<F: EntryFormat>(raw: u64, level: Level) {
 
 /// The address and the attributes share no bit, and the attributes are their bits.
 fn parts_are_apart<F: EntryFormat>(raw: u64, address: PhysAddr, attrs: F::Attrs) {
-    assert_eq!(address.0 & F::bits(attrs), 0, "{raw:#x}");
-    assert_eq!(address.0 | F::bits(attrs), raw);
+    assert_eq!(F::place(address) & F::bits(attrs), 0, "{raw:#x}");
+    assert_eq!(F::place(address) | F::bits(attrs), raw);
     assert_eq!(F::attrs(F::bits(attrs)), attrs);
 }
 
@@ -121,7 +121,24 @@ fn shape_is_consistent<F: EntryFormat>() {
 
 #[test]
 fn laws_hold_for_arm64_with_4k_pages() {
-    check::<Arm64Granule4K>("arm64 4K");
+    check::<Arm64<12, 39>>("arm64 4K 39");
+    check::<Arm64<12, 48>>("arm64 4K 48");
+    check::<Arm64<12, 52>>("arm64 4K 52");
+}
+
+#[test]
+fn laws_hold_for_arm64_with_16k_pages() {
+    check::<Arm64<14, 36>>("arm64 16K 36");
+    check::<Arm64<14, 47>>("arm64 16K 47");
+    check::<Arm64<14, 48>>("arm64 16K 48");
+    check::<Arm64<14, 52>>("arm64 16K 52");
+}
+
+#[test]
+fn laws_hold_for_arm64_with_64k_pages() {
+    check::<Arm64<16, 42>>("arm64 64K 42");
+    check::<Arm64<16, 48>>("arm64 64K 48");
+    check::<Arm64<16, 52>>("arm64 64K 52");
 }
 
 #[test]

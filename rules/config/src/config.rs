@@ -97,6 +97,14 @@ impl Config {
         }
     }
 
+    /// How many nodes the kernel was built for.
+    #[must_use]
+    pub fn max_nodes(&self) -> u32 {
+        const MOST_BITS: u64 = 10;
+        let by_option = || 1 << self.kconfig.number("NODES_SHIFT").unwrap_or(0).min(MOST_BITS);
+        self.sizes.get("MAX_NUMNODES").and_then(|nodes| u32::try_from(nodes).ok()).unwrap_or_else(by_option)
+    }
+
     /// The names on the command line that no question of this crate reads.
     #[must_use]
     pub fn unread_words(&self) -> BTreeSet<String> {

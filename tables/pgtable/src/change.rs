@@ -177,7 +177,7 @@ fn unmark_group<F: EntryFormat>(slots: &[F::Slot], shape: &LevelShape, va: VirtA
     for (raw, slot) in old.iter().zip(slots) {
         slot.publish(match F::decode(*raw, shape.level) {
             Entry::Leaf { base, attrs } => {
-                base.0 | F::bits(F::leaf_attrs(F::page_attrs(attrs, shape.level), shape.level, false))
+                F::place(base) | F::bits(F::leaf_attrs(F::page_attrs(attrs, shape.level), shape.level, false))
             }
             _ => *raw,
         });

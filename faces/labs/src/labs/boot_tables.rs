@@ -68,7 +68,7 @@ struct Leaves {
 }
 
 impl EntryVisitor for Leaves {
-    fn table(&mut self, _place: &Place, _next: PhysAddr) -> bool {
+    fn table(&mut self, _place: &Place, _next: PhysAddr, _attrs: u64) -> bool {
         self.tables += 1;
         true
     }

@@ -29,7 +29,7 @@ struct Samples {
 }
 
 impl EntryVisitor for Samples {
-    fn table(&mut self, _place: &Place, _next: PhysAddr) -> bool {
+    fn table(&mut self, _place: &Place, _next: PhysAddr, _attrs: u64) -> bool {
         true
     }
 

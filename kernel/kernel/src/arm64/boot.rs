@@ -3,9 +3,11 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use kernmem_arch::arm64::{Arm64Granule4K, FixmapFacts, Kasan, Layout, LayoutFacts, kaslr};
+use kernmem_arch::arm64::{
+    Arm64Format, FixmapFacts, Geometry, Kasan, Layout, LayoutFacts, WithArm64, kaslr, va_bits_choices, va_bits_min,
+};
 use kernmem_arch::{Bound, Reason};
-use kernmem_base::{Granule, PhysAddr, PhysMem};
+use kernmem_base::{Era, Granule, PhysAddr, PhysMem, Size};
 use kernmem_config::{Arm64Cpu, Config, KptiFacts, Rodata};
 use kernmem_firmware::{Arch, Machine};
 use kernmem_memblock::{Limits, Memblock, VecArray};
@@ -15,17 +17,14 @@ use crate::arm64::{EarlyRoots, State, late, later, mm_init};
 use crate::takers::swiotlb;
 use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
 
-/// The tables of this boot.
-pub(super) type KernelTables<'m, M> = Tables<'m, Arm64Granule4K, M>;
-
 /// Everything that the steps share.
-pub(super) struct Booting<'m, 'c, M, W> {
+pub(super) struct Booting<'m, 'c, F, M, W> {
     pub mem: &'m M,
     pub machine: &'c Machine,
     pub config: &'c Config,
     pub cpu: &'c Arm64Cpu,
     pub image: Image<'c>,
-    pub tables: KernelTables<'m, M>,
+    pub tables: Tables<'m, F, M>,
     pub memblock: Memblock<VecArray, W>,
     pub state: State,
     pub rodata: Rodata,
@@ -52,11 +51,37 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
     boot: &Boot<'_>,
     witness: W,
 ) -> Result<Kernel<'m, M, W>, BootError> {
-    let mut booting = Booting::new(mem, boot, witness)?;
+    let geometry = geometry(boot.config)?;
+    geometry.with(Run { mem, boot, witness, geometry })
+}
+
+/// A boot whose tables are known as a value.
+struct Run<'m, 'b, 'c, M, W> {
+    mem: &'m M,
+    boot: &'b Boot<'c>,
+    witness: W,
+    geometry: Geometry,
+}
+
+impl<'m, M: PhysMem, W: Witness> WithArm64 for Run<'m, '_, '_, M, W> {
+    type Output = Result<Kernel<'m, M, W>, BootError>;
+
+    fn run<F: Arm64Format>(self) -> Self::Output {
+        run::<F, M, W>(self.mem, self.boot, self.witness, self.geometry)
+    }
+}
+
+fn run<'m, F: Arm64Format, M: PhysMem, W: Witness>(
+    mem: &'m M,
+    boot: &Boot<'_>,
+    witness: W,
+    geometry: Geometry,
+) -> Result<Kernel<'m, M, W>, BootError> {
+    let mut booting = Booting::<F, M, W>::new(mem, boot, witness, geometry)?;
     booting.early_tables()?;
     booting.arm64_memblock_init()?;
-    booting.early_fixmap()?;
     booting.map_kernel()?;
+    booting.early_fixmap()?;
     booting.map_mem()?;
     let idmap = booting.leave_early_tables()?;
     let Booting { machine, config, image, mut tables, mut memblock, state, rodata, not_global, .. } = booting;
@@ -72,7 +97,7 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
     Ok(Kernel {
         mem,
         era,
-        granule: Granule::K4,
+        granule: geometry.granule(),
         isa: Isa::Arm64(state),
         roots,
         memblock,
@@ -83,12 +108,12 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
     })
 }
 
-impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
-    fn new(mem: &'m M, boot: &Boot<'c>, witness: W) -> Result<Self, BootError> {
+impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
+    fn new(mem: &'m M, boot: &Boot<'c>, witness: W, geometry: Geometry) -> Result<Self, BootError> {
         let (machine, config) = (boot.machine, boot.config);
         let cpu = config.cpu.arm64().ok_or_else(|| BootError::Input("the CPU is no arm64 model".into()))?;
         check_modelled(config)?;
-        let layout = layout(config);
+        let layout = layout(config, cpu, geometry.granule());
         let start = machine.memory.iter().map(|bank| bank.range.start).min();
         let start = start.ok_or_else(|| BootError::Input("the machine has no memory".into()))?;
         let text_phys = config.given.text_phys.unwrap_or(start.align_down(DEFAULT_TEXT_OFFSET) + DEFAULT_TEXT_OFFSET);
@@ -100,6 +125,7 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
             image.range("_stext", "_end")?.ok_or_else(|| BootError::Input("symbols: _stext is _end".into()))?;
         let not_global = not_global(config, cpu, offset != 0);
         let state = State {
+            geometry,
             layout,
             memstart: 0,
             image: covered,
@@ -112,11 +138,11 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
             early: EarlyRoots { identity: PhysAddr(0), kernel: PhysAddr(0) },
         };
         let limits = Limits {
-            max_nodes: config.sizes.get("MAX_NUMNODES").unwrap_or(16) as u32,
+            max_nodes: config.max_nodes(),
             numa: config.kconfig.is_set("NUMA"),
             kernelcore_mirror: config.cmdline.last_value("kernelcore") == Some("mirror"),
             movable_node: config.cmdline.has("movable_node"),
-            ..Limits::new_64bit(Granule::K4)
+            ..Limits::new_64bit(geometry.granule())
         };
         let memblock =
             Memblock::new(config.era, limits, VecArray::with_capacity(128), VecArray::with_capacity(128), witness);
@@ -138,6 +164,16 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
         })
     }
 
+    /// The page size.
+    pub(super) const fn granule(&self) -> Granule {
+        self.state.granule()
+    }
+
+    /// Bytes of a page.
+    pub(super) const fn page(&self) -> u64 {
+        self.granule().bytes()
+    }
+
     /// Where the devicetree lies, if there is one.
     pub(super) fn dtb(&self) -> Option<PhysAddr> {
         self.machine.devicetree_size?;
@@ -154,10 +190,14 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
 
 fn check_modelled(config: &Config) -> Result<(), BootError> {
     let kconfig = &config.kconfig;
-    for (option, what) in [("ARM64_16K_PAGES", "16K pages"), ("ARM64_64K_PAGES", "64K pages"), ("KASAN", "KASAN")] {
-        if kconfig.is_set(option) {
-            return Err(BootError::Beyond(format!("an arm64 kernel with {what}")));
+    match config.era {
+        Era::V6_1 => {}
+        era @ (Era::V4_14 | Era::V5_10 | Era::V6_12 | Era::V7_2) => {
+            return Err(BootError::Beyond(format!("an arm64 kernel of Linux {era}")));
         }
+    }
+    if kconfig.is_set("KASAN") {
+        return Err(BootError::Beyond("an arm64 kernel with KASAN".into()));
     }
     if config.cmdline.last_value("percpu_alloc") == Some("page") {
         return Err(BootError::Beyond("per-CPU areas page by page".into()));
@@ -167,17 +207,54 @@ fn check_modelled(config: &Config) -> Result<(), BootError> {
     if kconfig.is_set("DMA_CMA") && (default_cma || config.cmdline.has("cma")) {
         return Err(BootError::Beyond("an arm64 kernel with a CMA area".into()));
     }
-    match kconfig.number("ARM64_VA_BITS") {
-        None | Some(48) => Ok(()),
-        Some(bits) => Err(BootError::Beyond(format!("an arm64 kernel with {bits} address bits"))),
-    }
+    Ok(())
 }
 
-fn layout(config: &Config) -> Layout {
+/// Page size and bits of the tables: what was configured, less what the CPU lacks.
+fn geometry(config: &Config) -> Result<Geometry, BootError> {
+    let granule = config.kconfig.arm64_granule();
+    let built = va_bits(config);
+    let cpu = config.cpu.arm64().ok_or_else(|| BootError::Input("the CPU is no arm64 model".into()))?;
+    if !va_bits_choices(config.era, granule).contains(&built) {
+        let (era, page) = (config.era, Size(granule.bytes()));
+        return Err(BootError::Input(format!("Linux {era} has no kernel with {page} pages and {built} address bits")));
+    }
+    if !cpu.has_granule(granule) {
+        return Err(BootError::Input(format!("this CPU has no {} pages", Size(granule.bytes()))));
+    }
+    let in_use = va_bits_in_use(config, cpu, granule);
+    Geometry::in_use(granule, built, in_use)
+        .ok_or_else(|| BootError::Beyond(format!("an arm64 kernel with {built} address bits")))
+}
+
+/// The address bits that were configured.
+fn va_bits(config: &Config) -> u32 {
+    config.kconfig.number("ARM64_VA_BITS").map_or(48, |bits| bits as u32)
+}
+
+/// The address bits that are in use: fewer than 52 on a CPU without them.
+///
+/// | page | what the CPU must have |
+/// |---|---|
+/// | 4K, 16K | LPA2 for this page size |
+/// | 64K | LVA |
+///
+/// Source: Linux 5.10, 6.1 arch/arm64/kernel/head.S `primary_entry`; 6.12, 7.2 arch/arm64/kernel/pi/map_kernel.c.
+fn va_bits_in_use(config: &Config, cpu: &Arm64Cpu, granule: Granule) -> u32 {
+    let built = va_bits(config);
+    let has_all = match granule {
+        Granule::K4 | Granule::K16 => cpu.has_lpa2(granule),
+        Granule::K64 => cpu.has_lva(),
+    };
+    let turned_off = matches!(config.era, Era::V6_12 | Era::V7_2) && config.cmdline.has("arm64.nolva");
+    if built == 52 && (!has_all || turned_off) { va_bits_min(granule, built) } else { built }
+}
+
+fn layout(config: &Config, cpu: &Arm64Cpu, granule: Granule) -> Layout {
     let set = |name| config.kconfig.is_set(name);
     let fixmap = FixmapFacts {
         era: config.era,
-        granule: Granule::K4,
+        granule,
         relocatable: set("RELOCATABLE"),
         unmap_at_el0: set("UNMAP_KERNEL_AT_EL0"),
         ghes: set("ACPI_APEI_GHES"),
@@ -186,9 +263,9 @@ fn layout(config: &Config) -> Layout {
     };
     Layout::new(&LayoutFacts {
         era: config.era,
-        granule: Granule::K4,
-        va_bits: 48,
-        va_bits_actual: 48,
+        granule,
+        va_bits: va_bits(config),
+        va_bits_actual: va_bits_in_use(config, cpu, granule),
         kasan: Kasan::Off,
         fixmap,
     })
@@ -213,7 +290,13 @@ fn displacement(
     if seed == 0 || !built || config.cmdline.nokaslr(config.era, Arch::Arm64) {
         return Ok((0, 0));
     }
-    let moved = kaslr::displacement(config.era, 48, layout, at_link.phys("_text")?.0, seed);
+    let moved = kaslr::displacement(
+        config.era,
+        va_bits_min(config.kconfig.arm64_granule(), va_bits(config)),
+        layout,
+        at_link.phys("_text")?.0,
+        seed,
+    );
     Ok((moved.image, moved.memstart_seed))
 }
 

@@ -5,12 +5,12 @@
 //!            the kernel map's own tables in it writable; behind the image a window onto the devicetree, writable
 //! kernel     [_text, _end) at its linked (and moved) place, writable and executable
 //! ```
-//! Both are made of 2M blocks. The kernel map gives way to `swapper_pg_dir` in `paging_init`; what lay in init memory
+//! Both are made of 2M blocks with 4K pages, else of pages. The kernel map gives way to `swapper_pg_dir` in `paging_init`; what lay in init memory
 //! is freed with it.
 //!
 //! Source: Linux 6.1 arch/arm64/kernel/head.S `create_idmap`, `create_kernel_mapping`, `remap_region`.
 
-use kernmem_arch::arm64::{Arm64Attrs, Arm64Granule4K, bit, prot};
+use kernmem_arch::arm64::{Arm64Attrs, Arm64Format, bit, prot};
 use kernmem_base::{
     Frame, FrameOrigin, FrameSource, Granule, Level, NoFrame, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange,
 };
@@ -20,9 +20,8 @@ use super::boot::Booting;
 use super::image::no_contiguous;
 use crate::{BootError, TableFrame, Witness};
 
-const BLOCK: u64 = 2 << 20;
 /// The largest devicetree.
-const MAX_FDT: u64 = 2 << 20;
+pub(super) const MAX_FDT: u64 = 2 << 20;
 
 const READ_EXECUTE: Arm64Attrs = Arm64Attrs(bit::VALID | bit::TABLE | bit::AF | bit::SHARED | bit::RDONLY);
 const WRITE_EXECUTE: Arm64Attrs = Arm64Attrs(bit::VALID | bit::TABLE | bit::AF | bit::SHARED);
@@ -39,13 +38,14 @@ pub struct EarlyRoots {
 /// Pages set aside in the image, taken in order.
 struct CarveOut<'w, W> {
     pages: PhysRange,
+    page: u64,
     witness: &'w mut W,
 }
 
 impl<W: Witness> FrameSource for CarveOut<'_, W> {
     fn take(&mut self, level: Level) -> Result<Frame, NoFrame> {
         let pa = self.pages.start;
-        let next = pa + Granule::K4.bytes();
+        let next = pa + self.page;
         if next > self.pages.end {
             return Err(NoFrame { level });
         }
@@ -57,36 +57,43 @@ impl<W: Witness> FrameSource for CarveOut<'_, W> {
     fn give_back(&mut self, _frame: PhysAddr) {}
 }
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
     /// Builds both maps.
     pub(super) fn early_tables(&mut self) -> Result<(), BootError> {
         let identity = self.image.phys_range("init_idmap_pg_dir", "init_idmap_pg_end")?;
         let kernel = self.image.phys_range("init_pg_dir", "init_pg_end")?;
         self.identity_map(identity, kernel)?;
         let image = self.image.phys_range("_text", "_end")?;
-        self.block_map(kernel, self.image.virt("_text")?, blocks_of(image), WRITE_EXECUTE)?;
+        self.block_map(
+            kernel,
+            self.image.virt("_text")?,
+            blocks_of(image, swapper_block(self.granule())),
+            WRITE_EXECUTE,
+        )?;
         self.state.early = EarlyRoots { identity: identity.start, kernel: kernel.start };
         Ok(())
     }
 
     fn identity_map(&mut self, pages: PhysRange, kernel_tables: PhysRange) -> Result<(), BootError> {
+        let block = swapper_block(self.granule());
         let image = self.image.phys_range("_text", "_end")?;
-        let window = (image.end + BLOCK).align_down(BLOCK);
-        let all = blocks_of(PhysRange::new(image.start, image.end + MAX_FDT + BLOCK));
+        let window = (image.end + block).align_down(block);
+        let all = blocks_of(PhysRange::new(image.start, image.end + MAX_FDT + block), block);
         let readable = PhysRange::new(all.start, window);
         self.block_map(pages, VirtAddr(readable.start.0), readable, READ_EXECUTE)?;
-        let writable = blocks_of(kernel_tables);
+        let writable = blocks_of(kernel_tables, block);
         let range = VirtRange::of_size(VirtAddr(writable.start.0), writable.size());
-        let mut tables = Tables::<Arm64Granule4K, M>::new(self.mem, pages.start);
+        let mut tables = Tables::<F, M>::new(self.mem, pages.start);
         if let Some(range) = range {
             let change = Change { set: 0, clear: bit::RDONLY };
             tables.cursor(range).protect(change)?.forgive("the MMU is off");
         }
         let Some(dtb) = self.dtb() else { return Ok(()) };
-        let memory = PhysRange::new(dtb.align_down(BLOCK), dtb.align_down(BLOCK) + MAX_FDT + BLOCK);
+        let memory = PhysRange::new(dtb.align_down(block), dtb.align_down(block) + MAX_FDT + block);
         let Some(range) = VirtRange::of_size(VirtAddr(window.0), memory.size()) else { return Ok(()) };
-        let mapping = mapping(memory.start, WRITE_EXECUTE);
-        let mut rest = CarveOut { pages: PhysRange::new(pages.end, pages.end), witness: self.memblock.observer() };
+        let mapping = mapping::<F>(memory.start, self.state.global_prot(WRITE_EXECUTE));
+        let (page, end) = (self.page(), PhysRange::new(pages.end, pages.end));
+        let mut rest = CarveOut { pages: end, page, witness: self.memblock.observer() };
         tables.cursor(range).map(&mut rest, &mapping)?.forgive("the MMU is off");
         Ok(())
     }
@@ -100,28 +107,40 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         attrs: Arm64Attrs,
     ) -> Result<(), BootError> {
         let root = pages.start;
-        self.mem.zero(PhysRange::new(root, root + Granule::K4.bytes()))?;
+        self.mem.zero(PhysRange::new(root, root + self.page()))?;
         self.mem.note(root)?.set_used(0);
+        let page = self.page();
         let witness = self.memblock.observer();
         witness.table(&TableFrame { pa: root, level: Level::Pgd, origin: FrameOrigin::Image });
-        let mut rest = CarveOut { pages: PhysRange::new(root + Granule::K4.bytes(), pages.end), witness };
+        let mut rest = CarveOut { pages: PhysRange::new(root + page, pages.end), page, witness };
         let Some(range) = VirtRange::of_size(va, memory.size()) else { return Ok(()) };
-        let mut tables = Tables::<Arm64Granule4K, M>::new(self.mem, root);
-        tables.cursor(range).map(&mut rest, &mapping(memory.start, attrs))?.forgive("the MMU is off");
+        let mut tables = Tables::<F, M>::new(self.mem, root);
+        tables.cursor(range).map(&mut rest, &mapping::<F>(memory.start, attrs))?.forgive("the MMU is off");
         Ok(())
     }
 }
 
-fn mapping(pa: PhysAddr, attrs: Arm64Attrs) -> Mapping<Arm64Granule4K> {
-    Mapping::new(pa, attrs, no_contiguous().and(blocks_only())).with_table_attrs(prot::TABLE_STATIC)
+fn mapping<F: Arm64Format>(pa: PhysAddr, attrs: Arm64Attrs) -> Mapping<F> {
+    Mapping::new(pa, attrs, no_contiguous::<F>().and(blocks_only::<F>())).with_table_attrs(prot::TABLE_STATIC)
 }
 
-/// 2M blocks and nothing larger.
-fn blocks_only() -> Sizes {
-    Sizes::only(<Arm64Granule4K as kernmem_arch::EntryFormat>::shape(), |leaf| leaf.bytes <= BLOCK)
+/// Blocks of that size and nothing larger.
+fn blocks_only<F: Arm64Format>() -> Sizes {
+    let block = swapper_block(F::shape().granule);
+    Sizes::only(F::shape(), |leaf| leaf.bytes <= block)
 }
 
 /// The range widened to whole blocks.
-fn blocks_of(range: PhysRange) -> PhysRange {
-    PhysRange::new(range.start.align_down(BLOCK), range.end.align_up(BLOCK).unwrap_or(range.end))
+fn blocks_of(range: PhysRange, block: u64) -> PhysRange {
+    PhysRange::new(range.start.align_down(block), range.end.align_up(block).unwrap_or(range.end))
+}
+
+/// What boot maps with before there is an allocator: blocks where they are 2M, else pages.
+///
+/// Source: Linux 5.10, 6.1 arch/arm64/include/asm/kernel-pgtable.h `SWAPPER_BLOCK_SIZE`.
+pub(super) const fn swapper_block(granule: Granule) -> u64 {
+    match granule {
+        Granule::K4 => 2 << 20,
+        Granule::K16 | Granule::K64 => granule.bytes(),
+    }
 }

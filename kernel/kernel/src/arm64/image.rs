@@ -2,18 +2,17 @@
 //!
 //! Source: Linux 6.1 arch/arm64/mm/mmu.c `map_kernel`, `early_fixmap_init`, `fixmap_remap_fdt`, `create_idmap`.
 
-use kernmem_arch::arm64::{Arm64Attrs, Arm64Granule4K, prot};
-use kernmem_arch::{Born, Bound, EntryFormat, Reason};
-use kernmem_base::{FrameOrigin, Granule, Level, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
+use kernmem_arch::arm64::{Arm64Attrs, Arm64Format, prot};
+use kernmem_arch::{Born, Bound, Entry, Reason};
+use kernmem_base::{FrameOrigin, Level, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
 use kernmem_config::Rodata;
 use kernmem_pgtable::{Mapping, Sizes, Tables};
 
 use super::boot::Booting;
+use super::early::{MAX_FDT, swapper_block};
 use crate::frames::Ask;
 use crate::witness::Segment;
 use crate::{Area, BootError, EarlyFrames, Mapped, TableFrame, Witness};
-
-const BLOCK: u64 = 2 << 20;
 
 /// A run to map: where, onto what, how and why.
 pub(super) struct Run<'a> {
@@ -28,19 +27,19 @@ pub(super) struct Run<'a> {
 }
 
 /// All sizes but contiguous groups.
-pub(super) fn no_contiguous() -> Sizes {
-    Sizes::only(Arm64Granule4K::shape(), |leaf| !leaf.contiguous)
+pub(super) fn no_contiguous<F: Arm64Format>() -> Sizes {
+    Sizes::only(F::shape(), |leaf| !leaf.contiguous)
 }
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
     /// Maps a run with tables from the boot allocator and tells the witness.
     pub(super) fn map(&mut self, run: &Run<'_>) -> Result<(), BootError> {
         let Some(range) = VirtRange::of_size(run.va, run.range.size()) else { return Ok(()) };
         let sizes = run.limits.iter().fold(Sizes::ALL, |sizes, (_, allowed)| sizes.and(*allowed));
-        let attrs = prot::with_ng(run.attrs, self.state.not_global);
+        let attrs = self.state.prot(run.attrs);
         let table = prot::table(self.config.era, run.no_exec);
-        let mapping = Mapping::<Arm64Granule4K>::new(run.range.start, attrs, sizes).with_table_attrs(table);
-        let mut frames = EarlyFrames::new(&mut self.memblock, Granule::K4, Ask::Anywhere);
+        let mapping = Mapping::<F>::new(run.range.start, attrs, sizes).with_table_attrs(table);
+        let mut frames = EarlyFrames::new(&mut self.memblock, F::shape().granule, Ask::Anywhere);
         self.tables.cursor(range).map(&mut frames, &mapping)?.forgive("nothing was mapped there");
         let mut rights = alloc::vec::Vec::from(run.rights);
         rights.extend(self.not_global);
@@ -64,27 +63,44 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         }
     }
 
-    /// The fixmap's own tables, which lie in the image, and the devicetree's window.
-    pub(super) fn early_fixmap(&mut self) -> Result<(), BootError> {
-        let names = [("bm_pud", Level::Pud), ("bm_pmd", Level::Pmd), ("bm_pte", Level::Pte)];
+    /// The fixmap's own tables, one of each level below the root. Where its root entry is the image's as well (16K
+    /// pages with four levels), they begin below the table that is there.
+    fn fixmap_tables(&mut self) -> Result<(), BootError> {
         let start = self.state.layout.fixaddr_start;
         let mut above = self.tables.root();
-        for (depth, (name, level)) in names.into_iter().enumerate() {
+        for (depth, below) in F::shape().levels.iter().enumerate().skip(1) {
+            let index = F::shape().levels[depth - 1].index(start);
+            let there = self.mem.entry::<F::Slot>(above, index)?;
+            if let Entry::Table { next, .. } = F::decode(there, F::shape().levels[depth - 1].level) {
+                above = next;
+                continue;
+            }
+            let name = match below.level {
+                Level::Pgd | Level::P4d => "bm_p4d",
+                Level::Pud => "bm_pud",
+                Level::Pmd => "bm_pmd",
+                Level::Pte => "bm_pte",
+            };
             let table = self.image.phys(name)?;
-            self.memblock.observer().table(&TableFrame { pa: table, level, origin: FrameOrigin::Image });
-            let index = Arm64Granule4K::shape().levels[depth].index(start);
-            self.tables.set_entry(above, depth, index, table.0 | prot::TABLE_STATIC.0)?;
+            self.memblock.observer().table(&TableFrame { pa: table, level: below.level, origin: FrameOrigin::Image });
+            self.tables.set_entry(above, depth - 1, index, F::place(table) | prot::TABLE_STATIC.0)?;
             above = table;
         }
+        Ok(())
+    }
+
+    /// The fixmap's own tables, which lie in the image, and the devicetree's window.
+    pub(super) fn early_fixmap(&mut self) -> Result<(), BootError> {
+        self.fixmap_tables()?;
         let (Some(dtb), Some(size)) = (self.dtb(), self.machine.devicetree_size) else { return Ok(()) };
-        let window = PhysRange::new(dtb.align_down(BLOCK), (dtb + size).align_up(BLOCK).unwrap_or(dtb));
+        let block = swapper_block(self.granule());
+        let window = PhysRange::new(dtb.align_down(block), (dtb + size).align_up(block).unwrap_or(dtb));
         let va = self.state.layout.fixmap.address(self.state.layout.fixaddr_top, self.state.layout.fixmap.fdt);
-        let range = VirtRange::of_size(va, window.size().min(2 * BLOCK))
+        let range = VirtRange::of_size(va, window.size().min(MAX_FDT + block))
             .ok_or_else(|| BootError::Input("the devicetree is empty".into()))?;
-        let attrs = prot::with_ng(prot::PAGE_KERNEL_RO, self.state.not_global);
-        let mapping =
-            Mapping::<Arm64Granule4K>::new(window.start, attrs, no_contiguous()).with_table_attrs(prot::TABLE_STATIC);
-        let mut frames = EarlyFrames::new(&mut self.memblock, Granule::K4, Ask::Anywhere);
+        let attrs = self.state.prot(prot::PAGE_KERNEL_RO);
+        let mapping = Mapping::<F>::new(window.start, attrs, no_contiguous::<F>()).with_table_attrs(prot::TABLE_STATIC);
+        let mut frames = EarlyFrames::new(&mut self.memblock, F::shape().granule, Ask::Anywhere);
         self.tables.cursor(range).map(&mut frames, &mapping)?.forgive("nothing was mapped there");
         let mut rights = alloc::vec![Reason::Born(Born::ReadOnly)];
         rights.extend(self.not_global);
@@ -95,7 +111,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             area: Area::Fixmap,
             start: edge(window.start),
             end: edge(window.end),
-            limits: &[(Reason::NoContiguous, no_contiguous())],
+            limits: &[(Reason::NoContiguous, no_contiguous::<F>())],
             rights: &rights,
         });
         Ok(())
@@ -119,7 +135,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         for (segment, start, end, (attrs, reason), single) in segments {
             let range = self.image.phys_range(start, end)?;
             let edge = |at| Reason::Edge { bound: Bound::Segment, at };
-            let limit = [(Reason::NoContiguous, no_contiguous())];
+            let limit = [(Reason::NoContiguous, no_contiguous::<F>())];
             self.map(&Run {
                 va: self.image.virt(start)?,
                 range,
@@ -141,10 +157,10 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         self.memblock.allow_resize();
         let root = self.image.phys("idmap_pg_dir")?;
         let text = self.image.phys_range("__idmap_text_start", "__idmap_text_end")?;
-        let page = Granule::K4.bytes();
+        let page = self.page();
         let text = PhysRange::new(text.start.align_down(page), text.end.align_up(page).unwrap_or(text.end));
-        let mut idmap = Tables::<Arm64Granule4K, M>::new(self.mem, root);
-        let attrs = prot::with_ng(prot::PAGE_KERNEL_ROX, self.state.not_global);
+        let mut idmap = Tables::<F, M>::new(self.mem, root);
+        let attrs = self.state.prot(prot::PAGE_KERNEL_ROX);
         let mut pages = alloc::vec![text];
         if self.config.kconfig.is_set("UNMAP_KERNEL_AT_EL0")
             && let Ok(flag) = self.image.phys("__idmap_kpti_flag")
@@ -153,10 +169,10 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         }
         for (index, range) in pages.into_iter().enumerate() {
             let Some(va) = VirtRange::of_size(VirtAddr(range.start.0), range.size()) else { continue };
-            let attrs = if index == 0 { attrs } else { prot::with_ng(prot::PAGE_KERNEL, self.state.not_global) };
+            let attrs = if index == 0 { attrs } else { self.state.prot(prot::PAGE_KERNEL) };
             let table = prot::table(self.config.era, false);
-            let mapping = Mapping::<Arm64Granule4K>::new(range.start, attrs, Sizes::ALL).with_table_attrs(table);
-            let mut frames = EarlyFrames::new(&mut self.memblock, Granule::K4, Ask::Anywhere);
+            let mapping = Mapping::<F>::new(range.start, attrs, Sizes::ALL).with_table_attrs(table);
+            let mut frames = EarlyFrames::new(&mut self.memblock, F::shape().granule, Ask::Anywhere);
             idmap.cursor(va).map(&mut frames, &mapping)?.forgive("nothing was mapped there");
         }
         Ok(Some(root))

@@ -3,15 +3,14 @@
 //! Source: Linux 6.1 arch/arm64/mm/mmu.c `map_entry_trampoline`, `mark_linear_text_alias_ro`, `mark_rodata_ro`;
 //! arch/arm64/mm/init.c `free_initmem`; mm/kfence/core.c `kfence_init_pool`.
 
-use kernmem_arch::arm64::{Arm64Attrs, Arm64Granule4K, bit, prot};
+use kernmem_arch::arm64::{Arm64Attrs, Arm64Format, bit, prot};
 use kernmem_arch::{Born, Bound, Change as Cause, Reason};
-use kernmem_base::{Granule, PhysMem, PhysRange, VirtAddr, VirtRange};
+use kernmem_base::{PhysMem, PhysRange, VirtAddr, VirtRange};
 use kernmem_config::{Config, Rodata};
 use kernmem_memblock::{HandedOver, Memblock, VecArray};
-use kernmem_pgtable::{Change, Mapping, Sizes};
+use kernmem_pgtable::{Change, Mapping, Sizes, Tables};
 
 use super::State;
-use super::boot::KernelTables;
 use super::later::Shared;
 use super::mm_init::Prepared;
 use crate::hand_over::{hand_over, memory_figures};
@@ -21,23 +20,23 @@ use crate::zones::Nodes;
 use crate::{Area, Boot, BootError, BootPages, Changed, Freed, Image, LogEntry, Mapped, Witness};
 
 /// The steps after the hand-over.
-pub(super) struct Late<'s, 'm, 'c, M, W> {
+pub(super) struct Late<'s, 'm, 'c, F, M, W> {
     config: &'c Config,
     state: &'c State,
     not_global: Option<Reason>,
     image: Image<'c>,
-    tables: &'s mut KernelTables<'m, M>,
+    tables: &'s mut Tables<'m, F, M>,
     memblock: HandedOver<VecArray, W>,
     nodes: &'s mut Nodes,
     frames: BootPages,
     rodata: Rodata,
 }
 
-impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
+impl<'s, 'm, 'c, F: Arm64Format, M: PhysMem, W: Witness> Late<'s, 'm, 'c, F, M, W> {
     pub(super) fn new(
         shared: &Shared<'c>,
         image: Image<'c>,
-        tables: &'s mut KernelTables<'m, M>,
+        tables: &'s mut Tables<'m, F, M>,
         memblock: Memblock<VecArray, W>,
         nodes: &'s mut Nodes,
         rodata: Rodata,
@@ -69,6 +68,11 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
         self.mark_rodata_ro()
     }
 
+    /// Bytes of a page.
+    const fn page(&self) -> u64 {
+        self.state.granule().bytes()
+    }
+
     pub(super) fn finish(self) -> (HandedOver<VecArray, W>, BootPages) {
         (self.memblock, self.frames)
     }
@@ -76,7 +80,7 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
     /// The pool's first two pages and every odd page catch overruns.
     fn guard_kfence_pool(&mut self) -> Result<(), BootError> {
         let Some(pool) = self.state.kfence_pool else { return Ok(()) };
-        let page = Granule::K4.bytes();
+        let page = self.page();
         for index in (0..pool.size() / page).filter(|index| *index == 0 || index % 2 == 1) {
             let va = self.state.linear(pool.start + index * page);
             let range = VirtRange { start: va, last: va + (page - 1) };
@@ -90,14 +94,14 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
         let bytes = self.config.sizes.get("THREAD_SIZE").unwrap_or(16 << 10);
         let mut start = self.state.layout.kimage;
         // The image is an area of vmalloc from `_stext` on, with a guard page behind it.
-        let image = VirtRange { start: self.image.virt("_stext")?, last: self.state.image.last + Granule::K4.bytes() };
-        if VirtRange::of_size(start, bytes + Granule::K4.bytes()).is_some_and(|range| range.overlaps(&image)) {
+        let image = VirtRange { start: self.image.virt("_stext")?, last: self.state.image.last + self.page() };
+        if VirtRange::of_size(start, bytes + self.page()).is_some_and(|range| range.overlaps(&image)) {
             start = image.end();
         }
-        for page in 0..bytes >> Granule::K4.shift() {
+        for page in 0..bytes >> self.state.granule().shift() {
             let Some(pa) = self.frames.page() else { return Ok(()) };
-            let va = start + (page << Granule::K4.shift());
-            self.map_page(va, pa, prot::with_ng(prot::PAGE_KERNEL, self.state.not_global), Area::Vmalloc, Born::Data)?;
+            let va = start + (page << self.state.granule().shift());
+            self.map_page(va, pa, self.state.prot(prot::PAGE_KERNEL), Area::Vmalloc, Born::Data)?;
         }
         Ok(())
     }
@@ -110,7 +114,7 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
             return Ok(());
         }
         let text = self.image.phys_range("__entry_tramp_text_start", "__entry_tramp_text_end")?;
-        let pages = text.size().div_ceil(Granule::K4.bytes());
+        let pages = text.size().div_ceil(self.page());
         let layout = &self.state.layout;
         let (attrs, born) = match self.rodata {
             Rodata::Off => (prot::PAGE_KERNEL_EXEC, Born::TextWritable),
@@ -118,13 +122,13 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
         };
         for page in 0..pages {
             let va = layout.fixmap.address(layout.fixaddr_top, layout.fixmap.tramp_text - page);
-            let pa = text.start + (page << Granule::K4.shift());
-            self.map_page(va, pa, attrs, Area::Fixmap, born)?; // global, whatever the rest of the kernel is
+            let pa = text.start + (page << self.state.granule().shift());
+            self.map_page(va, pa, self.state.global_prot(attrs), Area::Fixmap, born)?; // global, whatever the rest of the kernel is
         }
         if self.config.kconfig.is_set("RELOCATABLE") {
             let va = layout.fixmap.address(layout.fixaddr_top, layout.fixmap.tramp_text - pages);
-            let pa = text.start + (pages << Granule::K4.shift());
-            let attrs = prot::with_ng(prot::PAGE_KERNEL_RO, self.state.not_global);
+            let pa = text.start + (pages << self.state.granule().shift());
+            let attrs = self.state.prot(prot::PAGE_KERNEL_RO);
             self.map_page(va, pa, attrs, Area::Fixmap, Born::ReadOnly)?;
         }
         Ok(())
@@ -155,7 +159,7 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
         let Some(initrd) = self.state.initrd.filter(|_| !kept && self.config.kconfig.is_set("BLK_DEV_INITRD")) else {
             return Ok(());
         };
-        let page = Granule::K4.bytes();
+        let page = self.page();
         let start = initrd.start.align_down(page);
         let end = initrd.end.align_up(page).unwrap_or(initrd.end);
         self.memblock.free_kept(start, end - start)?;
@@ -168,7 +172,7 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
         if pages == 0 {
             return Ok(());
         }
-        let page = Granule::K4.bytes();
+        let page = self.page();
         let start = memory.start.align_up(page).unwrap_or(memory.start);
         self.frames.add(PhysRange::new(start, start + pages * page))?;
         self.memblock.observer().log(LogEntry::Freed { what, bytes: pages * page });
@@ -197,10 +201,9 @@ impl<'s, 'm, 'c, M: PhysMem, W: Witness> Late<'s, 'm, 'c, M, W> {
         area: Area,
         born: Born,
     ) -> Result<(), BootError> {
-        let page = Granule::K4.bytes();
+        let page = self.page();
         let range = VirtRange { start: va, last: va + (page - 1) };
-        let mapping = Mapping::<Arm64Granule4K>::new(pa, attrs, Sizes::PAGES)
-            .with_table_attrs(prot::table(self.config.era, false));
+        let mapping = Mapping::<F>::new(pa, attrs, Sizes::PAGES).with_table_attrs(prot::table(self.config.era, false));
         self.tables.cursor(range).map(&mut self.frames, &mapping)?.forgive("nothing was mapped there");
         let edge = |at| Reason::Edge { bound: Bound::Object, at };
         let mut rights = alloc::vec![Reason::Born(born)];

@@ -5,17 +5,18 @@
 
 use alloc::vec::Vec;
 
-use kernmem_arch::arm64::{Arm64Granule4K, prot};
+use kernmem_arch::arm64::{Arm64Format, prot};
 use kernmem_arch::{Born, Reason};
 use kernmem_base::{Granule, Pfn, PhysAddr, PhysMem, PhysRange};
 use kernmem_config::Config;
 use kernmem_firmware::Machine;
 use kernmem_memblock::{Memblock, Nid, RegionArray, Request, UpTo};
+use kernmem_pgtable::Tables;
 use kernmem_sparse::{Geometry, GeometryFacts, Sections, SparseArch, VecStore};
 
 use super::State;
-use super::boot::KernelTables;
 use crate::numa::{self, NodeBlock};
+use crate::orders::Orders;
 use crate::sparse_init::{SparseInit, Vmemmap};
 use crate::takers::{self, Taker};
 use crate::zones::{self, Nodes};
@@ -31,40 +32,54 @@ pub(super) struct Shared<'c> {
 }
 
 /// From the unpacked devicetree to the zones.
-pub(super) fn bootmem_init<M: PhysMem, A: RegionArray, W: Witness>(
+pub(super) fn bootmem_init<F: Arm64Format, M: PhysMem, A: RegionArray, W: Witness>(
     shared: &Shared<'_>,
-    tables: &mut KernelTables<'_, M>,
+    tables: &mut Tables<'_, F, M>,
     memblock: &mut Memblock<A, W>,
 ) -> Result<(Sections<VecStore>, Nodes), BootError> {
     let Shared { machine, config, state, not_global } = *shared;
+    let granule = state.granule();
     unflatten(machine, config, memblock)?;
     let nodes = numa_init(machine, config, memblock)?;
+    let orders = Orders::of(config, granule);
     let facts = GeometryFacts {
+        pageblock_order: orders.pageblock.into(),
+        largest_order: orders.largest.into(),
         zone_device: config.kconfig.is_set("ZONE_DEVICE"),
         page_ext: config.kconfig.is_set("PAGE_EXTENSION"),
         cma: config.kconfig.is_set("CMA"),
         isolation: config.kconfig.is_set("MEMORY_ISOLATION"),
+        pa_bits: config.kconfig.number("ARM64_PA_BITS").map_or(48, |bits| bits as u32),
         page_bytes: config.sizes.get("sizeof_page").unwrap_or(64),
-        ..GeometryFacts::new(SparseArch::Arm64, config.era, Granule::K4)
+        ..GeometryFacts::new(SparseArch::Arm64, config.era, granule)
     };
     let mut sections = Sections::new(Geometry::new(facts)?, VecStore::new());
-    let vmemmap = Vmemmap::<Arm64Granule4K> {
+    let vmemmap = Vmemmap::<F> {
         frame_zero: state.frame_zero(),
-        block: prot::with_ng(prot::vmemmap_block(config.era), state.not_global),
-        page: prot::with_ng(prot::PAGE_KERNEL, state.not_global),
+        block: state.prot(prot::vmemmap_block(config.era)),
+        page: state.prot(prot::PAGE_KERNEL),
         table: prot::table(config.era, false),
         min: PhysAddr(state.memstart),
-        blocks: true,
+        blocks: granule == Granule::K4,
     };
     let mut rights = alloc::vec![Reason::Born(Born::Data)];
     rights.extend(not_global);
-    SparseInit { tables, memblock, sections: &mut sections, vmemmap: &vmemmap, nodes: &nodes, rights: &rights }
-        .run()?;
+    let unplugs = config.kconfig.is_set("MEMORY_HOTREMOVE");
+    SparseInit {
+        tables,
+        memblock,
+        sections: &mut sections,
+        vmemmap: &vmemmap,
+        nodes: &nodes,
+        rights: &rights,
+        unplugs,
+    }
+    .run()?;
     let ends = zone_ends(machine, config, memblock);
-    let limits = zones::limits(memblock.start_of_dram().pfn(Granule::K4), &ends);
+    let limits = zones::limits(memblock.start_of_dram().pfn(granule), &ends);
     let movable = movable::starts(config, memblock, &limits);
     let nodes = zones::free_area_init(memblock, &mut sections, limits, &movable);
-    reserve_crash_kernel(config, memblock, PhysAddr(ends[0].1.0 << 12))?;
+    reserve_crash_kernel(config, memblock, PhysAddr(ends[0].1.0 << granule.shift()))?;
     memblock.dump_all();
     Ok((sections, nodes))
 }
@@ -91,9 +106,10 @@ fn numa_init<A: RegionArray, W: Witness>(
     if !config.kconfig.is_set("NUMA") {
         return Ok(Vec::new());
     }
+    let granule = memblock.limits().granule;
     let max_nodes = u64::from(memblock.limits().max_nodes);
     let distances = |memblock: &mut Memblock<A, W>| {
-        let request = Request::new(max_nodes * max_nodes, Granule::K4.bytes());
+        let request = Request::new(max_nodes * max_nodes, granule.bytes());
         takers::allocate(memblock, Taker::DistanceTable, request)
     };
     let table = distances(memblock)?;
@@ -103,7 +119,7 @@ fn numa_init<A: RegionArray, W: Witness>(
         .iter()
         .filter_map(|bank| {
             let nid = bank.nid.filter(|nid| u64::from(*nid) < max_nodes)?;
-            Some(NodeBlock { range: bank.whole_pages(Granule::K4)?, nid: Nid(nid) })
+            Some(NodeBlock { range: bank.whole_pages(granule)?, nid: Nid(nid) })
         })
         .collect();
     let covered = !off && !blocks.is_empty() && blocks.len() == machine.memory.len();
@@ -120,7 +136,8 @@ fn numa_init<A: RegionArray, W: Witness>(
     }
     let nodes = numa::assign(memblock, if covered { &blocks } else { &[] })?;
     let cache_line = memblock.limits().smp_cache_bytes;
-    let bytes = config.sizes.get("sizeof_pglist_data").unwrap_or(9664).next_multiple_of(cache_line);
+    let unit = numa::descriptor_unit(config.era, config.arch, cache_line);
+    let bytes = numa::descriptor_bytes(config, granule).next_multiple_of(unit);
     numa::allocate_node_data(memblock, &nodes, bytes, cache_line)
 }
 
@@ -138,6 +155,7 @@ fn zone_ends<A: RegionArray, W: Witness>(
     config: &Config,
     memblock: &Memblock<A, W>,
 ) -> Vec<(&'static str, Pfn)> {
+    let granule = memblock.limits().granule;
     let (start, end) = (memblock.start_of_dram(), memblock.end_of_dram());
     let max_zone_phys = |bits: u32| {
         const LOW: u64 = u32::MAX as u64;
@@ -147,7 +165,7 @@ fn zone_ends<A: RegionArray, W: Witness>(
             () if start.0 > mask => LOW,
             () => mask,
         };
-        PhysAddr(mask.min(end.0 - 1) + 1).pfn(Granule::K4)
+        PhysAddr(mask.min(end.0 - 1) + 1).pfn(granule)
     };
     let dma_bits = 32.min(64 - machine.dma_limit.leading_zeros());
     let mut ends = Vec::new();
@@ -157,7 +175,7 @@ fn zone_ends<A: RegionArray, W: Witness>(
     if config.kconfig.is_set("ZONE_DMA32") {
         ends.push(("DMA32", max_zone_phys(32)));
     }
-    ends.push(("Normal", end.pfn(Granule::K4)));
+    ends.push(("Normal", end.pfn(granule)));
     ends
 }
 
@@ -179,7 +197,7 @@ fn reserve_crash_kernel<A: RegionArray, W: Witness>(
         (None, Some(high)) => (high, None, UpTo(1 << 48)),
         (None, None) => return Ok(()),
     };
-    let size = size.next_multiple_of(Granule::K4.bytes());
+    let size = size.next_multiple_of(memblock.limits().granule.bytes());
     if size == 0 {
         return Ok(());
     }

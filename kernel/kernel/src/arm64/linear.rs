@@ -5,9 +5,9 @@
 use alloc::vec::Vec;
 
 use kernmem_arch::arm64::linear::{LinearFacts, by_pages};
-use kernmem_arch::arm64::prot;
+use kernmem_arch::arm64::{Arm64Attrs, Arm64Format, prot};
 use kernmem_arch::{Born, Bound, Reason};
-use kernmem_base::{Granule, PhysAddr, PhysMem, PhysRange};
+use kernmem_base::{PhysAddr, PhysMem, PhysRange};
 use kernmem_config::Rodata;
 use kernmem_pgtable::Sizes;
 
@@ -16,7 +16,7 @@ use super::image::{Run, no_contiguous};
 use crate::takers::{self, Taker};
 use crate::{Area, BootError, Witness};
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
     /// Every bank but the image window, then the window without contiguous groups, then KFENCE's pool by pages.
     pub(super) fn map_mem(&mut self) -> Result<(), BootError> {
         self.allocate_kfence_pool()?;
@@ -30,7 +30,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         for bank in banks {
             self.map_linear(bank, prot::tagged(prot::PAGE_KERNEL), true, &limits)?;
         }
-        self.map_linear(window, prot::PAGE_KERNEL, false, &[(Reason::NoContiguous, no_contiguous())])?;
+        self.map_linear(window, prot::PAGE_KERNEL, false, &[(Reason::NoContiguous, no_contiguous::<F>())])?;
         self.memblock.clear_nomap(window.start, window.size())?;
         if let Some(pool) = self.state.kfence_pool {
             self.map_linear(pool, prot::tagged(prot::PAGE_KERNEL), true, &[(Reason::KfencePool, Sizes::PAGES)])?;
@@ -58,9 +58,9 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         if !matches!(self.config.kfence_sample_interval().value, Some(interval) if interval > 0) {
             return Ok(());
         }
-        let size = self.config.kfence_pool_pages() * Granule::K4.bytes();
+        let size = self.config.kfence_pool_pages() * self.page();
         // Without memory for it KFENCE stays off.
-        if let Ok(start) = self.memblock.phys_alloc(size, Granule::K4.bytes()) {
+        if let Ok(start) = self.memblock.phys_alloc(size, self.page()) {
             self.memblock.mark_nomap(start, size)?;
             takers::tell(&mut self.memblock, Taker::KfencePool, start, size);
             let pool = PhysRange::new(start, start + size);
@@ -74,11 +74,11 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     fn map_linear(
         &mut self,
         range: PhysRange,
-        attrs: kernmem_arch::arm64::Arm64Attrs,
+        attrs: Arm64Attrs,
         no_exec: bool,
         limits: &[(Reason, Sizes)],
     ) -> Result<(), BootError> {
-        let page = Granule::K4.bytes();
+        let page = self.page();
         let start = range.start.align_down(page);
         let range = PhysRange::new(start, range.end.align_up(page).unwrap_or(range.end));
         self.map(&Run {

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use kernmem_arch::hugetlb::HugeArch;
-use kernmem_base::{Granule, PhysAddr};
+use kernmem_base::PhysAddr;
 use kernmem_memblock::{Memblock, Nid, RegionArray};
 
 use super::later::Shared;
@@ -18,8 +18,6 @@ use crate::takers::percpu::{PercpuFacts, first_chunk};
 use crate::takers::{self, log_buffer, swiotlb};
 use crate::zones::Nodes;
 use crate::{BootError, Image, LogEntry, Witness, zonelists};
-
-const DEFAULT_HUGE_SIZE: u64 = 2 << 20;
 
 /// What the steps after the hand-over need to know of these.
 pub(super) struct Prepared {
@@ -34,7 +32,8 @@ pub(super) fn take<A: RegionArray, W: Witness>(
     memblock: &mut Memblock<A, W>,
     nodes: &Nodes,
 ) -> Result<Prepared, BootError> {
-    let Shared { machine, config, .. } = *shared;
+    let Shared { machine, config, state, .. } = *shared;
+    let granule = state.granule();
     takers::standard_resources(config, memblock)?;
     takers::command_lines(config, memblock)?;
     let built = config.kconfig.number("NR_CPUS").unwrap_or(1) as u32;
@@ -43,26 +42,26 @@ pub(super) fn take<A: RegionArray, W: Witness>(
     setup_percpu(shared, image, memblock, &cpu_nodes)?;
     let facts = PageCountFacts {
         era: config.era,
-        granule: Granule::K4,
+        granule,
         page_bytes: config.sizes.get("sizeof_page").unwrap_or(64),
         sparse: true,
         dma_reserve: 0,
-        free_pages: page_counts::free_pages(memblock),
     };
     let counts = page_counts::page_counts(&facts, nodes);
     zonelists::build(config, nodes, counts, memblock.observer());
-    let gigantic = allocate_gigantic(config, memblock, HugeArch::Arm64.sizes(Granule::K4), DEFAULT_HUGE_SIZE);
+    let gigantic =
+        allocate_gigantic(config, memblock, HugeArch::Arm64.sizes(granule), granule.bytes() << (granule.shift() - 3));
     takers::unknown_parameters(config, memblock)?;
     log_buffer::setup(config, memblock, cpus, true)?;
     let hashes = HashFacts {
-        granule: Granule::K4,
+        granule,
         counts,
         nodes: nodes.nodes.len() as u64,
         huge_vmalloc: hash_tables::huge_vmalloc(config, true),
     };
     hash_tables::early(config, &hashes, memblock)?;
     memblock.observer().log(LogEntry::AutoInit(auto_init(config)));
-    let dma_end = nodes.limits.first().and_then(|zone| zone.span.end.to_phys(Granule::K4));
+    let dma_end = nodes.limits.first().and_then(|zone| zone.span.end.to_phys(granule));
     let needed = dma_end.is_some_and(|dma_end| swiotlb::arm64_needs(memblock.end_of_dram(), dma_end));
     if let Some(pool) = swiotlb::init(config, memblock, needed, cpus)? {
         memblock.observer().log(LogEntry::SwiotlbMapped(pool));
@@ -85,7 +84,8 @@ fn setup_percpu<A: RegionArray, W: Witness>(
         static_bytes: end - start,
         modules: shared.config.kconfig.is_set("MODULES"),
         modules_within: false,
-        atom: Granule::K4.bytes(),
+        atom: shared.state.granule().bytes(),
+        page: shared.state.granule().bytes(),
         from: PhysAddr(shared.state.memstart),
         nodes: &nodes,
     };

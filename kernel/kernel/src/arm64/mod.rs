@@ -23,12 +23,14 @@ mod setup;
 pub use boot::boot;
 pub use early::EarlyRoots;
 
-use kernmem_arch::arm64::{Layout, kaslr};
-use kernmem_base::{PhysAddr, PhysRange, VirtAddr, VirtRange};
+use kernmem_arch::arm64::{Arm64Attrs, Geometry, Layout, kaslr, prot};
+use kernmem_base::{Granule, PhysAddr, PhysRange, VirtAddr, VirtRange};
 
 /// What only an arm64 kernel has.
 #[derive(Clone, Debug)]
 pub struct State {
+    /// Page size and bits of the tables in use.
+    pub geometry: Geometry,
     /// Where each region lies.
     pub layout: Layout,
     /// Physical address of the start of the linear map's region, modulo 2^64: KASLR may move it below zero.
@@ -58,11 +60,29 @@ impl State {
         kaslr::linear_address(&self.layout, self.memstart, pa.0)
     }
 
+    /// The page size.
+    #[must_use]
+    pub const fn granule(&self) -> Granule {
+        self.geometry.granule()
+    }
+
+    /// The form in which these tables hold a global mapping with the rights of `attrs`.
+    #[must_use]
+    pub const fn global_prot(&self, attrs: Arm64Attrs) -> Arm64Attrs {
+        prot::for_output(attrs, self.geometry.output())
+    }
+
+    /// The form in which these tables hold a mapping of this kernel with the rights of `attrs`.
+    #[must_use]
+    pub const fn prot(&self, attrs: Arm64Attrs) -> Arm64Attrs {
+        self.global_prot(prot::with_ng(attrs, self.not_global))
+    }
+
     /// The page descriptor of frame 0, modulo 2^64.
     #[must_use]
     pub const fn frame_zero(&self) -> VirtAddr {
         // The shift is arithmetic: memstart may lie below zero.
-        let first = ((self.memstart as i64) >> 12) as u64;
+        let first = ((self.memstart as i64) >> self.geometry.granule().shift()) as u64;
         VirtAddr(self.layout.vmemmap_start.0.wrapping_sub(first.wrapping_mul(64)))
     }
 }

@@ -5,8 +5,8 @@
 use alloc::format;
 
 use kernmem_arch::Bound;
-use kernmem_arch::arm64::{kaslr, linear};
-use kernmem_base::{Granule, PhysAddr, PhysMem, PhysRange};
+use kernmem_arch::arm64::{Arm64Format, kaslr, linear};
+use kernmem_base::{PhysAddr, PhysMem, PhysRange};
 use kernmem_config::cmdline::MemoryLimit;
 use kernmem_firmware::{Arch, Reserved};
 use kernmem_memblock::{ListKind, UpTo};
@@ -15,7 +15,7 @@ use super::boot::Booting;
 use crate::takers::{self, Taker};
 use crate::{BootError, LogEntry, Witness};
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
     /// The devicetree, its memory, then every limit and reservation in Linux's order.
     pub(super) fn arm64_memblock_init(&mut self) -> Result<(), BootError> {
         self.scan_devicetree()?;
@@ -37,7 +37,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             takers::tell(&mut self.memblock, Taker::Devicetree, at, size);
         }
         for bank in &self.machine.memory {
-            let Some(range) = bank.whole_pages(Granule::K4) else { continue };
+            let Some(range) = bank.whole_pages(self.granule()) else { continue };
             self.memblock.add(range.start, range.size())?;
             if bank.hotplug {
                 self.memblock.mark_hotplug(range.start, range.size())?;
@@ -62,10 +62,10 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     }
 
     fn limit_to_linear_region(&mut self) -> Result<(), BootError> {
-        const PHYS_MASK_SHIFT: u32 = 48;
         const EVERYTHING: u64 = u64::MAX;
-        self.memblock.remove(PhysAddr(1 << PHYS_MASK_SHIFT), EVERYTHING)?;
-        let align = linear::memstart_align(self.config.era, Granule::K4);
+        let mask_shift = self.physical_mask_shift();
+        self.memblock.remove(PhysAddr(1 << mask_shift), EVERYTHING)?;
+        let align = linear::memstart_align(self.config.era, self.granule());
         let region = self.state.layout.linear_region_size();
         let start = self.memblock.start_of_dram().align_down(align);
         self.state.memstart = start.0;
@@ -81,12 +81,23 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         if self.memblock.memory().is_empty() {
             return Err(BootError::Input("no memory is left inside the linear map's region".into()));
         }
+        // A kernel of 52 bits that runs with fewer keeps its formulas: memory appears where those bits begin.
+        let missing = self.state.layout.unused_below();
+        self.state.memstart = self.state.memstart.wrapping_sub(missing);
         Ok(())
+    }
+
+    /// Bits of a physical address that the kernel can use.
+    ///
+    /// Source: Linux 5.10, 6.1 arch/arm64/include/asm/pgtable-hwdef.h `PHYS_MASK_SHIFT`; 6.12, 7.2 the same, at run time.
+    fn physical_mask_shift(&self) -> u32 {
+        let built = self.config.kconfig.number("ARM64_PA_BITS").map_or(48, |bits| bits as u32);
+        built.min(self.state.geometry.output().bits())
     }
 
     /// `mem=`: the first so many bytes of memory stay, and the image.
     fn apply_memory_limit(&mut self) -> Result<(), BootError> {
-        let limit = self.config.cmdline.mem(self.config.era, Arch::Arm64, Granule::K4).value;
+        let limit = self.config.cmdline.mem(self.config.era, Arch::Arm64, self.granule()).value;
         let Some(MemoryLimit::Amount(bytes)) = limit else { return Ok(()) };
         self.memblock.observer().log(LogEntry::MemoryLimited(bytes));
         let before = self.memblock.end_of_dram();
@@ -103,8 +114,8 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     fn take_initrd(&mut self) -> Result<(), BootError> {
         let given = self.config.given.initrd.map(|(start, last)| PhysRange::new(PhysAddr(start), PhysAddr(last) + 1));
         let Some(initrd) = self.machine.initrd.or(given) else { return Ok(()) };
-        let start = initrd.start.align_down(Granule::K4.bytes());
-        let Some(end) = initrd.end.align_up(Granule::K4.bytes()) else { return Ok(()) };
+        let start = initrd.start.align_down(self.page());
+        let Some(end) = initrd.end.align_up(self.page()) else { return Ok(()) };
         let dram = self.memblock.start_of_dram();
         let region = self.state.layout.linear_region_size();
         // One that cannot be reached is dropped with a warning.
@@ -135,7 +146,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             self.state.layout.linear_region_size(),
             dram,
             self.cpu.physical_bits(),
-            linear::memstart_align(era, Granule::K4),
+            linear::memstart_align(era, self.granule()),
             self.memstart_seed,
         );
         self.state.memstart = self.state.memstart.wrapping_sub(offset);
@@ -182,7 +193,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     fn place_region(&mut self, reserved: &Reserved) -> Result<(), BootError> {
         let Some(size) = reserved.size else { return Ok(()) };
         let align = reserved.alignment.filter(|align| align.is_power_of_two()).unwrap_or(0);
-        let align = align.max(Granule::K4.bytes());
+        let align = align.max(self.page());
         let size = size.checked_next_multiple_of(align);
         let size =
             size.ok_or_else(|| BootError::Input(format!("reserved memory {}: size overflows", reserved.name)))?;

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use kernmem_arch::x86::memtype::{CacheMode, PatKind};
 use kernmem_arch::x86::prot::{Prot, table};
-use kernmem_arch::{EntryFormat, Format, arm64, x86::X86Level4};
+use kernmem_arch::{Format, arm64};
 use kernmem_base::{Era, Granule, Order, PhysAddr, VirtAddr, VirtRange};
 use kernmem_page_alloc::PageAllocator;
 use kernmem_slab::{Classes, KmallocArch};
@@ -77,12 +77,15 @@ impl Facts {
     /// The kernel is of an architecture without a running form.
     pub fn of<M, W>(kernel: &Kernel<'_, M, W>, boot: &Boot<'_>) -> Result<Self, BootError> {
         let Boot { machine, config, .. } = *boot;
+        if !runs(kernel) {
+            return Err(BootError::Beyond("a running kernel with other than 4K pages and 48 bits".into()));
+        }
         let set = |name| config.kconfig.is_set(name);
         let cpus = config.possible_cpus.max(1);
         let nodes = kernel.nodes.nodes.len().max(1) as u32;
         let (format, range, prot, classes, huge, cpu_nodes) = match &kernel.isa {
             Isa::Arm64(state) => {
-                let ng = |attrs| arm64::prot::with_ng(attrs, state.not_global).0;
+                let ng = |attrs| state.prot(attrs).0;
                 let prot = Protections {
                     data: ng(arm64::prot::PAGE_KERNEL),
                     read_only: ng(arm64::prot::PAGE_KERNEL_RO),
@@ -95,21 +98,25 @@ impl Facts {
                 // Listings of tables need tables that stay: such a kernel maps no blocks there up to 6.12.
                 let blocks = !set("PTDUMP_DEBUGFS") || config.era == Era::V7_2;
                 let of_cpu = |cpu| kernel.nodes.of_cpu(machine, cpu);
-                (Format::Arm64Granule4K, range, prot, arch, (blocks, blocks), (0..cpus).map(of_cpu).collect())
+                (Format::Arm64(state.geometry), range, prot, arch, (blocks, blocks), (0..cpus).map(of_cpu).collect())
             }
             Isa::X86(state) => {
-                let kernel = |prot| X86Level4::bits(state.masks.kernel(config.era, prot));
+                let kernel = |prot| state.masks.kernel(config.era, prot).0;
                 let prot = Protections {
                     data: kernel(Prot::Kernel),
                     read_only: kernel(Prot::KernelRo),
                     device: kernel(Prot::KernelIo) | PatKind::Full.bits(CacheMode::UcMinus),
-                    table: X86Level4::bits(table::PAGE),
+                    table: table::PAGE.0,
                 };
                 let layout = &state.layout;
                 let range = (layout.vmalloc_start, layout.vmalloc_last.wrapping_add(1));
                 let nodes = state.percpu.nodes.clone();
-                (Format::X86Level4, range, prot, KmallocArch::X86, (state.gbpages, true), nodes)
+                (Format::x86(layout.paging), range, prot, KmallocArch::X86, (state.gbpages, true), nodes)
             }
+        };
+        let thread_size = match &kernel.isa {
+            Isa::Arm64(_) => config.sizes.get("THREAD_SIZE").unwrap_or(16 << 10),
+            Isa::X86(state) => state.layout.thread_size,
         };
         let vmalloc = Rules {
             era: config.era,
@@ -147,7 +154,7 @@ impl Facts {
             huge_orders,
             hvo: hvo_built && config.cmdline.hugetlb_free_vmemmap(config.era, default_on).value,
             hvo_built,
-            thread_size: config.sizes.get("THREAD_SIZE").unwrap_or(16 << 10),
+            thread_size,
         })
     }
 
@@ -170,6 +177,14 @@ impl Facts {
     #[must_use]
     pub fn vmalloc_range(&self) -> VirtRange {
         VirtRange { start: self.vmalloc.start, last: VirtAddr(self.vmalloc.end.0.wrapping_sub(1)) }
+    }
+}
+
+/// Whether CPUs and programs have these tables.
+fn runs<M, W>(kernel: &Kernel<'_, M, W>) -> bool {
+    match &kernel.isa {
+        Isa::Arm64(state) => Some(state.geometry) == arm64::Geometry::of(12, 48),
+        Isa::X86(_) => true,
     }
 }
 

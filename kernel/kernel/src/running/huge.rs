@@ -26,8 +26,8 @@ use crate::{BootError, BootPages, Witness};
 /// Source: Linux 6.1 arch/arm64/mm/hugetlbpage.c `hugetlbpage_init`; arch/x86/mm/hugetlbpage.c `gigantic_pages_init`.
 pub(super) fn orders(format: Format, granule: Granule, has_gb: bool) -> Vec<Order> {
     let (arch, has_all) = match format {
-        Format::Arm64Granule4K => (HugeArch::Arm64, true),
-        Format::X86Level4 => (HugeArch::X86_64, has_gb),
+        Format::Arm64(_) => (HugeArch::Arm64, true),
+        Format::X86Level4 | Format::X86Level5 => (HugeArch::X86_64, has_gb),
         _ => return Vec::new(),
     };
     let sizes = arch.sizes(granule).iter().filter(|size| has_all || **size < 1 << 30);

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use kernmem_arch::arm64::Arm64Granule4K;
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::{X86Level4, X86Level5};
 use kernmem_arch::{Format, UserFormat, UserRights};
 use kernmem_base::{
     Access, Asid, Cpu, FrameSource, Granule, Order, Pfn, PhysAddr, PhysMem, PhysRange, Privilege, VirtAddr, VirtRange,
@@ -91,6 +91,13 @@ struct Table<F: UserFormat> {
     limits: Limits,
 }
 
+impl<F: UserFormat> Table<F> {
+    fn new(facts: &Facts, root: PhysAddr, sharing: KernelSharing, limits: Limits) -> Self {
+        let half = KernelHalf::new(root, sharing, facts.era, facts.vmalloc_range(), Vec::new());
+        Self { half, spaces: BTreeMap::new(), limits }
+    }
+}
+
 /// The programs of a kernel.
 pub struct Processes {
     table: AnyTable,
@@ -105,15 +112,17 @@ pub struct Processes {
 
 enum AnyTable {
     Arm64(Table<Arm64Granule4K>),
-    X86(Table<X86Level4>),
+    X86Level4(Table<X86Level4>),
+    X86Level5(Table<X86Level5>),
 }
 
-/// Calls the same code for the table of either format.
+/// Calls the same code for the table of whatever format.
 macro_rules! with_table {
     ($table:expr, $own:ident => $work:expr) => {
         match $table {
             AnyTable::Arm64($own) => $work,
-            AnyTable::X86($own) => $work,
+            AnyTable::X86Level4($own) => $work,
+            AnyTable::X86Level5($own) => $work,
         }
     };
 }
@@ -126,18 +135,11 @@ impl fmt::Debug for Processes {
 
 impl Processes {
     pub(super) fn new<M, W>(kernel: &Kernel<'_, M, W>, facts: &Facts) -> Self {
-        let (era, range, root) = (facts.era, facts.vmalloc_range(), kernel.roots.kernel);
+        let (root, x86) = (kernel.roots.kernel, KernelSharing::of_x86_64(facts.era));
         let table = match facts.format {
-            Format::Arm64Granule4K => AnyTable::Arm64(Table {
-                half: KernelHalf::new(root, KernelSharing::OwnRoot, era, range, Vec::new()),
-                spaces: BTreeMap::new(),
-                limits: Limits::arm64_48(),
-            }),
-            _ => AnyTable::X86(Table {
-                half: KernelHalf::new(root, KernelSharing::of_x86_64(era), era, range, Vec::new()),
-                spaces: BTreeMap::new(),
-                limits: Limits::x86_64(),
-            }),
+            Format::X86Level4 => AnyTable::X86Level4(Table::new(facts, root, x86, Limits::x86_64())),
+            Format::X86Level5 => AnyTable::X86Level5(Table::new(facts, root, x86, Limits::x86_64())),
+            _ => AnyTable::Arm64(Table::new(facts, root, KernelSharing::OwnRoot, Limits::arm64_48())),
         };
         let memory = &kernel.nodes.memory;
         let first = memory.iter().map(|(_, span)| span.start).min().unwrap_or_default();

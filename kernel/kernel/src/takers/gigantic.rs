@@ -7,12 +7,13 @@
 
 use alloc::vec::Vec;
 
-use kernmem_base::{Granule, PhysAddr};
+use kernmem_base::{Era, PhysAddr};
 use kernmem_config::Config;
 use kernmem_memblock::{Memblock, Nid, RegionArray, Request};
 
 use super::{Taker, tell};
 use crate::Witness;
+use crate::orders::Orders;
 
 /// A pool of gigantic pages.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,7 +32,8 @@ pub fn allocate_gigantic<A: RegionArray, W: Witness>(
     sizes: &[u64],
     default: u64,
 ) -> Vec<GiganticPool> {
-    const LARGEST_BLOCK: u64 = Granule::K4.bytes() << 10;
+    let granule = memblock.limits().granule;
+    let largest_block = Orders::of(config, granule).largest_pages() * granule.bytes();
     if !config.kconfig.is_set("HUGETLB_PAGE") {
         return Vec::new();
     }
@@ -39,7 +41,7 @@ pub fn allocate_gigantic<A: RegionArray, W: Witness>(
     nodes.sort_unstable();
     nodes.dedup();
     let wanted = config.cmdline.huge_pages(config.era, sizes, default).value;
-    let gigantic = wanted.pools.iter().filter(|pool| pool.size > LARGEST_BLOCK);
+    let gigantic = wanted.pools.iter().filter(|pool| pool.size > largest_block);
     let mut pools = Vec::new();
     for pool in gigantic {
         let turns: Vec<Option<Nid>> = if pool.by_node.is_empty() {
@@ -56,9 +58,27 @@ pub fn allocate_gigantic<A: RegionArray, W: Witness>(
             let request = Request::new(pool.size, pool.size).on(node);
             let Ok(page) = memblock.alloc_try_nid_raw(request) else { break };
             tell(memblock, Taker::GiganticPages, page, pool.size);
+            leave_descriptors(memblock, page, pool.size);
             pages.push(page);
         }
         pools.push(GiganticPool { size: pool.size, pages });
     }
     pools
+}
+
+/// From 6.12 on all but the first page of descriptors of a gigantic page is left to its pool. Without room for the mark
+/// it is missing, as in Linux.
+///
+/// | era | marked |
+/// |---|---|
+/// | 4.14–6.1 | nothing |
+/// | 6.12, 7.2 | all of the page but its first base page |
+///
+/// Source: Linux 6.12, 7.2 mm/hugetlb.c `__alloc_bootmem_huge_page`.
+fn leave_descriptors<A: RegionArray, W: Witness>(memblock: &mut Memblock<A, W>, page: PhysAddr, size: u64) {
+    let granule = memblock.limits().granule.bytes();
+    match memblock.era() {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => {}
+        Era::V6_12 | Era::V7_2 => drop(memblock.reserved_mark_noinit(page + granule, size - granule)),
+    }
 }

@@ -155,17 +155,28 @@ pub fn early<A: RegionArray, W: Witness>(
         return Ok(());
     }
     for table in [dentry_cache(config.era), INODE_CACHE] {
-        let mut log2 = table.log2_entries(facts.granule, facts.counts, table.asked(config));
-        loop {
-            let bytes = table.bucket_bytes << log2;
-            match allocate_lines(memblock, Taker::HashTable, bytes) {
-                Ok(_) => break,
-                Err(_) if bytes > facts.granule.bytes() => log2 -= 1,
-                Err(error) => return Err(error),
-            }
-        }
-        tell(memblock.observer(), facts.granule, &table, log2, HashMemory::Linear);
+        let log2 = table.log2_entries(facts.granule, facts.counts, table.asked(config));
+        take_linear(&table, log2, facts.granule, memblock)?;
     }
+    Ok(())
+}
+
+/// Takes a table of `2^log2` entries from the boot allocator, or the largest smaller one that it has memory for.
+pub(super) fn take_linear<A: RegionArray, W: Witness>(
+    table: &HashTable,
+    mut log2: u32,
+    granule: Granule,
+    memblock: &mut Memblock<A, W>,
+) -> Result<(), BootError> {
+    loop {
+        let bytes = table.bucket_bytes << log2;
+        match allocate_lines(memblock, Taker::HashTable, bytes) {
+            Ok(_) => break,
+            Err(_) if bytes > granule.bytes() => log2 -= 1,
+            Err(error) => return Err(error),
+        }
+    }
+    tell(memblock.observer(), granule, table, log2, HashMemory::Linear);
     Ok(())
 }
 

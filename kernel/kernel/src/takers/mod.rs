@@ -17,6 +17,7 @@ pub mod log_buffer;
 pub mod page_counts;
 pub mod percpu;
 mod small;
+pub mod stack_depot;
 pub mod swiotlb;
 pub mod unknown_words;
 
@@ -76,7 +77,7 @@ pub enum Taker {
     PercpuBooks,
     /// The log's text and its descriptors.
     LogBuffer,
-    /// A hash table of the virtual file system.
+    /// A hash table.
     HashTable,
     /// Gigantic pages.
     GiganticPages,
@@ -86,6 +87,8 @@ pub enum Taker {
     BouncePool,
     /// Books about bounce buffers.
     BounceBooks,
+    /// Shadow of KASAN.
+    KasanShadow,
 }
 
 impl Taker {
@@ -119,6 +122,7 @@ impl Taker {
             Self::MemblockLists => "memblock_double_array",
             Self::BouncePool => "swiotlb_memblock_alloc",
             Self::BounceBooks => "swiotlb_init_remap",
+            Self::KasanShadow => "kasan_init",
         }
     }
 
@@ -151,6 +155,7 @@ impl Taker {
             Self::MemblockLists => "twice the entries, again and again",
             Self::BouncePool => "swiotlb= or 64 MiB",
             Self::BounceBooks => "slots of the pool",
+            Self::KasanShadow => "mapped memory by the scale of the shadow",
         }
     }
 }

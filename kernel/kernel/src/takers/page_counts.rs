@@ -27,8 +27,6 @@ pub struct PageCountFacts {
     pub sparse: bool,
     /// Pages that count as taken in the first zone of the first node that has one: [`dma_reserve`].
     pub dma_reserve: u64,
-    /// Whole free pages of the boot allocator while the zones are made, which counts from 6.12 on.
-    pub free_pages: u64,
 }
 
 /// The pages that the kernel counts on.
@@ -54,7 +52,7 @@ pub const fn memmap_pages(facts: &PageCountFacts, spanned: u64, present: u64) ->
 /// | era | kernel pages | managed before the hand-over |
 /// |---|---|---|
 /// | 4.14–6.1 | present without the descriptors and the reserve | the same |
-/// | 6.12, 7.2 | whole free pages of the boot allocator | present |
+/// | 6.12, 7.2 | whole free pages of the boot allocator when the zones were made | present |
 #[must_use]
 pub fn page_counts(facts: &PageCountFacts, nodes: &Nodes) -> PageCounts {
     let zones = || nodes.nodes.iter().flat_map(|node| node.zones.iter().enumerate());
@@ -64,8 +62,8 @@ pub fn page_counts(facts: &PageCountFacts, nodes: &Nodes) -> PageCounts {
             PageCounts { nr_kernel_pages: pages, nr_all_pages: pages, managed: pages }
         }
         Era::V6_12 | Era::V7_2 => PageCounts {
-            nr_kernel_pages: facts.free_pages,
-            nr_all_pages: facts.free_pages,
+            nr_kernel_pages: nodes.free,
+            nr_all_pages: nodes.free,
             managed: zones().map(|(_, zone)| zone.present).sum(),
         },
     }

@@ -9,7 +9,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use kernmem_base::{Era, Granule, PhysAddr};
+use kernmem_base::{Era, PhysAddr};
 use kernmem_memblock::{Memblock, Nid, RegionArray, Request};
 
 use super::{Taker, allocate, allocate_lines};
@@ -37,6 +37,8 @@ pub struct PercpuFacts<'a> {
     pub modules_within: bool,
     /// The units of a group are one piece of memory that starts at a multiple of this and is one.
     pub atom: u64,
+    /// Bytes of a page.
+    pub page: u64,
     /// Memory below is left free if possible.
     pub from: PhysAddr,
     /// The node of each possible CPU.
@@ -56,9 +58,17 @@ pub struct UnitSizes {
     pub unit: u64,
     /// Units of one piece of memory.
     pub per_piece: u64,
+    /// Bytes of a page.
+    pub page: u64,
 }
 
 impl UnitSizes {
+    /// Pages of a unit that are used.
+    #[must_use]
+    pub const fn pages(&self) -> u64 {
+        self.used() / self.page
+    }
+
     /// Bytes of a unit that are used: whole pages.
     #[must_use]
     pub const fn used(&self) -> u64 {
@@ -78,13 +88,13 @@ pub fn unit_sizes(era: Era, facts: &PercpuFacts<'_>, groups: &[u64]) -> UnitSize
         Era::V4_14 | Era::V5_10 | Era::V6_1 => 12 << 10,
         Era::V6_12 | Era::V7_2 => 20 << 10,
     };
-    let page = Granule::K4.bytes();
+    let page = facts.page;
     let reserved = if facts.modules { MODULE_BYTES } else { 0 };
     let dynamic = if facts.modules_within { DYNAMIC_BYTES - reserved } else { DYNAMIC_BYTES };
     let used = (facts.static_bytes + reserved + dynamic.max(early)).next_multiple_of(page);
-    let (unit, per_piece) = layout(used.max(MIN_UNIT), facts.atom, groups, facts.nodes.len() as u64);
+    let (unit, per_piece) = layout(used.max(MIN_UNIT), facts.atom, page, groups, facts.nodes.len() as u64);
     let dynamic = used - facts.static_bytes - reserved;
-    UnitSizes { static_bytes: facts.static_bytes, reserved, dynamic, unit, per_piece }
+    UnitSizes { static_bytes: facts.static_bytes, reserved, dynamic, unit, per_piece, page }
 }
 
 /// Takes the units of all possible CPUs, gives back what they do not need, and takes the books. The answer is the first
@@ -99,12 +109,12 @@ pub fn first_chunk<A: RegionArray, W: Witness>(
     if facts.static_bytes > MOST_STATIC_BYTES {
         return Err(BootError::Input(format!("symbols: {} bytes of per-CPU variables", facts.static_bytes)));
     }
-    let (era, page) = (memblock.era(), Granule::K4.bytes());
+    let (era, page) = (memblock.era(), facts.page);
     let groups = groups(facts.nodes);
     let counts: Vec<u64> = groups.iter().map(|group| group.len() as u64).collect();
     let sizes = unit_sizes(era, facts, &counts);
     let padded: Vec<u64> = counts.iter().map(|count| count.next_multiple_of(sizes.per_piece)).collect();
-    let plan_bytes = plan_bytes(&padded);
+    let plan_bytes = plan_bytes(&padded, page);
     let plan = allocate(memblock, Taker::PercpuPlan, Request::new(plan_bytes, page))?;
     let areas_bytes = (counts.len() as u64 * 8).next_multiple_of(page);
     let areas = allocate_lines(memblock, Taker::PercpuPlan, areas_bytes)?;
@@ -128,7 +138,7 @@ pub fn first_chunk<A: RegionArray, W: Witness>(
         }
     }
     memblock.observer().log(LogEntry::Percpu(sizes));
-    for bytes in books(era, &sizes, counts.len() as u64, facts.nodes.len() as u64) {
+    for bytes in books(era, &sizes, page, counts.len() as u64, facts.nodes.len() as u64) {
         allocate_lines(memblock, Taker::PercpuBooks, bytes)?;
     }
     memblock.phys_free(plan, plan_bytes)?;
@@ -149,18 +159,18 @@ fn groups(nodes: &[Nid]) -> Vec<Vec<usize>> {
 }
 
 /// Whole pages for the plan: its head, each group, the CPU of each unit.
-fn plan_bytes(units: &[u64]) -> u64 {
+fn plan_bytes(units: &[u64], page: u64) -> u64 {
     const HEAD: u64 = 64;
     const GROUP: u64 = 24;
     const CPU: u64 = 4;
     let bytes = HEAD + GROUP * units.len() as u64 + CPU * units.iter().sum::<u64>();
-    bytes.next_multiple_of(Granule::K4.bytes())
+    bytes.next_multiple_of(page)
 }
 
 /// Bytes of a unit, and units of one piece: as many as waste no more than a third of all CPUs.
-fn layout(needed: u64, atom: u64, groups: &[u64], cpus: u64) -> (u64, u64) {
+fn layout(needed: u64, atom: u64, page: u64, groups: &[u64], cpus: u64) -> (u64, u64) {
     let piece = needed.next_multiple_of(atom);
-    let fits = |units: &u64| piece.is_multiple_of(*units) && (piece / units).is_multiple_of(Granule::K4.bytes());
+    let fits = |units: &u64| piece.is_multiple_of(*units) && (piece / units).is_multiple_of(page);
     let (mut best, mut fewest) = (1, u64::MAX);
     for units in (1..=piece / needed).rev().filter(fits) {
         let pieces: u64 = groups.iter().map(|group| group.div_ceil(units)).sum();
@@ -184,7 +194,7 @@ fn layout(needed: u64, atom: u64, groups: &[u64], cpus: u64) -> (u64, u64) {
 /// | 4.14, 5.10 | 2 | 128 bytes |
 /// | 6.1 | 4 | 128 bytes |
 /// | 6.12, 7.2 | 4 | 136 bytes |
-fn books(era: Era, sizes: &UnitSizes, groups: u64, cpus: u64) -> Vec<u64> {
+fn books(era: Era, sizes: &UnitSizes, page: u64, groups: u64, cpus: u64) -> Vec<u64> {
     let (lists, chunk) = match era {
         Era::V4_14 | Era::V5_10 => (2, 120),
         Era::V6_1 => (4, 120),
@@ -197,7 +207,6 @@ fn books(era: Era, sizes: &UnitSizes, groups: u64, cpus: u64) -> Vec<u64> {
     let dynamic = sizes.dynamic - (static_end - sizes.static_bytes);
     let reserved = Some((static_end, sizes.reserved)).filter(|_| sizes.reserved > 0);
     for (start, bytes) in reserved.into_iter().chain([(static_end + sizes.reserved, dynamic)]) {
-        let page = Granule::K4.bytes();
         let region = (start % page + bytes).next_multiple_of(page);
         let (pages, bits) = (region / page, region / MIN_ALLOC);
         let words = |bits: u64| 8 * bits.div_ceil(64);
@@ -215,10 +224,10 @@ mod tests {
 
     #[test]
     fn units_of_near_cpus_share_a_large_leaf() {
-        assert_eq!(layout(NEEDED, LARGE, &[2], 2), (1 << 20, 2));
-        assert_eq!(layout(NEEDED, LARGE, &[8], 8), (256 << 10, 8));
-        assert_eq!(layout(NEEDED, LARGE, &[1, 1], 2), (2 << 20, 1));
-        assert_eq!(layout(NEEDED, LARGE, &[1], 1), (2 << 20, 1));
+        assert_eq!(layout(NEEDED, LARGE, 4096, &[2], 2), (1 << 20, 2));
+        assert_eq!(layout(NEEDED, LARGE, 4096, &[8], 8), (256 << 10, 8));
+        assert_eq!(layout(NEEDED, LARGE, 4096, &[1, 1], 2), (2 << 20, 1));
+        assert_eq!(layout(NEEDED, LARGE, 4096, &[1], 1), (2 << 20, 1));
     }
 
     /// Row 20 of a recorded boot of arm64: 26080 static bytes, no modules, two CPUs, units of 57344 bytes.
@@ -230,12 +239,13 @@ mod tests {
             modules: false,
             modules_within: false,
             atom: 4096,
+            page: 4096,
             from: PhysAddr(0),
             nodes: &nodes,
         };
         let sizes = unit_sizes(Era::V6_1, &facts, &[2]);
         assert_eq!((sizes.used(), sizes.dynamic, sizes.unit, sizes.per_piece), (57_344, 31_264, 57_344, 1));
-        assert_eq!(books(Era::V6_1, &sizes, 1, 2), [8, 8, 8, 16, 272, 128, 1024, 1032, 256]);
+        assert_eq!(books(Era::V6_1, &sizes, 4096, 1, 2), [8, 8, 8, 16, 272, 128, 1024, 1032, 256]);
     }
 
     /// With modules their chunk comes first: 8 KiB from byte 26080 on touch three pages.
@@ -247,12 +257,13 @@ mod tests {
             modules: true,
             modules_within: true,
             atom: LARGE,
+            page: 4096,
             from: PhysAddr(0),
             nodes: &nodes,
         };
         let sizes = unit_sizes(Era::V6_1, &facts, &[1]);
         assert_eq!((sizes.reserved, sizes.used()), (8 << 10, 57_344));
-        let books = books(Era::V6_1, &sizes, 1, 1);
+        let books = books(Era::V6_1, &sizes, 4096, 1, 1);
         assert_eq!(books[5..9], [128, 384, 392, 96]);
         assert_eq!(books.len(), 13);
     }

@@ -6,7 +6,7 @@
 //! Source: Linux 6.1 kernel/dma/swiotlb.c `swiotlb_init_remap`, `setup_io_tlb_npages`; arch/arm64/mm/init.c `mem_init`;
 //! arch/x86/kernel/pci-dma.c `pci_swiotlb_detect`.
 
-use kernmem_base::{Era, Granule, PhysAddr, PhysRange};
+use kernmem_base::{Era, PhysAddr, PhysRange};
 use kernmem_config::Config;
 use kernmem_memblock::{Memblock, RegionArray, Request, UpTo};
 
@@ -115,7 +115,7 @@ pub fn init<A: RegionArray, W: Witness>(
             }
         }
     }
-    let page = Granule::K4.bytes();
+    let page = memblock.limits().granule.bytes();
     let pool = loop {
         let bytes = (slots * SLOT).next_multiple_of(page);
         let request = Request::new(bytes, page).up_to(LOW);

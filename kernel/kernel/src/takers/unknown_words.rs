@@ -1,9 +1,9 @@
 //! Words of the command line that no part of the kernel knows: they go to the first process.
 //!
-//! Here: the names that 6.1 knows, by the option that brings them.
+//! Here: the names that kernels from 6.1 on know, by the option that brings them and the era that brought them.
 //! Not here: what a word means (`kernmem-config`).
 //!
-//! Source: Linux 6.1 init/main.c `unknown_bootoption`, `obsolete_checksetup`, `print_unknown_bootoptions`.
+//! Source: Linux 6.1–7.2 init/main.c `unknown_bootoption`, `obsolete_checksetup`, `print_unknown_bootoptions`.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -20,6 +20,10 @@ enum When {
     X86,
     /// With this option.
     Set(&'static str),
+    /// From this era on.
+    From(Era),
+    /// With this option, from this era on.
+    SetFrom(&'static str, Era),
 }
 
 /// The words that nobody knows, in the order in which the log lists them: those without a value, then the others.
@@ -69,12 +73,14 @@ fn is_known(config: &Config, name: &str) -> bool {
             When::Arm64 => config.arch == Arch::Arm64,
             When::X86 => config.arch == Arch::X86_64,
             When::Set(option) => config.kconfig.is_set(option),
+            When::From(era) => config.era >= *era,
+            When::SetFrom(option, era) => config.era >= *era && config.kconfig.is_set(option),
         };
         applies && names.split_ascii_whitespace().any(same)
     })
 }
 
-const KNOWN: [(When, &str); 36] = [
+const KNOWN: [(When, &str); 45] = [
     (
         When::Always,
         "mem memblock kernelcore movablecore mitigations no_hash_pointers init_on_alloc init_on_free log_buf_len \
@@ -93,7 +99,11 @@ const KNOWN: [(When, &str); 36] = [
          memory_corruption_check_size notsc nopat highres nohz",
     ),
     (When::Set("DEBUG_PAGEALLOC"), "debug_pagealloc debug_guardpage_minorder"),
+    (When::SetFrom("MITIGATION_PAGE_TABLE_ISOLATION", Era::V6_12), "pti nopti"),
+    (When::From(Era::V6_12), "reserve_mem"),
+    (When::From(Era::V7_2), "hash_pointers"),
     (When::Set("CRASH_CORE"), "crashkernel"),
+    (When::Set("CRASH_RESERVE"), "crashkernel"),
     (When::Set("CRASH_DUMP"), "elfcorehdr"),
     (When::Set("DMA_CMA"), "cma"),
     (When::Set("DMA_PERNUMA_CMA"), "cma_pernuma"),
@@ -108,13 +118,21 @@ const KNOWN: [(When, &str); 36] = [
     (When::Set("HUGETLB_PAGE_OPTIMIZE_VMEMMAP"), "hugetlb_free_vmemmap"),
     (When::Set("SWIOTLB"), "swiotlb"),
     (When::Set("TRANSPARENT_HUGEPAGE"), "transparent_hugepage"),
+    (When::SetFrom("TRANSPARENT_HUGEPAGE", Era::V6_12), "thp_anon"),
+    (
+        When::SetFrom("TRANSPARENT_HUGEPAGE", Era::V7_2),
+        "transparent_hugepage_shmem transparent_hugepage_tmpfs thp_shmem",
+    ),
+    (When::SetFrom("HUGETLBFS", Era::V7_2), "hugetlb_cma_only hugepage_alloc_threads"),
     (When::Set("PAGE_POISONING"), "page_poison"),
     (When::Set("PAGE_OWNER"), "page_owner"),
     (
         When::Set("SLUB"),
         "slub_nomerge slub_merge slub_min_order slub_max_order slub_min_objects slab_nomerge slab_merge",
     ),
+    (When::SetFrom("SLUB", Era::V6_12), "slab_min_order slab_max_order slab_min_objects"),
     (When::Set("SLUB_DEBUG"), "slub_debug"),
+    (When::SetFrom("SLUB_DEBUG", Era::V6_12), "slab_debug"),
     (When::Set("MEMTEST"), "memtest"),
     (When::Set("EFI"), "efi noefi"),
     (When::Set("NET"), "thash_entries uhash_entries ip"),

@@ -7,24 +7,29 @@ use alloc::vec::Vec;
 use kernmem_arch::x86::direct_map::{PageSizes, SizeDecision, SizeFacts, early_table_pages, page_sizes};
 use kernmem_arch::x86::fixmap::{Fixmap, FixmapFacts};
 use kernmem_arch::x86::image::ImageSymbols;
-use kernmem_arch::x86::layout::{Bases, Layout, LayoutFacts, Paging};
+use kernmem_arch::x86::kaslr::Switches;
+use kernmem_arch::x86::layout::{Bases, Layout, LayoutFacts, Paging, PagingFacts};
 use kernmem_arch::x86::markers::{MarkerFacts, Markers};
 use kernmem_arch::x86::prot::{CpuFacts, Masks, Needed, missing_feature, nx_used};
 use kernmem_arch::x86::pti::why_not_global;
-use kernmem_arch::x86::{X86Level4, prealloc};
-use kernmem_arch::{Bound, Reason};
+use kernmem_arch::x86::{X86, prealloc};
+use kernmem_arch::{Bound, EntryFormat, Reason};
 use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysMem, PhysRange, VirtAddr};
-use kernmem_config::{Config, X86Cpu};
+use kernmem_config::{Arch, Config, X86Cpu};
 use kernmem_firmware::{E820Table, Machine};
 use kernmem_memblock::{Limits, Memblock, VecArray};
 use kernmem_pgtable::Tables;
 
+use super::nodes::Brought;
 use super::{Percpu, State, late};
+use crate::kasan::ZeroShadow;
+use crate::numa::NodeData;
+use crate::takers::gigantic::GiganticPool;
 use crate::takers::page_counts;
 use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
 
 /// The tables of this boot.
-pub(super) type KernelTables<'m, M> = Tables<'m, X86Level4, M>;
+pub(super) type KernelTables<'m, M, const LEVELS: usize> = Tables<'m, X86<LEVELS>, M>;
 
 /// Bytes of a page.
 pub(super) const PAGE: u64 = 1 << 12;
@@ -34,14 +39,14 @@ pub(super) const LARGE: u64 = 1 << 21;
 const DEFAULT_PHYSICAL_START: u64 = 16 << 20;
 
 /// Everything that the steps before the hand-over share.
-pub(super) struct Booting<'m, 'c, M, W> {
+pub(super) struct Booting<'m, 'c, M, W, const LEVELS: usize> {
     pub mem: &'m M,
     pub machine: &'c Machine,
     pub config: &'c Config,
     pub cpu: CpuFacts,
     pub image: Image<'c>,
     pub symbols: ImageSymbols,
-    pub tables: KernelTables<'m, M>,
+    pub tables: KernelTables<'m, M, LEVELS>,
     pub memblock: Memblock<VecArray, W>,
     pub state: State,
     /// The firmware's map, as the command line left it.
@@ -62,7 +67,7 @@ pub(super) struct Booting<'m, 'c, M, W> {
     pub initrd: Option<PhysRange>,
 }
 
-/// Boots an x86-64 kernel.
+/// Boots an x86-64 kernel, with as many levels of tables as it chooses on this CPU.
 ///
 /// # Errors
 /// As [`crate::boot`].
@@ -71,7 +76,28 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
     boot: &Boot<'_>,
     witness: W,
 ) -> Result<Kernel<'m, M, W>, BootError> {
-    let mut booting = Booting::new(mem, boot, witness)?;
+    let config = boot.config;
+    let model = config.cpu.x86().ok_or_else(|| BootError::Input("the CPU is no x86 model".into()))?;
+    check_modelled(config)?;
+    let facts = PagingFacts {
+        built: config.kconfig.is_set("X86_5LEVEL"),
+        la57: model.has("la57"),
+        no5lvl: config.cmdline.no5lvl(),
+    };
+    match Paging::choose(config.era, facts) {
+        Paging::Level4 => with_levels::<4, M, W>(mem, boot, model, witness),
+        Paging::Level5 => with_levels::<5, M, W>(mem, boot, model, witness),
+    }
+}
+
+/// The steps in their order.
+fn with_levels<'m, const LEVELS: usize, M: PhysMem, W: Witness>(
+    mem: &'m M,
+    boot: &Boot<'_>,
+    model: &X86Cpu,
+    witness: W,
+) -> Result<Kernel<'m, M, W>, BootError> {
+    let mut booting = Booting::<M, W, LEVELS>::new(mem, boot, model, witness)?;
     booting.build_early_tables()?;
     booting.early_reserve()?;
     booting.take_firmware_map()?;
@@ -81,10 +107,8 @@ pub fn boot<'m, M: PhysMem, W: Witness>(
     booting.reserve_mapped()?;
     let nodes = booting.initmem_init()?;
     booting.reserve_crash_kernel()?;
-    booting.dma_reserve = page_counts::dma_reserve(&booting.memblock);
-    let brought = booting.paging_init(nodes)?;
-    booting.map_apics()?;
-    let prepared = booting.mm_init(&brought.nodes)?;
+    let (brought, gigantic) = booting.set_up_memory_map(nodes)?;
+    let prepared = booting.mm_init(&brought.nodes, gigantic)?;
     late::run(booting, brought, prepared, boot)
 }
 
@@ -111,12 +135,10 @@ pub(super) fn finish<'m, M, W>(
     }
 }
 
-impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
-    fn new(mem: &'m M, boot: &Boot<'c>, witness: W) -> Result<Self, BootError> {
+impl<'m, 'c, M: PhysMem, W: Witness, const LEVELS: usize> Booting<'m, 'c, M, W, LEVELS> {
+    fn new(mem: &'m M, boot: &Boot<'c>, model: &X86Cpu, witness: W) -> Result<Self, BootError> {
         let (machine, config) = (boot.machine, boot.config);
-        let model = config.cpu.x86().ok_or_else(|| BootError::Input("the CPU is no x86 model".into()))?;
         let cpu = cpu_facts(config, model);
-        check_modelled(config, model)?;
         if let Some(feature) = missing_feature(config.era, cpu) {
             let feature = match feature {
                 Needed::Pse => "pse",
@@ -130,11 +152,16 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
         let set = |name| config.kconfig.is_set(name);
         let pages = early_table_pages(config.era, set("X86_5LEVEL"), set("RANDOMIZE_MEMORY"));
         let symbols = image_symbols(&image, pages * PAGE)?;
-        let layout = layout(config, Bases::fixed(config.era, Paging::Level4));
+        let paging = X86::<LEVELS>::PAGING;
+        let layout = layout(config, paging, Bases::fixed(config.era, paging));
         let pti = config.isolates_page_tables(false);
         let nx = nx_used(config.era, cpu.nx, !config.cmdline.noexec(config.era));
         let fixmap = fixmap(config);
         let covered = image.range("_text", "_end")?.ok_or_else(|| BootError::Input("symbols: _text is _end".into()))?;
+        let zero_shadow = match set("KASAN") {
+            true => Some(Box::new(ZeroShadow::of_image(&image, X86::<LEVELS>::shape().levels)?)),
+            false => None,
+        };
         let sizes = page_sizes(SizeFacts {
             pse: cpu.pse,
             gbpages: cpu.gbpages,
@@ -156,10 +183,13 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
             trampoline: PhysRange::new(PhysAddr(0), PhysAddr(0)),
             crash_kernel: None,
             percpu: Percpu::default(),
+            zero_shadow,
+            entry_slots: Vec::new(),
+            draws_entry_slots: false,
             e820: E820Table::new(),
         };
         let limits = Limits {
-            max_nodes: config.sizes.get("MAX_NUMNODES").unwrap_or(64) as u32,
+            max_nodes: config.max_nodes(),
             numa: set("NUMA"),
             kernelcore_mirror: config.cmdline.last_value("kernelcore") == Some("mirror"),
             ..Limits::new_64bit(Granule::K4)
@@ -189,10 +219,48 @@ impl<'m, 'c, M: PhysMem, W: Witness> Booting<'m, 'c, M, W> {
         })
     }
 
+    /// The memory map and the zones, with what is taken around them.
+    ///
+    /// | era | order |
+    /// |---|---|
+    /// | 4.14 (UNVERIFIED), 5.10, 6.1, 6.12 | memory map, zones, shadow, small structures |
+    /// | 7.2 | shadow, small structures, gigantic pages, memory map, zones |
+    ///
+    /// Source: Linux 5.10–6.12 arch/x86/kernel/setup.c `setup_arch`; 7.2 mm/mm_init.c `mm_core_init_early`.
+    fn set_up_memory_map(&mut self, nodes: Vec<NodeData>) -> Result<(Brought, Vec<GiganticPool>), BootError> {
+        self.dma_reserve = page_counts::dma_reserve(&self.memblock);
+        match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => {
+                let brought = self.paging_init(nodes)?;
+                self.kasan_init()?;
+                self.map_apics()?;
+                self.reserve_small()?;
+                Ok((brought, Vec::new()))
+            }
+            Era::V7_2 => {
+                self.kasan_init()?;
+                self.map_apics()?;
+                self.reserve_small()?;
+                let gigantic = self.allocate_gigantic();
+                Ok((self.paging_init(nodes)?, gigantic))
+            }
+        }
+    }
+
     /// Moves the three large regions to where they were drawn, and with them the landmarks.
     pub(super) fn move_regions(&mut self, bases: Bases) {
-        self.state.layout = layout(self.config, bases);
+        self.state.layout = layout(self.config, X86::<LEVELS>::PAGING, bases);
         *self.state.markers = markers(self.config, &self.state.layout, &self.state.fixmap);
+    }
+
+    /// What may be drawn.
+    pub(super) fn kaslr(&self) -> Switches {
+        let config = self.config;
+        Switches {
+            randomize_memory: config.kconfig.is_set("RANDOMIZE_MEMORY"),
+            loader_flag: !config.cmdline.nokaslr(config.era, Arch::X86_64),
+            kasan: config.kconfig.is_set("KASAN"),
+        }
     }
 
     /// Why kernel leaves lack rights' bits: no global pages, no NX.
@@ -219,9 +287,8 @@ pub(super) fn lacking(state: &State, cpu: CpuFacts) -> Vec<Reason> {
 }
 
 /// No leaf larger than 2 MiB, or than a base page.
-pub(super) fn page_sizes_up_to(sizes: PageSizes) -> kernmem_pgtable::Sizes {
-    use kernmem_arch::EntryFormat;
-    kernmem_pgtable::Sizes::only(X86Level4::shape(), |leaf| sizes.allow(leaf.level))
+pub(super) fn page_sizes_up_to<const LEVELS: usize>(sizes: PageSizes) -> kernmem_pgtable::Sizes {
+    kernmem_pgtable::Sizes::only(X86::<LEVELS>::shape(), |leaf| sizes.allow(leaf.level))
 }
 
 /// Features by their names; identifiers of processes need global pages.
@@ -237,35 +304,40 @@ fn cpu_facts(config: &Config, cpu: &X86Cpu) -> CpuFacts {
 
 /// CPUs that may ever come up, after the words that limit them.
 ///
-/// | words | CPUs |
-/// |---|---|
-/// | `nosmp`, `maxcpus=0` | one |
-/// | `possible_cpus=n` | n, at most as many as the kernel can have |
-/// | `maxcpus=n` without CPU hotplug | at most n |
-/// | else | those that firmware tells |
+/// | words | 4.14 (UNVERIFIED), 5.10, 6.1 | 6.12, 7.2 |
+/// |---|---|---|
+/// | `nosmp`, `maxcpus=0` | one | one |
+/// | `possible_cpus=n` | n, at most as many as the kernel can have | at most n |
+/// | `maxcpus=n` without CPU hotplug | at most n | those that firmware tells |
+/// | else | those that firmware tells | the same |
 ///
 /// Never more than the kernel was built for, or than `nr_cpus=`.
 ///
-/// Source: Linux 6.1 arch/x86/kernel/smpboot.c `prefill_possible_map`.
+/// Source: Linux 5.10, 6.1 arch/x86/kernel/smpboot.c `prefill_possible_map`; 6.12, 7.2 arch/x86/kernel/cpu/topology.c
+/// `topology_apply_cmdline_limits_early`.
 fn possible_cpus(config: &Config) -> u32 {
     let built = config.kconfig.number("NR_CPUS").unwrap_or(1) as u32;
     let (told, limit) = (config.possible_cpus, config.cmdline.maxcpus());
     let wished = config.cmdline.possible_cpus();
-    let cpus = match (wished, limit) {
-        (Some(wished), _) => wished,
-        (None, Some(limit)) if !config.kconfig.is_set("HOTPLUG_CPU") => told.min(limit),
-        (None, _) => told,
+    let cpus = match config.era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => match (wished, limit) {
+            (Some(wished), _) => wished,
+            (None, Some(limit)) if !config.kconfig.is_set("HOTPLUG_CPU") => told.min(limit),
+            (None, _) => told,
+        },
+        Era::V6_12 | Era::V7_2 => wished.map_or(told, |wished| wished.min(told)),
     };
     if limit == Some(0) { 1 } else { cpus.min(config.cmdline.nr_cpus(built)).max(1) }
 }
 
-fn check_modelled(config: &Config, cpu: &X86Cpu) -> Result<(), BootError> {
+fn check_modelled(config: &Config) -> Result<(), BootError> {
     let set = |name| config.kconfig.is_set(name);
-    let beyond = |what: &str| Err(BootError::Beyond(format!("an x86-64 kernel with {what}")));
-    if cpu.has("la57") && set("X86_5LEVEL") && !config.cmdline.no5lvl() {
-        return beyond("five levels of page tables");
+    match config.era {
+        Era::V4_14 => return Err(BootError::Beyond("an x86-64 kernel of Linux 4.14".into())),
+        Era::V5_10 | Era::V6_1 | Era::V6_12 | Era::V7_2 => {}
     }
-    let options = [("KASAN", "KASAN"), ("KMSAN", "KMSAN"), ("X86_ESPFIX64", "espfix stacks"), ("XEN_PV", "Xen")];
+    let beyond = |what: &str| Err(BootError::Beyond(format!("an x86-64 kernel with {what}")));
+    let options = [("KMSAN", "KMSAN"), ("X86_ESPFIX64", "espfix stacks"), ("XEN_PV", "Xen")];
     for (option, what) in options {
         if set(option) {
             return beyond(what);
@@ -285,16 +357,34 @@ fn check_modelled(config: &Config, cpu: &X86Cpu) -> Result<(), BootError> {
     if config.cmdline.numa_fake().is_some() && set("NUMA_EMU") {
         return beyond("emulated nodes");
     }
+    if set("CMA") && set("HUGETLB_PAGE") && config.cmdline.has("hugetlb_cma") {
+        return beyond("CMA areas for gigantic pages");
+    }
+    if set("CMA") && set("CRASH_RESERVE") && config.cmdline.crashkernel(config.era, u64::MAX >> 1).value.cma.is_some() {
+        return beyond("CMA areas for a crash kernel");
+    }
+    let default = set("HUGETLB_PAGE_OPTIMIZE_VMEMMAP_DEFAULT_ON");
+    let shares = config.cmdline.hugetlb_free_vmemmap(config.era, default).value;
+    if shares && set("SPARSEMEM_VMEMMAP_PREINIT") && set("HUGETLB_PAGE_OPTIMIZE_VMEMMAP") && asks_for_gigantic(config) {
+        return beyond("gigantic pages whose descriptors are shared from the start");
+    }
     Ok(())
 }
 
-fn layout(config: &Config, bases: Bases) -> Layout {
+/// Whether the command line asks for pages of 1 GiB.
+fn asks_for_gigantic(config: &Config) -> bool {
+    const SIZES: [u64; 2] = [LARGE, 1 << 30];
+    let pools = config.cmdline.huge_pages(config.era, &SIZES, LARGE).value.pools;
+    pools.iter().any(|pool| pool.size > LARGE && pool.pages > 0)
+}
+
+fn layout(config: &Config, paging: Paging, bases: Bases) -> Layout {
     let set = |name| config.kconfig.is_set(name);
     let facts = LayoutFacts {
         era: config.era,
-        paging: Paging::Level4,
+        paging,
         randomize_base: set("RANDOMIZE_BASE"),
-        kasan: false,
+        kasan: set("KASAN"),
         kmsan: false,
         force_kmap_local: set("DEBUG_KMAP_LOCAL_FORCE_MAP"),
         physical_start: config.kconfig.number("PHYSICAL_START").unwrap_or(DEFAULT_PHYSICAL_START),

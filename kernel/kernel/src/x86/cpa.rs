@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use kernmem_arch::x86::cpa::{Decision, Mapped, Masking, Target, alias_change, decide, split_attrs};
 use kernmem_arch::x86::image::ImageStep;
 use kernmem_arch::x86::prot::{base_of, table};
-use kernmem_arch::x86::{X86Attrs, X86Level4, bit};
+use kernmem_arch::x86::{X86, X86Attrs, bit};
 use kernmem_arch::{Entry, EntryFormat};
 use kernmem_base::{Level, NoTlb, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
 use kernmem_pgtable::steps;
@@ -41,7 +41,7 @@ struct Pass {
     force_pages: bool,
 }
 
-impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
     /// Takes one step.
     pub(super) fn change(&mut self, step: &ImageStep) -> Result<(), BootError> {
         self.change_with(step, false)
@@ -111,11 +111,11 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
     /// The leaf for `va`, present or not, and the addresses of its entry.
     fn find(&self, va: VirtAddr) -> Result<(Option<Found>, VirtRange), BootError> {
         let mut last = None;
-        for step in steps::<X86Level4, M>(self.tables.mem(), self.tables.root(), va) {
+        for step in steps::<X86<LEVELS>, M>(self.tables.mem(), self.tables.root(), va) {
             last = Some(step?);
         }
         let Some(step) = last else { return Ok((None, VirtRange { start: va, last: va })) };
-        let shape = X86Level4::shape().level(step.level);
+        let shape = X86::<LEVELS>::shape().level(step.level);
         let start = va.align_down(shape.bytes());
         let block = VirtRange { start, last: VirtAddr(start.0 | (shape.bytes() - 1)) };
         let frame = base_of(bit::FRAME | bit::PRESENT, step.level).0;
@@ -124,7 +124,7 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
             Entry::Absent { sw } if sw != 0 => (base_of(sw, step.level), X86Attrs(sw & !frame)),
             Entry::Absent { .. } | Entry::Table { .. } | Entry::Reserved { .. } => return Ok((None, block)),
         };
-        let depth = X86Level4::shape().depth(step.level);
+        let depth = X86::<LEVELS>::shape().depth(step.level);
         let found = Found { table: step.table, depth, index: step.index, level: step.level, block, base, attrs };
         Ok((Some(found), block))
     }

@@ -1,8 +1,17 @@
 //! Memory for a crash kernel.
 //!
-//! Source: Linux 6.1 arch/x86/kernel/setup.c `reserve_crashkernel`, `reserve_crashkernel_low`.
+//! | era | where |
+//! |---|---|
+//! | 4.14 (UNVERIFIED), 5.10, 6.1 | below 4 GiB, else anywhere; `,high`: anywhere |
+//! | 6.12, 7.2 | below 4 GiB, else above; `,high`: above, else below |
+//!
+//! What lies above gets a part below.
+//!
+//! Source: Linux 5.10, 6.1 arch/x86/kernel/setup.c `reserve_crashkernel`, `reserve_crashkernel_low`; 6.12, 7.2
+//! kernel/crash_reserve.c `reserve_crashkernel_generic`, arch/x86/kernel/setup.c `arch_reserve_crashkernel`.
 
-use kernmem_base::{PhysAddr, PhysMem, PhysRange};
+use kernmem_base::{Era, PhysAddr, PhysMem, PhysRange};
+use kernmem_config::cmdline::CrashKernelPlan;
 use kernmem_memblock::UpTo;
 
 use super::boot::Booting;
@@ -12,17 +21,52 @@ use crate::{BootError, LogEntry, Witness};
 const ALIGN: u64 = 16 << 20;
 const LOW_END: u64 = 1 << 32;
 const HIGH_END: u64 = 64 << 40;
-/// A fixed place is only so well aligned.
+/// A fixed place is only so well aligned, up to 6.1.
 const FIXED_ALIGN: u64 = 1 << 20;
 /// Bounce buffers' default, and what else devices of a crash kernel need below 4 GiB.
 const BOUNCE_BYTES: u64 = 64 << 20;
 const BESIDE_BOUNCE: u64 = 8 << 20;
 const LOW_BYTES: u64 = 256 << 20;
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
-    /// Below 4 GiB if it fits, else above with a part below; `,high` begins above.
+/// One attempt: alignment, first address, upper bound.
+type Attempt = (u64, PhysAddr, UpTo);
+
+/// Where memory is looked for, in order.
+fn attempts(era: Era, size: u64, base: Option<u64>, high: bool) -> [Option<Attempt>; 2] {
+    let (low, above) = (UpTo(LOW_END), UpTo(HIGH_END));
+    match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => {
+            let from = PhysAddr(ALIGN);
+            match base {
+                Some(base) => [Some((FIXED_ALIGN, PhysAddr(base), UpTo(base.saturating_add(size)))), None],
+                None if high => [Some((ALIGN, from, above)), None],
+                None => [Some((ALIGN, from, low)), Some((ALIGN, from, above))],
+            }
+        }
+        Era::V6_12 | Era::V7_2 => {
+            let (below, beyond) = ((ALIGN, PhysAddr(0), low), (ALIGN, PhysAddr(LOW_END), above));
+            match base {
+                Some(base) => [Some((ALIGN, PhysAddr(base), UpTo(base.saturating_add(size)))), None],
+                None if high => [Some(beyond), Some(below)],
+                None => [Some(below), Some(beyond)],
+            }
+        }
+    }
+}
+
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> {
+    /// Whether the kernel takes memory for a crash kernel at all.
+    fn can_crash(&self) -> bool {
+        let option = match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 => "KEXEC_CORE",
+            Era::V6_12 | Era::V7_2 => "CRASH_RESERVE",
+        };
+        self.config.kconfig.is_set(option)
+    }
+
+    /// The memory, with its part below 4 GiB if it lies above. Without room there is none.
     pub(super) fn reserve_crash_kernel(&mut self) -> Result<(), BootError> {
-        if !self.config.kconfig.is_set("KEXEC_CORE") {
+        if !self.can_crash() {
             return Ok(());
         }
         let plan = self.config.cmdline.crashkernel(self.config.era, self.memblock.phys_mem_size()).value;
@@ -31,19 +75,12 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             (None, Some(high)) => (high, None),
             (None, None) => return Ok(()),
         };
-        let from = PhysAddr(ALIGN);
-        let mut found = match base {
-            Some(base) => {
-                self.memblock.phys_alloc_range(size, FIXED_ALIGN, PhysAddr(base), UpTo(base.saturating_add(size)))
-            }
-            None if plan.simple.is_some() => self.memblock.phys_alloc_range(size, ALIGN, from, UpTo(LOW_END)),
-            None => self.memblock.phys_alloc_range(size, ALIGN, from, UpTo(HIGH_END)),
-        };
-        if found.is_err() && base.is_none() && plan.simple.is_some() {
-            found = self.memblock.phys_alloc_range(size, ALIGN, from, UpTo(HIGH_END));
+        let mut found = None;
+        for (align, from, max) in attempts(self.config.era, size, base, plan.simple.is_none()).into_iter().flatten() {
+            found = found.or_else(|| self.memblock.phys_alloc_range(size, align, from, max).ok());
         }
-        let Ok(start) = found else { return Ok(()) };
-        if start.0 >= LOW_END && !self.reserve_low(plan.low) {
+        let Some(start) = found else { return Ok(()) };
+        if start.0 >= LOW_END && !self.reserve_low(&plan) {
             self.memblock.phys_free(start, size)?;
             return Ok(());
         }
@@ -56,19 +93,42 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     }
 
     /// The part below 4 GiB; whether the rest may stay.
-    fn reserve_low(&mut self, asked: Option<u64>) -> bool {
-        let size = asked.unwrap_or((BOUNCE_BYTES + BESIDE_BOUNCE).max(LOW_BYTES));
+    fn reserve_low(&mut self, plan: &CrashKernelPlan) -> bool {
+        let size = plan.low.unwrap_or((BOUNCE_BYTES + BESIDE_BOUNCE).max(LOW_BYTES));
         if size == 0 {
             return true;
         }
         match self.memblock.phys_alloc_range(size, ALIGN, PhysAddr(0), UpTo(LOW_END)) {
             Ok(start) => {
                 takers::tell(&mut self.memblock, Taker::CrashKernel, start, size);
-                let (range, ram) = (PhysRange::new(start, start + size), self.memblock.phys_mem_size());
+                let (range, ram) = (PhysRange::new(start, start + size), self.low_memory());
                 self.log(LogEntry::CrashKernel { range, low: true, ram });
                 true
             }
             Err(_) => false,
         }
+    }
+
+    /// Bytes of memory below 4 GiB.
+    fn low_memory(&self) -> u64 {
+        let low = PhysRange::new(PhysAddr(0), PhysAddr(LOW_END));
+        let parts = self.memblock.memory().regions().iter().map(|region| region.range().intersect(&low));
+        parts.filter(|part| !part.is_empty()).map(|part| part.size()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 6.1 falls back to anywhere, 6.12 to what lies above; only 6.12 tries below for `,high`.
+    #[test]
+    fn what_is_tried_goes_by_era() {
+        let bounds =
+            |era, high| attempts(era, 1 << 28, None, high).map(|own| own.map(|(_, from, max)| (from.0, max.0)));
+        assert_eq!(bounds(Era::V6_1, false), [Some((ALIGN, LOW_END)), Some((ALIGN, HIGH_END))]);
+        assert_eq!(bounds(Era::V6_12, false), [Some((0, LOW_END)), Some((LOW_END, HIGH_END))]);
+        assert_eq!(bounds(Era::V5_10, true), [Some((ALIGN, HIGH_END)), None]);
+        assert_eq!(bounds(Era::V7_2, true), [Some((LOW_END, HIGH_END)), Some((0, LOW_END))]);
     }
 }

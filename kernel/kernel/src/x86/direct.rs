@@ -7,16 +7,15 @@ use alloc::vec::Vec;
 use core::sync::atomic::AtomicU64;
 
 use kernmem_arch::x86::direct_map::{PageSizes, SlotAction, slot_action, split_mem_range};
-use kernmem_arch::x86::kaslr::Switches;
 use kernmem_arch::x86::layout::{ISA_END, ISA_HOLE};
 use kernmem_arch::x86::prot::{Masks, Prot, table};
 use kernmem_arch::x86::steps::{BottomUp, FIRST_STEP, TopDown, may_use_early_tables};
-use kernmem_arch::x86::{X86Attrs, X86Level4};
+use kernmem_arch::x86::{X86, X86Attrs};
 use kernmem_arch::{Born, Bound, EntryFormat, Reason};
 use kernmem_base::{
-    Frame, FrameOrigin, FrameSource, Granule, Level, NoFrame, PhysAddr, PhysMem, PhysRange, Slot, VirtAddr, VirtRange,
+    Era, Frame, FrameOrigin, FrameSource, Granule, Level, NoFrame, PhysAddr, PhysMem, PhysRange, Slot, VirtAddr,
+    VirtRange,
 };
-use kernmem_firmware::Arch;
 use kernmem_memblock::{Memblock, RegionArray, UpTo};
 use kernmem_pgtable::Sizes;
 
@@ -65,7 +64,7 @@ impl<A: RegionArray, W: Witness> FrameSource for LowPages<'_, A, W> {
     fn give_back(&mut self, _frame: PhysAddr) {}
 }
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> {
     /// The first MiB, then all memory downwards (or upwards from the kernel), each step with tables from the last.
     pub(super) fn init_mem_mapping(&mut self) -> Result<(), BootError> {
         if self.state.gbpages {
@@ -86,31 +85,44 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         Ok(())
     }
 
-    /// With drawn regions the trampoline's root needs a table of its own, which no listing shows.
+    /// With drawn regions the trampoline's root needs tables of its own, one below each level above the pud's entries,
+    /// which no listing shows.
     ///
     /// Source: Linux 6.1 arch/x86/mm/kaslr.c `init_trampoline_kaslr`.
     fn prepare_trampoline_root(&mut self) -> Result<(), BootError> {
-        let config = self.config;
-        let switches = Switches {
-            randomize_memory: config.kconfig.is_set("RANDOMIZE_MEMORY"),
-            loader_flag: !config.cmdline.nokaslr(config.era, Arch::X86_64),
-            kasan: false,
-        };
-        if switches.regions() {
+        if self.kaslr().regions() {
             let window = PhysRange::new(PhysAddr(0), PhysAddr(0));
             let mut frames =
                 LowPages { memblock: &mut self.memblock, early: &mut self.early_tables, may_use_early: true, window };
-            let frame = frames.take(Level::Pud).map_err(kernmem_pgtable::MapError::NoFrame).map_err(BootError::Map)?;
-            self.mem.zero(PhysRange::new(frame.pa, frame.pa + PAGE))?;
+            let above = X86::<LEVELS>::shape().depth(Level::Pud);
+            for shape in X86::<LEVELS>::shape().levels[1..=above].iter().rev() {
+                let frame = frames.take(shape.level).map_err(kernmem_pgtable::MapError::NoFrame);
+                let frame = frame.map_err(BootError::Map)?;
+                self.mem.zero(PhysRange::new(frame.pa, frame.pa + PAGE))?;
+            }
         }
         Ok(())
     }
 
+    /// The highest free 2 MiB tell where to begin.
+    ///
+    /// | era | they are |
+    /// |---|---|
+    /// | 4.14 (UNVERIFIED), 5.10 | found |
+    /// | 6.1 and later | allocated and given back |
+    ///
+    /// Source: Linux 5.10–7.2 arch/x86/mm/init.c `memory_map_top_down`.
     fn map_downwards(&mut self, end: PhysAddr) -> Result<(), BootError> {
-        let block = self.memblock.phys_alloc_range(FIRST_STEP, FIRST_STEP, ISA_END, UpTo::from(end)).ok();
-        if let Some(block) = block {
-            self.memblock.phys_free(block, FIRST_STEP)?;
-        }
+        let block = match self.config.era {
+            Era::V4_14 | Era::V5_10 => self.memblock.find_in_range(ISA_END, UpTo::from(end), FIRST_STEP, FIRST_STEP),
+            Era::V6_1 | Era::V6_12 | Era::V7_2 => {
+                let block = self.memblock.phys_alloc_range(FIRST_STEP, FIRST_STEP, ISA_END, UpTo::from(end)).ok();
+                if let Some(block) = block {
+                    self.memblock.phys_free(block, FIRST_STEP)?;
+                }
+                block
+            }
+        };
         let mut steps = TopDown::new(self.config.era, block, end);
         while let Some(range) = steps.next_range() {
             let bytes = self.map_ram(range, steps.mapped_from())?;
@@ -146,7 +158,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         let memblock = &self.memblock;
         let pieces =
             split_mem_range(range, self.sizes.sizes, |wide| memblock.is_region_memory(wide.start, wide.size()));
-        let mut filler = Filler {
+        let mut filler = Filler::<_, _, _, LEVELS> {
             mem: self.mem,
             frames: LowPages { memblock: &mut self.memblock, early: &mut self.early_tables, may_use_early, window },
             page_offset: self.state.layout.page_offset,
@@ -186,7 +198,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
 
     /// Every reason that alone limits the leaves.
     fn direct_limits(&self) -> Vec<(Reason, Sizes)> {
-        let no_1g = page_sizes_up_to(PageSizes { m2: true, g1: false });
+        let no_1g = page_sizes_up_to::<LEVELS>(PageSizes { m2: true, g1: false });
         let wanted = self.config.cmdline.gbpages(self.config.kconfig.is_set("X86_DIRECT_GBPAGES"));
         let mut limits = Vec::new();
         if self.config.debug_pagealloc().value {
@@ -203,16 +215,16 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
 }
 
 /// One range of memory on its way into the tables.
-struct Filler<'b, 'm, M, A, W> {
+struct Filler<'b, 'm, M, A, W, const LEVELS: usize> {
     mem: &'m M,
     frames: LowPages<'b, A, W>,
     page_offset: VirtAddr,
-    era: kernmem_base::Era,
+    era: Era,
     masks: Masks,
     counters: &'b mut kernmem_arch::x86::counters::DirectMapCounters,
 }
 
-impl<M: PhysMem, A: RegionArray, W: Witness> Filler<'_, '_, M, A, W> {
+impl<M: PhysMem, A: RegionArray, W: Witness, const LEVELS: usize> Filler<'_, '_, M, A, W, LEVELS> {
     /// Maps `part`, which one table covers; leaves that are there already stay. Returns the end of what is mapped
     /// now, which may lie behind `part`.
     fn fill(
@@ -222,7 +234,7 @@ impl<M: PhysMem, A: RegionArray, W: Witness> Filler<'_, '_, M, A, W> {
         part: PhysRange,
         sizes: PageSizes,
     ) -> Result<PhysAddr, BootError> {
-        let shape = X86Level4::shape().levels[depth];
+        let shape = X86::<LEVELS>::shape().levels[depth];
         let slots = self.mem.table_mut::<AtomicU64>(table, shape.entries())?;
         let (mut at, mut mapped_to, mut written) = (part.start, part.start, 0);
         while at < part.end {
@@ -231,7 +243,7 @@ impl<M: PhysMem, A: RegionArray, W: Witness> Filler<'_, '_, M, A, W> {
             let slot = &slots[shape.index(va)];
             let below = PhysRange::new(at, next.min(part.end));
             let raw = Slot::load(slot);
-            match slot_action(X86Level4::decode(raw, shape.level), shape.level, sizes) {
+            match slot_action(X86::<LEVELS>::decode(raw, shape.level), shape.level, sizes) {
                 SlotAction::Keep => {
                     self.counters.add(shape.level, 1);
                     mapped_to = next;
@@ -271,7 +283,7 @@ impl<M: PhysMem, A: RegionArray, W: Witness> Filler<'_, '_, M, A, W> {
     }
 
     fn new_table(&mut self, depth: usize) -> Result<PhysAddr, BootError> {
-        let level = X86Level4::shape().levels[depth].level;
+        let level = X86::<LEVELS>::shape().levels[depth].level;
         let frame = self.frames.take(level).map_err(kernmem_pgtable::MapError::NoFrame).map_err(BootError::Map)?;
         self.mem.zero(PhysRange::new(frame.pa, frame.pa + PAGE))?;
         self.mem.note(frame.pa)?.set_used(0);
@@ -280,8 +292,8 @@ impl<M: PhysMem, A: RegionArray, W: Witness> Filler<'_, '_, M, A, W> {
 
     /// Fills a table with what a larger leaf said.
     fn rebuild(&mut self, table: PhysAddr, depth: usize, base: PhysAddr, page: X86Attrs) -> Result<(), BootError> {
-        let shape = X86Level4::shape().levels[depth];
-        let attrs = X86Level4::leaf_attrs(page, shape.level, false);
+        let shape = X86::<LEVELS>::shape().levels[depth];
+        let attrs = X86::<LEVELS>::leaf_attrs(page, shape.level, false);
         let first = self.masks.raw_leaf(base, attrs, shape.level);
         self.mem.fill::<AtomicU64>(table, 0, shape.entries(), first, shape.bytes())?;
         self.mem.note(table)?.set_used(shape.entries() as u16);

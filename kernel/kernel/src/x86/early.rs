@@ -10,8 +10,9 @@ use alloc::vec::Vec;
 use kernmem_arch::x86::fixmap::PMD_TOP;
 use kernmem_arch::x86::image::ImageSymbols;
 use kernmem_arch::x86::kaslr::phys_base;
+use kernmem_arch::x86::layout::Paging;
 use kernmem_arch::x86::prot::{Prot, table};
-use kernmem_arch::x86::{X86Attrs, X86Level4, bit};
+use kernmem_arch::x86::{X86, X86Attrs, bit};
 use kernmem_arch::{Born, Bound, EntryFormat, Reason};
 use kernmem_base::{FrameOrigin, Level, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
 use kernmem_pgtable::{Mapping, Sizes};
@@ -19,11 +20,8 @@ use kernmem_pgtable::{Mapping, Sizes};
 use super::boot::{Booting, LARGE, PAGE, root_frames};
 use crate::{Area, BootError, Mapped, Segment, TableFrame, Witness};
 
-const ROOT: usize = 0;
-const PUD: usize = 1;
-const PMD: usize = 2;
 const SLOTS: usize = 512;
-/// The root slot of the image.
+/// The slot of the image in the root, and with five levels in the table below.
 const KERNEL_SLOT: usize = 511;
 /// The slot of the image's directory, and of the fixmap's, in the table below.
 const IMAGE_PUD: usize = 510;
@@ -33,41 +31,52 @@ const FIXMAP_PUD: usize = 511;
 const LOCAL_APIC: PhysAddr = PhysAddr(0xfee0_0000);
 const IO_APIC: PhysAddr = PhysAddr(0xfec0_0000);
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> {
     /// The tables as the image has them once they are corrected for where it was loaded.
     pub(super) fn build_early_tables(&mut self) -> Result<(), BootError> {
         let early_top = self.clear_table("early_top_pgt", 1, None)?;
         let root = self.clear_table("init_top_pgt", root_frames(self.config, self.state.pti), None)?;
+        let level4 = match X86::<LEVELS>::PAGING {
+            Paging::Level4 => None,
+            Paging::Level5 => Some(self.clear_table("level4_kernel_pgt", 1, Some(Level::P4d))?),
+        };
         let level3 = self.clear_table("level3_kernel_pgt", 1, Some(Level::Pud))?;
         let level2 = self.clear_table("level2_kernel_pgt", 1, Some(Level::Pmd))?;
         let fixmap = self.clear_table("level2_fixmap_pgt", 1, Some(Level::Pmd))?;
         let fixmap_pages = self.clear_table("level1_fixmap_pgt", 2, Some(Level::Pte))?;
         let boot_time = self.clear_table("bm_pte", 1, Some(Level::Pte))?;
-        let mut link = |table, depth, slot, next: PhysAddr, attrs: X86Attrs| {
-            self.tables.set_entry(table, depth, slot, next.0 | attrs.0)
+        let depth = |level| X86::<LEVELS>::shape().depth(level);
+        let mut link = |table, level, slot, next: PhysAddr, attrs: X86Attrs| {
+            self.tables.set_entry(table, depth(level), slot, next.0 | attrs.0)
         };
-        link(early_top, ROOT, KERNEL_SLOT, level3, table::PAGE)?;
-        link(level3, PUD, IMAGE_PUD, level2, table::KERNPG)?;
-        link(level3, PUD, FIXMAP_PUD, fixmap, table::PAGE)?;
+        let below_root = level4.unwrap_or(level3);
+        link(early_top, Level::Pgd, KERNEL_SLOT, below_root, table::PAGE)?;
+        if let Some(level4) = level4 {
+            link(level4, Level::P4d, KERNEL_SLOT, level3, table::PAGE)?;
+        }
+        link(level3, Level::Pud, IMAGE_PUD, level2, table::KERNPG)?;
+        link(level3, Level::Pud, FIXMAP_PUD, fixmap, table::PAGE)?;
         let top = PMD_TOP as usize;
-        link(fixmap, PMD, top - 1, fixmap_pages, table::PAGE)?;
-        link(fixmap, PMD, top, fixmap_pages + PAGE, table::PAGE)?;
-        link(fixmap, PMD, top - 1, boot_time, table::PAGE)?; // boot-time mappings have their own
-        link(root, ROOT, KERNEL_SLOT, level3, table::PAGE)?; // copied from the early root
+        link(fixmap, Level::Pmd, top - 1, fixmap_pages, table::PAGE)?;
+        link(fixmap, Level::Pmd, top, fixmap_pages + PAGE, table::PAGE)?;
+        link(fixmap, Level::Pmd, top - 1, boot_time, table::PAGE)?; // boot-time mappings have their own
+        link(root, Level::Pgd, KERNEL_SLOT, below_root, table::PAGE)?; // copied from the early root
+        self.kasan_early_init([early_top, root])?;
         self.fill_image_map(level2)
     }
 
     /// The whole image region in 2 MiB leaves; those outside the image lose their present bit.
     fn fill_image_map(&mut self, level2: PhysAddr) -> Result<(), BootError> {
         let layout = &self.state.layout;
-        let shape = X86Level4::shape().level(Level::Pmd);
+        let depth = X86::<LEVELS>::shape().depth(Level::Pmd);
+        let shape = &X86::<LEVELS>::shape().levels[depth];
         let base = phys_base(self.state.text_phys, self.state.image.start);
         let born = ImageSymbols::born(self.config.era).0;
         let present = shape.index(self.state.image.start)..=shape.index(self.symbols.end);
         for slot in 0..SLOTS.min((layout.kernel_image_size / LARGE) as usize) {
             let raw = (slot as u64 * LARGE).wrapping_add(base) & bit::FRAME | born;
             let raw = if present.contains(&slot) { raw } else { raw & !bit::PRESENT };
-            self.tables.set_entry(level2, PMD, slot, raw)?;
+            self.tables.set_entry(level2, depth, slot, raw)?;
         }
         Ok(())
     }
@@ -89,19 +98,20 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     /// Clears the image's map outside [_text, end of the heap's 2 MiB).
     pub(super) fn cleanup_highmap(&mut self) -> Result<(), BootError> {
         let level2 = self.image.phys("level2_kernel_pgt")?;
+        let depth = X86::<LEVELS>::shape().depth(Level::Pmd);
         let kept = self.symbols.kept();
         let start = self.state.layout.start_kernel_map;
         for slot in 0..SLOTS {
             let va = start + slot as u64 * LARGE;
             if !kept.contains(va) {
-                self.tables.set_entry(level2, PMD, slot, 0)?;
+                self.tables.set_entry(level2, depth, slot, 0)?;
             }
         }
         let pa = self.image.phys_of(kept.start);
         let edge = |at| Reason::Edge { bound: Bound::Segment, at };
         let mut rights = alloc::vec![Reason::Born(Born::Image)];
         rights.extend(self.lacking());
-        let blocks = Sizes::only(X86Level4::shape(), |leaf| leaf.level == Level::Pmd);
+        let blocks = Sizes::only(X86::<LEVELS>::shape(), |leaf| leaf.level == Level::Pmd);
         self.memblock.observer().mapped(&Mapped {
             range: kept,
             pa,
@@ -134,7 +144,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     fn set_fixmap(&mut self, va: VirtAddr, pa: PhysAddr) -> Result<(), BootError> {
         let attrs = self.state.masks.kernel(self.config.era, Prot::KernelNocache);
         let range = VirtRange { start: va, last: va + (PAGE - 1) };
-        let mapping = Mapping::<X86Level4>::new(pa, attrs, Sizes::PAGES).with_table_attrs(table::PAGE);
+        let mapping = Mapping::<X86<LEVELS>>::new(pa, attrs, Sizes::PAGES).with_table_attrs(table::PAGE);
         self.tables.cursor(range).map(&mut super::direct::NoFrames, &mapping)?.forgive("nothing was mapped there");
         let edge = |at| Reason::Edge { bound: Bound::Object, at };
         let mut rights = alloc::vec![Reason::Born(Born::Device)];

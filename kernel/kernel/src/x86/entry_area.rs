@@ -7,9 +7,9 @@ use alloc::vec::Vec;
 
 use kernmem_arch::x86::cpu_entry_area::{self as cea, AreaFacts, Kind, Part, PartName};
 use kernmem_arch::x86::prot::{Masks, table};
-use kernmem_arch::x86::{X86Attrs, X86Level4};
+use kernmem_arch::x86::{X86, X86Attrs};
 use kernmem_arch::{Born, Bound, EntryFormat, Reason};
-use kernmem_base::{FrameSource, Granule, Level, PhysAddr, PhysMem, VirtAddr, VirtRange};
+use kernmem_base::{FrameSource, Granule, Level, PhysAddr, PhysMem, Seed, VirtAddr, VirtRange};
 use kernmem_memblock::Request;
 use kernmem_pgtable::{MapError, Sizes};
 
@@ -18,16 +18,16 @@ use crate::frames::Ask;
 use crate::{Area, BootError, EarlyFrames, Mapped, Witness};
 
 /// Writes one page of the areas, with its tables.
-pub(super) fn set_page<M: PhysMem>(
-    tables: &mut KernelTables<'_, M>,
+pub(super) fn set_page<M: PhysMem, const LEVELS: usize>(
+    tables: &mut KernelTables<'_, M, LEVELS>,
     frames: &mut impl FrameSource,
     masks: Masks,
     va: VirtAddr,
     (pa, attrs): (PhysAddr, X86Attrs),
 ) -> Result<(), MapError> {
     let pages = tables.make_table(va, Level::Pte, table::PAGE, frames)?;
-    let depth = X86Level4::shape().depth(Level::Pte);
-    let index = X86Level4::shape().level(Level::Pte).index(va);
+    let depth = X86::<LEVELS>::shape().depth(Level::Pte);
+    let index = X86::<LEVELS>::shape().level(Level::Pte).index(va);
     tables.set_entry(pages, depth, index, masks.raw_leaf(pa, attrs, Level::Pte))?;
     Ok(())
 }
@@ -50,14 +50,19 @@ pub(super) fn tell(log: &mut impl Witness, va: VirtAddr, pa: PhysAddr, pages: u6
     });
 }
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> {
     /// The area of each possible CPU, with tables from the boot allocator.
     pub(super) fn setup_cpu_entry_areas(&mut self) -> Result<(), BootError> {
         let intel = self.config.cpu.x86().is_some_and(|cpu| cpu.vendor == "GenuineIntel");
-        let parts = cea::parts(AreaFacts { kasan: false, intel, sev_es: false });
+        let kasan = self.state.layout.kasan_shadow.is_some();
+        let parts = cea::parts(AreaFacts { kasan, intel, sev_es: false });
         let lacking = self.lacking();
+        self.state.draws_entry_slots = cea::slots_are_drawn(self.config.era, self.kaslr().image());
+        self.state.entry_slots = self.entry_slots();
         for cpu in 0..self.cpus {
-            let area = cea::area(u64::from(cpu), false);
+            let slot = self.state.entry_slots.get(cpu as usize).copied().unwrap_or(u64::from(cpu));
+            let area = cea::area(slot, kasan);
+            self.shadow_entry_area(area, cea::area_bytes(kasan), cpu)?;
             let mut stack = 0;
             for part in &parts {
                 let Some(attrs) = cea::attrs(part.kind, self.config.era, self.state.masks, self.cpu.pge) else {
@@ -74,6 +79,27 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             }
         }
         Ok(())
+    }
+
+    /// The slot of each CPU's area: its number, or drawn. Where no seed is told, the drawn places of the large regions are
+    /// one.
+    ///
+    /// Source: Linux 6.12, 7.2 arch/x86/mm/cpu_entry_area.c `init_cea_offsets`.
+    fn entry_slots(&self) -> Vec<u64> {
+        if !self.state.draws_entry_slots {
+            return (0..u64::from(self.cpus)).collect();
+        }
+        let layout = &self.state.layout;
+        let places = layout.page_offset.0 ^ layout.vmalloc_start.0 ^ layout.vmemmap.0;
+        let mut seed = Seed(self.machine.kaslr_seed.unwrap_or(places));
+        let mut slots = Vec::with_capacity(self.cpus as usize);
+        while slots.len() < self.cpus as usize {
+            let slot = seed.draw() % cea::slots(self.state.layout.kasan_shadow.is_some());
+            if !slots.contains(&slot) {
+                slots.push(slot);
+            }
+        }
+        slots
     }
 
     /// The per-CPU variable behind a part; exception stacks follow each other without guards in memory.

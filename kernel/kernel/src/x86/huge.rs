@@ -7,7 +7,7 @@
 
 use alloc::vec::Vec;
 
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::X86;
 use kernmem_arch::x86::prot::{Prot, table};
 use kernmem_arch::{Change, EntryFormat, Reason};
 use kernmem_base::{Granule, Level, NoTlb, Order, Pfn, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
@@ -20,7 +20,7 @@ use crate::managed::Moment;
 use crate::takers::gigantic::GiganticPool;
 use crate::{Area, BootError, Mapped, Witness};
 
-impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
     /// Gives back all but the first page of the descriptors of each gigantic page; the other addresses show that page,
     /// read only.
     pub(super) fn optimise_gigantic(&mut self, pools: &[GiganticPool]) -> Result<(), BootError> {
@@ -47,7 +47,7 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
         Ok(())
     }
 
-    fn share_first_page(&mut self, page: PhysAddr, size: u64, vmemmap: &Vmemmap<X86Level4>) -> Result<(), BootError> {
+    fn share_first_page(&mut self, page: PhysAddr, size: u64, vmemmap: &Vmemmap<X86<LEVELS>>) -> Result<(), BootError> {
         let (pfn, order) = (page.pfn(Granule::K4), Order((size >> Granule::K4.shift()).ilog2() as u8));
         let Some(all) = vmemmap.descriptors(pfn, order) else { return Ok(()) };
         let tails = VirtRange { start: all.start + PAGE, last: all.last };
@@ -71,7 +71,7 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
     }
 
     fn frame_of(&self, va: VirtAddr) -> Option<PhysAddr> {
-        match translate::<X86Level4, M>(self.tables.mem(), self.tables.root(), va) {
+        match translate::<X86<LEVELS>, M>(self.tables.mem(), self.tables.root(), va) {
             Ok(Walk::Mapped { pa, .. }) => Some(pa),
             _ => None,
         }
@@ -80,7 +80,7 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
     /// The addresses that show one page again and again are a mapping of their own.
     fn tell_shared(&mut self, range: VirtRange, pa: PhysAddr) {
         let shared = Reason::SplitBy { cause: Change::Hvo };
-        let blocks = Sizes::only(X86Level4::shape(), |leaf| leaf.level == Level::Pmd);
+        let blocks = Sizes::only(X86::<LEVELS>::shape(), |leaf| leaf.level == Level::Pmd);
         let mut rights = Vec::from([Reason::Changed(Change::Hvo)]);
         rights.extend(lacking(&self.state, self.cpu));
         self.memblock.observer().mapped(&Mapped {

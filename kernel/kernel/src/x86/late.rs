@@ -6,15 +6,15 @@
 
 use alloc::vec::Vec;
 
-use kernmem_arch::x86::cpa::{AliasFacts, Masking, Protections};
+use kernmem_arch::x86::cpa::{AliasFacts, Protections};
 use kernmem_arch::x86::image::{
-    FreeFacts, FreedPart, ImageStep, ImageSymbols, Trampoline, forces_page_zero, frees_smp_locks, idt_step,
+    FreeFacts, FreedPart, ImageSymbols, Trampoline, forces_page_zero, frees_smp_locks, idt_step, page_zero_step,
     rodata_steps, trampoline_steps,
 };
 use kernmem_arch::x86::prot::{CpuFacts, Prot, table};
-use kernmem_arch::x86::{X86Level4, cpu_entry_area, prealloc};
-use kernmem_arch::{Born, Bound, Change, Reason};
-use kernmem_base::{PhysMem, PhysRange, VirtRange};
+use kernmem_arch::x86::{X86, cpu_entry_area, prealloc};
+use kernmem_arch::{Born, Bound, Reason};
+use kernmem_base::{Era, PhysMem, PhysRange, VirtRange};
 use kernmem_config::{Config, Rodata};
 use kernmem_memblock::{HandedOver, VecArray};
 use kernmem_pgtable::{Mapping, Sizes};
@@ -33,12 +33,12 @@ use crate::zones::{Nodes, Span};
 use crate::{Area, Boot, BootError, BootPages, Freed, Image, Kept, Kernel, LogEntry, Mapped, Roots, Witness};
 
 /// The steps after the hand-over.
-pub(super) struct Late<'c, 'm, M, W> {
+pub(super) struct Late<'c, 'm, M, W, const LEVELS: usize> {
     pub config: &'c Config,
     pub cpu: CpuFacts,
     pub image: Image<'c>,
     pub symbols: ImageSymbols,
-    pub tables: KernelTables<'m, M>,
+    pub tables: KernelTables<'m, M, LEVELS>,
     pub memblock: HandedOver<VecArray, W>,
     pub frames: BootPages,
     pub nodes: Nodes,
@@ -46,6 +46,17 @@ pub(super) struct Late<'c, 'm, M, W> {
     pub protections: Protections,
     pub aliases: AliasFacts,
     pub cpus: u32,
+}
+
+/// How far the boot has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Milestone {
+    /// Memory has just been handed over.
+    HandOver,
+    /// One CPU runs.
+    OneCpu,
+    /// All CPUs run.
+    AllCpus,
 }
 
 /// What goes into the kernel as it is.
@@ -58,8 +69,8 @@ pub(super) struct Parts<W> {
 }
 
 /// Hands memory over and takes the last steps.
-pub(super) fn run<'m, M: PhysMem, W: Witness>(
-    booting: Booting<'m, '_, M, W>,
+pub(super) fn run<'m, M: PhysMem, W: Witness, const LEVELS: usize>(
+    booting: Booting<'m, '_, M, W, LEVELS>,
     Brought { sections, mut nodes }: Brought,
     prepared: Prepared,
     boot: &Boot<'_>,
@@ -78,20 +89,20 @@ pub(super) fn run<'m, M: PhysMem, W: Witness>(
     if boot.preallocates {
         late.preallocate_vmalloc()?;
     }
-    late.tell_memory();
+    late.tell_memory(Milestone::HandOver);
     late.first_stack()?;
     late.pti_init()?;
     late.protect_idt()?;
-    late.finalize_cpu()?;
+    late.free_smp_locks(Milestone::OneCpu)?;
+    late.split_page_zero()?;
     hash_tables::late(config, &prepared.hashes, late.memblock.observer());
+    late.tell_memory(Milestone::AllCpus);
     late.discard_lists()?;
+    late.free_smp_locks(Milestone::AllCpus)?;
     late.protect_trampoline()?;
     late.gather_gigantic(&prepared.gigantic)?;
-    if let Some(pool) = prepared.bounce {
-        late.memblock.observer().log(LogEntry::SwiotlbMapped(pool));
-    }
-    late.free_initrd(initrd)?;
-    late.free(FreedPart::Init)?;
+    late.unpack(initrd, prepared.bounce)?;
+    late.free(FreedPart::Init, Moment::Later)?;
     late.mark_rodata_ro()?;
     late.pti_finalize()?;
     late.frames.settle(&late.nodes, boot);
@@ -116,7 +127,7 @@ fn frames_of(image: &Image<'_>, range: VirtRange) -> PhysRange {
     PhysRange::new(image.phys_of(range.start), image.phys_of(range.last) + 1)
 }
 
-impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
     /// The tables below the root for all of vmalloc, so that no root needs to be told of new ones.
     fn preallocate_vmalloc(&mut self) -> Result<(), BootError> {
         let Some(slots) = prealloc::vmalloc_slots(&self.state.layout) else { return Ok(()) };
@@ -129,6 +140,7 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
     /// The first area of vmalloc: a kernel stack, so that its tables exist.
     fn first_stack(&mut self) -> Result<(), BootError> {
         let (start, bytes) = (self.state.layout.vmalloc_start, self.state.layout.thread_size);
+        self.populate_vmalloc_shadow(VirtRange { start, last: start + (bytes + PAGE - 1) })?;
         let attrs = self.state.masks.kernel(self.config.era, Prot::Kernel);
         let mut rights = Vec::from([Reason::Born(Born::Data)]);
         rights.extend(lacking(&self.state, self.cpu));
@@ -136,7 +148,7 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
             let Some(pa) = self.frames.page() else { return Ok(()) };
             let va = start + offset;
             let range = VirtRange { start: va, last: va + (PAGE - 1) };
-            let mapping = Mapping::<X86Level4>::new(pa, attrs, Sizes::PAGES).with_table_attrs(table::PAGE);
+            let mapping = Mapping::<X86<LEVELS>>::new(pa, attrs, Sizes::PAGES).with_table_attrs(table::PAGE);
             self.tables.cursor(range).map(&mut self.frames, &mapping)?.forgive("nothing was mapped there");
             let edge = |at| Reason::Edge { bound: Bound::Object, at };
             self.memblock.observer().mapped(&Mapped {
@@ -167,19 +179,32 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
         self.change(&step)
     }
 
-    /// Lock prefixes are freed once it is known that several CPUs run; page 0 becomes small.
-    fn finalize_cpu(&mut self) -> Result<(), BootError> {
+    /// Lock prefixes are freed once it is known that several CPUs run.
+    ///
+    /// | era | when | counts in |
+    /// |---|---|---|
+    /// | 4.14 (UNVERIFIED), 5.10, 6.1, 6.12 | while one CPU runs | reserves and watermarks |
+    /// | 7.2 | when all run | watermarks |
+    ///
+    /// Source: Linux 5.10–6.12 arch/x86/kernel/alternative.c `alternative_instructions`; 7.2 an initcall there.
+    fn free_smp_locks(&mut self, now: Milestone) -> Result<(), BootError> {
+        let (then, moment) = match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => (Milestone::OneCpu, Moment::BeforeReserves),
+            Era::V7_2 => (Milestone::AllCpus, Moment::BeforeWatermarks),
+        };
         let cpus = self.cpus;
         let alone = cpus == 1 || self.config.cmdline.maxcpus().is_some_and(|limit| limit <= 1);
         let patched = alone && !self.config.cmdline.has("noreplace-smp");
-        if frees_smp_locks(patched, cpus) {
-            self.free(FreedPart::SmpLocks)?;
+        if now == then && frees_smp_locks(patched, cpus) {
+            self.free(FreedPart::SmpLocks, moment)?;
         }
+        Ok(())
+    }
+
+    /// Page 0 becomes small.
+    fn split_page_zero(&mut self) -> Result<(), BootError> {
         if forces_page_zero(self.state.gbpages) {
-            let start = self.state.layout.page_offset;
-            let range = VirtRange { start, last: start + (PAGE - 1) };
-            let change = Masking { set: 0, clear: 0 };
-            self.change_with(&ImageStep { range, change, aliases: true, cause: Change::PageZero }, true)?;
+            self.change_with(&page_zero_step(self.config.era, self.state.layout.page_offset), true)?;
         }
         Ok(())
     }
@@ -198,25 +223,39 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
         Ok(())
     }
 
-    fn free(&mut self, part: FreedPart) -> Result<(), BootError> {
+    fn free(&mut self, part: FreedPart, moment: Moment) -> Result<(), BootError> {
         let facts = FreeFacts { pti: self.state.pti, debug_pagealloc: self.config.debug_pagealloc().value };
         for step in part.steps(&self.symbols, facts) {
             self.change(&step)?;
         }
         if let Some(range) = part.range(&self.symbols) {
-            let (what, moment) = match part {
-                FreedPart::SmpLocks => (Freed::SmpLocks, Moment::BeforeReserves),
-                FreedPart::Init => (Freed::Init, Moment::Later),
-                FreedPart::TextGap => (Freed::TextGap, Moment::Later),
-                FreedPart::RodataGap => (Freed::RodataGap, Moment::Later),
+            let what = match part {
+                FreedPart::SmpLocks => Freed::SmpLocks,
+                FreedPart::Init => Freed::Init,
+                FreedPart::TextGap => Freed::TextGap,
+                FreedPart::RodataGap => Freed::RodataGap,
             };
             self.release(range, frames_of(&self.image, range), what, moment)?;
         }
         Ok(())
     }
 
-    /// Memory as the log tells it, once vmalloc has its tables.
-    fn tell_memory(&mut self) {
+    /// Memory as the log tells it.
+    ///
+    /// | era | when |
+    /// |---|---|
+    /// | 4.14 (UNVERIFIED), 5.10, 6.1 | once vmalloc has its tables |
+    /// | 6.12, 7.2 | when all CPUs run |
+    ///
+    /// Source: Linux 5.10, 6.1 arch/x86/mm/init_64.c `mem_init`; 6.12, 7.2 mm/mm_init.c `page_alloc_init_late`.
+    fn tell_memory(&mut self, now: Milestone) {
+        let then = match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 => Milestone::HandOver,
+            Era::V6_12 | Era::V7_2 => Milestone::AllCpus,
+        };
+        if now != then {
+            return;
+        }
         let taken = self.frames.taken().len() as u64;
         if let Some(figures) = memory_figures(&self.image, &self.nodes, taken) {
             self.memblock.observer().log(LogEntry::Memory(figures));
@@ -252,7 +291,30 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
         Ok(())
     }
 
-    /// The RAM disk is unpacked: its pages become free.
+    /// The RAM disk is unpacked, and the log tells of the pool of bounce buffers.
+    ///
+    /// | era | order |
+    /// |---|---|
+    /// | 4.14 (UNVERIFIED), 5.10 | the RAM disk first |
+    /// | 6.1 and later | the pool first: the RAM disk is unpacked beside the other initcalls |
+    ///
+    /// Source: Linux 5.10–7.2 init/initramfs.c `populate_rootfs`; arch/x86/kernel/pci-dma.c `pci_iommu_init`.
+    fn unpack(&mut self, initrd: Option<PhysRange>, bounce: Option<PhysRange>) -> Result<(), BootError> {
+        let told = bounce.map(LogEntry::SwiotlbMapped);
+        match self.config.era {
+            Era::V4_14 | Era::V5_10 => {
+                self.free_initrd(initrd)?;
+                told.into_iter().for_each(|entry| self.memblock.observer().log(entry));
+                Ok(())
+            }
+            Era::V6_1 | Era::V6_12 | Era::V7_2 => {
+                told.into_iter().for_each(|entry| self.memblock.observer().log(entry));
+                self.free_initrd(initrd)
+            }
+        }
+    }
+
+    /// The RAM disk's pages become free.
     fn free_initrd(&mut self, initrd: Option<PhysRange>) -> Result<(), BootError> {
         let Some(initrd) = initrd.filter(|_| !self.config.cmdline.has("retain_initrd")) else { return Ok(()) };
         if let Some(range) = VirtRange::of_size(self.state.layout.direct(initrd.start), initrd.size()) {
@@ -284,8 +346,8 @@ impl<M: PhysMem, W: Witness> Late<'_, '_, M, W> {
         self.change(&read_only)?;
         self.protections.rodata_is_readonly = true;
         self.change(&no_exec)?;
-        self.free(FreedPart::TextGap)?;
-        self.free(FreedPart::RodataGap)
+        self.free(FreedPart::TextGap, Moment::Later)?;
+        self.free(FreedPart::RodataGap, Moment::Later)
     }
 
     /// Tells what stays writable in both maps, and executable in the image's own, but for what was freed before.

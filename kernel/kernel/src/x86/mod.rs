@@ -1,4 +1,4 @@
-//! The boot of an x86-64 kernel with four levels of tables, from the firmware map to freed init memory.
+//! The boot of an x86-64 kernel with four or five levels of tables, from the firmware map to freed init memory.
 //!
 //! ```text
 //! early      tables inside the image                     startup_64, cleanup_highmap
@@ -9,6 +9,7 @@
 //! mm_init    hash tables, CPU entry areas, buffers       start_kernel, mm_init
 //! late       vmalloc, rights, freed parts of the image   mem_init, mark_rodata_ro, free_initmem
 //! pti        the tables of user mode                     pti_init, pti_finalize
+//! kasan      the shadow of KASAN                     kasan_init
 //! huge       descriptors of gigantic pages               hugetlb_vmemmap_optimize
 //! ```
 //! [`cpa`] changes rights; its decisions are those of `kernmem_arch::x86::cpa`.
@@ -22,6 +23,7 @@ mod direct;
 mod early;
 mod entry_area;
 mod huge;
+mod kasan;
 mod late;
 mod mm_init;
 mod nodes;
@@ -43,6 +45,8 @@ use kernmem_arch::x86::markers::Markers;
 use kernmem_arch::x86::prot::Masks;
 use kernmem_base::{Pfn, PhysAddr, PhysRange, VirtRange};
 use kernmem_firmware::e820::E820Table;
+
+use crate::kasan::ZeroShadow;
 
 /// What only an x86-64 kernel has.
 #[derive(Clone, Debug)]
@@ -75,6 +79,12 @@ pub struct State {
     pub crash_kernel: Option<PhysRange>,
     /// Where each CPU's variables lie.
     pub percpu: Percpu,
+    /// The shadow that all addresses without shadow of their own share, with KASAN.
+    pub zero_shadow: Option<Box<ZeroShadow>>,
+    /// The slot of each CPU's entry area.
+    pub entry_slots: Vec<u64>,
+    /// Those slots were drawn.
+    pub draws_entry_slots: bool,
     /// The firmware's map, as the command line left it.
     pub e820: E820Table,
 }

@@ -5,11 +5,12 @@
 
 use alloc::vec::Vec;
 
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::X86;
+use kernmem_arch::x86::layout::Paging;
 use kernmem_arch::x86::prot::{Prot, table};
 use kernmem_arch::x86::zones::ZoneLimits;
 use kernmem_arch::{Born, Reason};
-use kernmem_base::{Granule, PhysAddr, PhysMem, PhysRange};
+use kernmem_base::{Era, Granule, PhysAddr, PhysMem, PhysRange};
 use kernmem_memblock::{ListKind, Nid, UpTo};
 use kernmem_sparse::{Geometry, GeometryFacts, Sections, SparseArch, VecStore};
 
@@ -22,10 +23,21 @@ use crate::{BootError, LogEntry, Witness, movable};
 
 /// Memory below is left for devices that reach no further (`MAX_DMA_ADDRESS`).
 pub(super) const MAX_DMA: PhysAddr = PhysAddr(16 << 20);
-/// A node that spans less is left out.
-const NODE_MIN_BYTES: u64 = 4 << 20;
 /// Memory that the affinity table may miss.
 const MISSED_BYTES: u64 = 1 << 20;
+
+/// A node that spans less is left out.
+///
+/// | era | bytes |
+/// |---|---|
+/// | 4.14, 5.10, 6.1 (UNVERIFIED) | 4 MiB |
+/// | 6.12, 7.2 (UNVERIFIED) | 1 |
+const fn least_node_bytes(era: Era) -> u64 {
+    match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => 4 << 20,
+        Era::V6_12 | Era::V7_2 => 1,
+    }
+}
 
 /// What the memory map brought.
 pub(super) struct Brought {
@@ -33,7 +45,7 @@ pub(super) struct Brought {
     pub nodes: Nodes,
 }
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> {
     /// Gives memory its nodes and places their descriptors.
     pub(super) fn initmem_init(&mut self) -> Result<Vec<NodeData>, BootError> {
         if !self.config.kconfig.is_set("NUMA") {
@@ -51,11 +63,26 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         self.state.percpu.nodes.clear();
         self.memblock.set_bottom_up(false);
         let end = self.state.max_pfn.to_phys(Granule::K4).unwrap_or(PhysAddr(u64::MAX));
-        let all = PhysRange::new(PhysAddr(0), end);
         self.log(if self.config.cmdline.numa_off() { LogEntry::NumaOff } else { LogEntry::NoNuma });
-        self.log(LogEntry::FakeNode(all));
-        let nodes = self.register(&[NodeBlock { range: all, nid: Nid(0) }])?;
+        self.log(LogEntry::FakeNode(PhysRange::new(PhysAddr(0), end)));
+        let nodes = self.register(&[NodeBlock { range: self.usable(), nid: Nid(0) }])?;
         nodes.ok_or_else(|| BootError::Input("memory lies outside its own node".into()))
+    }
+
+    /// What blocks of nodes are cut to: what lies outside is never used.
+    ///
+    /// | era | from | to |
+    /// |---|---|---|
+    /// | 4.14 (UNVERIFIED), 5.10, 6.1 | 0 | the end of what tables can reach |
+    /// | 6.12, 7.2 | the first memory | the end of the last |
+    ///
+    /// Source: Linux 5.10, 6.1 arch/x86/mm/numa.c, 6.12, 7.2 mm/numa_memblks.c `numa_cleanup_meminfo`.
+    fn usable(&self) -> PhysRange {
+        let end = self.state.max_pfn.to_phys(Granule::K4).unwrap_or(PhysAddr(u64::MAX));
+        match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 => PhysRange::new(PhysAddr(0), end),
+            Era::V6_12 | Era::V7_2 => PhysRange::new(self.memblock.start_of_dram(), self.memblock.end_of_dram()),
+        }
     }
 
     /// The affinity table's blocks, cleaned; `None` if there is no table, or it contradicts itself.
@@ -71,8 +98,8 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         }
         if self.has_table("SLIT") {
             let nodes = told.iter().map(|block| u64::from(block.node) + 1).max().unwrap_or(1);
-            let (bytes, end) = (nodes * nodes, UpTo::from(self.state.mapped_end()));
-            let start = self.memblock.phys_alloc_range(bytes, PAGE, PhysAddr(0), end)?;
+            let bytes = nodes * nodes;
+            let start = self.distance_table(bytes)?;
             takers::tell(&mut self.memblock, Taker::DistanceTable, start, bytes);
         }
         self.memblock.set_bottom_up(false);
@@ -80,15 +107,31 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         Ok(self.clean(told.iter().map(|block| NodeBlock { range: block.range, nid: Nid(block.node) }).collect()))
     }
 
+    /// Memory for the distances between nodes.
+    ///
+    /// | era | |
+    /// |---|---|
+    /// | 4.14 (UNVERIFIED), 5.10, 6.1 | below the end of what is mapped |
+    /// | 6.12, 7.2 | anywhere below the current limit, by the virtual interface (UNVERIFIED) |
+    ///
+    /// Source: Linux 5.10, 6.1 arch/x86/mm/numa.c, 6.12, 7.2 mm/numa_memblks.c `numa_alloc_distance`.
+    fn distance_table(&mut self, bytes: u64) -> Result<PhysAddr, BootError> {
+        let end = UpTo::from(self.state.mapped_end());
+        Ok(match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 => self.memblock.phys_alloc_range(bytes, PAGE, PhysAddr(0), end)?,
+            Era::V6_12 | Era::V7_2 => self.memblock.alloc(bytes, PAGE)?,
+        })
+    }
+
     /// Leaves out blocks without memory, cuts the others at its end, and joins a node's blocks where no other node
     /// lies between; `None` if nodes overlap.
     fn clean(&self, told: Vec<NodeBlock>) -> Option<Vec<NodeBlock>> {
-        let end = self.state.max_pfn.to_phys(Granule::K4).unwrap_or(PhysAddr(u64::MAX));
+        let usable = self.usable();
         let has_memory = |range: &PhysRange| self.memblock.overlaps_region(ListKind::Memory, range.start, range.size());
         let mut blocks: Vec<NodeBlock> = told
             .into_iter()
             .filter(|block| has_memory(&block.range))
-            .map(|block| NodeBlock { range: block.range.intersect(&PhysRange::new(PhysAddr(0), end)), ..block })
+            .map(|block| NodeBlock { range: block.range.intersect(&usable), ..block })
             .filter(|block| !block.range.is_empty())
             .collect();
         let mut first = 0;
@@ -138,9 +181,11 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             let start = own().map(|block| block.range.start).min().unwrap_or_default();
             own().map(|block| block.range.end).max().unwrap_or_default() - start
         };
-        let nodes: Vec<Nid> = nodes.into_iter().filter(|nid| span(*nid) >= NODE_MIN_BYTES).collect();
+        let least = least_node_bytes(self.config.era);
+        let nodes: Vec<Nid> = nodes.into_iter().filter(|nid| span(*nid) >= least).collect();
         let line = self.memblock.limits().smp_cache_bytes;
-        let bytes = self.config.sizes.get("sizeof_pglist_data").unwrap_or(PAGE).next_multiple_of(PAGE);
+        let unit = numa::descriptor_unit(self.config.era, self.config.arch, line);
+        let bytes = numa::descriptor_bytes(self.config, Granule::K4).next_multiple_of(unit);
         let placed = numa::allocate_node_data(&mut self.memblock, &nodes, bytes, line)?;
         self.memblock.dump_all();
         Ok(Some(placed))
@@ -148,8 +193,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
 
     /// Bytes of memory in no block.
     fn missed(&self, blocks: &[NodeBlock]) -> u64 {
-        let end = self.state.max_pfn.to_phys(Granule::K4).unwrap_or(PhysAddr(u64::MAX));
-        let usable = PhysRange::new(PhysAddr(0), end); // what lies above is never used
+        let usable = self.usable();
         let regions = || self.memblock.memory().regions().iter().map(|region| region.range().intersect(&usable));
         let all: u64 = regions().map(|range| range.size()).sum();
         let covered: u64 = blocks
@@ -171,11 +215,12 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             cma: set("CMA"),
             isolation: set("MEMORY_ISOLATION"),
             page_bytes: config.sizes.get("sizeof_page").unwrap_or(64),
+            five_levels: X86::<LEVELS>::PAGING == Paging::Level5,
             ..GeometryFacts::new(SparseArch::X86_64, config.era, Granule::K4)
         };
         let mut sections = Sections::new(Geometry::new(facts)?, VecStore::new());
         let data = masks.kernel(config.era, Prot::Kernel);
-        let vmemmap = Vmemmap::<X86Level4> {
+        let vmemmap = Vmemmap::<X86<LEVELS>> {
             frame_zero: self.state.layout.vmemmap,
             block: data,
             page: data,
@@ -192,6 +237,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             vmemmap: &vmemmap,
             nodes: &nodes,
             rights: &rights,
+            unplugs: set("MEMORY_HOTREMOVE"),
         }
         .run()?;
         let ends = ZoneLimits::new(set("ZONE_DMA"), set("ZONE_DMA32"), self.state.max_pfn);

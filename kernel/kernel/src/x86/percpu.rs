@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use kernmem_base::{PhysAddr, PhysMem};
+use kernmem_base::{Granule, PhysAddr, PhysMem};
 use kernmem_memblock::Nid;
 
 use super::boot::{Booting, LARGE};
@@ -32,7 +32,7 @@ impl Percpu {
     }
 }
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> {
     /// Allocates the units of all possible CPUs: the units of a node are one piece, aligned to a leaf so that it keeps
     /// large ones.
     pub(super) fn setup_percpu(&mut self) -> Result<(), BootError> {
@@ -45,6 +45,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             modules: self.config.kconfig.is_set("MODULES"),
             modules_within: true,
             atom: LARGE,
+            page: Granule::K4.bytes(),
             from: MAX_DMA,
             nodes: &nodes,
         };

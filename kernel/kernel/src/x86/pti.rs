@@ -7,8 +7,10 @@ use alloc::vec::Vec;
 use kernmem_arch::x86::cpa::Masking;
 use kernmem_arch::x86::image::ImageStep;
 use kernmem_arch::x86::prot::{Prot, table};
-use kernmem_arch::x86::pti::{GlobalFacts, PtiImage, PtiOption, USER_ROOT_OFFSET, image_may_be_global, image_ranges};
-use kernmem_arch::x86::{X86Level4, bit, layout};
+use kernmem_arch::x86::pti::{
+    GlobalFacts, PtiImage, PtiOption, USER_ROOT_OFFSET, image_may_be_global, image_ranges, shared_area_level,
+};
+use kernmem_arch::x86::{X86, bit, layout};
 use kernmem_arch::{Change, EntryFormat};
 use kernmem_base::{Level, PhysAddr, PhysMem, VirtAddr, VirtRange};
 use kernmem_config::cmdline::Pti;
@@ -18,13 +20,13 @@ use super::boot::{KernelTables, LARGE, PAGE};
 use super::late::Late;
 use crate::{BootError, Witness};
 
-impl<'m, M: PhysMem, W: Witness> Late<'_, 'm, M, W> {
+impl<'m, M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, 'm, M, W, LEVELS> {
     /// The root that user mode runs with, if it is another.
     pub(super) fn user_root(&self) -> Option<PhysAddr> {
         self.state.pti.then(|| self.tables.root() + USER_ROOT_OFFSET)
     }
 
-    fn user_tables(&self) -> KernelTables<'m, M> {
+    fn user_tables(&self) -> KernelTables<'m, M, LEVELS> {
         Tables::new(self.tables.mem(), self.tables.root() + USER_ROOT_OFFSET)
     }
 
@@ -69,15 +71,17 @@ impl<'m, M: PhysMem, W: Witness> Late<'_, 'm, M, W> {
         Ok(())
     }
 
-    /// The whole root slot of the CPU entry areas.
+    /// The whole 512 GiB of the CPU entry areas: the root's slot, or with five levels a slot of the table below.
     fn share_entry_areas(&mut self) -> Result<(), BootError> {
-        let index = X86Level4::shape().level(Level::Pgd).index(layout::CPU_ENTRY_AREA);
-        let root = self.tables.root();
-        let raw = self.tables.mem().entry::<core::sync::atomic::AtomicU64>(root, index)?;
-        let mut user = self.user_tables();
-        let root = user.root();
-        user.set_entry(root, 0, index, raw)?;
-        Ok(())
+        let va = layout::CPU_ENTRY_AREA;
+        let level = shared_area_level(X86::<LEVELS>::PAGING);
+        let shared = steps::<X86<LEVELS>, M>(self.tables.mem(), self.tables.root(), va)
+            .find(|step| !matches!(step, Ok(step) if step.level != level))
+            .transpose()?;
+        match shared {
+            Some(step) => self.set_user_entry(va, level, step.raw),
+            None => Ok(()),
+        }
     }
 
     /// Each CPU's task state, at its address in the direct map.
@@ -98,12 +102,12 @@ impl<'m, M: PhysMem, W: Witness> Late<'_, 'm, M, W> {
         let mut touched = Vec::new();
         let mut at = Some(range.start);
         while let Some(va) = at {
-            let entry = steps::<X86Level4, M>(self.tables.mem(), self.tables.root(), va)
+            let entry = steps::<X86<LEVELS>, M>(self.tables.mem(), self.tables.root(), va)
                 .find(|step| !matches!(step, Ok(step) if step.level != Level::Pmd))
                 .transpose()?;
             if let Some(step) = entry.filter(|step| step.raw & bit::PRESENT != 0) {
                 let raw = if self.cpu.pge { step.raw | bit::GLOBAL } else { step.raw };
-                let depth = X86Level4::shape().depth(Level::Pmd);
+                let depth = X86::<LEVELS>::shape().depth(Level::Pmd);
                 self.tables.set_entry(step.table, depth, step.index, raw)?;
                 self.set_user_entry(va, Level::Pmd, raw)?;
                 if raw != step.raw && raw & bit::PSE != 0 {
@@ -119,7 +123,7 @@ impl<'m, M: PhysMem, W: Witness> Late<'_, 'm, M, W> {
 
     fn set_user_entry(&mut self, va: VirtAddr, level: Level, raw: u64) -> Result<(), BootError> {
         let mut user = self.user_tables();
-        let shape = X86Level4::shape();
+        let shape = X86::<LEVELS>::shape();
         let pages = user.make_table(va, level, table::KERNPG, &mut self.frames).map_err(BootError::Map)?;
         user.set_entry(pages, shape.depth(level), shape.level(level).index(va), raw)?;
         Ok(())

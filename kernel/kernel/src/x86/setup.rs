@@ -7,9 +7,10 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use kernmem_arch::Bound;
-use kernmem_arch::x86::kaslr::{RegionFacts, Switches};
-use kernmem_arch::x86::layout::{Bases, ISA_END, Paging};
-use kernmem_base::{Granule, Pfn, PhysAddr, PhysMem, PhysRange, Seed};
+use kernmem_arch::x86::X86;
+use kernmem_arch::x86::kaslr::RegionFacts;
+use kernmem_arch::x86::layout::{Bases, ISA_END};
+use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysMem, PhysRange, Seed};
 use kernmem_config::cmdline::MemoryLimit;
 use kernmem_firmware::Arch;
 use kernmem_memblock::UpTo;
@@ -18,12 +19,12 @@ use super::boot::{Booting, PAGE};
 use crate::takers::{self, Taker, log_buffer, swiotlb};
 use crate::{Boot, BootError, LogEntry, Witness};
 
-/// Most frames that four levels reach.
-const MAX_ARCH_PFN: u64 = 1 << 34;
 /// Bytes of the floating pointer to a table for several processors, and of that table as a PC's firmware writes it
 /// directly behind.
 const MP_POINTER: u64 = 16;
 const MP_TABLE: u64 = 200;
+/// KiB of low memory that 5.10 leaves to firmware, if the configuration does not tell.
+const DEFAULT_RESERVE_LOW: u64 = 64;
 
 /// The memory that a machine must have: what firmware calls usable, and what the command line adds.
 pub(crate) fn memory_ranges(boot: &Boot<'_>) -> Vec<PhysRange> {
@@ -34,22 +35,39 @@ pub(crate) fn memory_ranges(boot: &Boot<'_>) -> Vec<PhysRange> {
     told.chain(map.memory()).collect()
 }
 
-impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
+impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> {
     /// What is taken before the command line is known.
+    ///
+    /// | era | low memory | the BIOS |
+    /// |---|---|---|
+    /// | 4.14 (UNVERIFIED), 5.10 | the first page | later |
+    /// | 6.1 and later | 64 KiB | now |
+    ///
+    /// Source: Linux 5.10 arch/x86/kernel/setup.c `setup_arch`; 6.1–7.2 `early_reserve_memory`.
     pub(super) fn early_reserve(&mut self) -> Result<(), BootError> {
-        const LOW_BYTES: u64 = 64 << 10;
+        let (low_bytes, with_bios) = match self.config.era {
+            Era::V4_14 | Era::V5_10 => (PAGE, false),
+            Era::V6_1 | Era::V6_12 | Era::V7_2 => (64 << 10, true),
+        };
         let image = self.image.phys_range("_text", "__end_of_kernel_reserve")?;
-        self.memblock.reserve(image.start, image.size())?;
+        self.memblock.reserve_kern(image.start, image.size())?;
         takers::tell(&mut self.memblock, Taker::Image, image.start, image.size());
-        self.memblock.reserve(PhysAddr(0), LOW_BYTES)?;
+        self.memblock.reserve(PhysAddr(0), low_bytes)?;
         if let Some(initrd) = self.initrd() {
-            self.memblock.reserve(initrd.start, initrd.size())?;
+            self.memblock.reserve_kern(initrd.start, initrd.size())?;
             takers::tell(&mut self.memblock, Taker::Initrd, initrd.start, initrd.size());
         }
-        let bios = self.bios_start();
-        self.memblock.reserve(bios, ISA_END - bios)?;
+        if with_bios {
+            self.reserve_bios()?;
+        }
         self.log(LogEntry::ParamsParsed);
         swiotlb::parsed(self.config, self.memblock.observer());
+        Ok(())
+    }
+
+    fn reserve_bios(&mut self) -> Result<(), BootError> {
+        let bios = self.bios_start();
+        self.memblock.reserve(bios, ISA_END - bios)?;
         Ok(())
     }
 
@@ -79,7 +97,8 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         self.e820.add_kernel(image.start.0, image.end.0);
         self.e820.trim_bios();
         self.state.e820 = self.e820.clone();
-        self.state.max_pfn = Pfn(self.e820.end_pfn(self.config.era, MAX_ARCH_PFN, MAX_ARCH_PFN));
+        let most = X86::<LEVELS>::PAGING.max_arch_pfn().0;
+        self.state.max_pfn = Pfn(self.e820.end_pfn(self.config.era, most, most));
         if self.state.max_pfn.0 << 12 <= ISA_END.0 {
             return Err(BootError::Input("no memory above 1 MiB".into()));
         }
@@ -118,17 +137,12 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
     /// The bases of the three large regions: given, drawn from the seed, or fixed.
     pub(super) fn place_regions(&mut self) -> Result<(), BootError> {
         let config = self.config;
-        let fixed = Bases::fixed(config.era, Paging::Level4);
-        let switches = Switches {
-            randomize_memory: config.kconfig.is_set("RANDOMIZE_MEMORY"),
-            loader_flag: !config.cmdline.nokaslr(config.era, Arch::X86_64),
-            kasan: false,
-        };
+        let fixed = Bases::fixed(config.era, X86::<LEVELS>::PAGING);
         let drawn = match self.machine.kaslr_seed {
-            Some(seed) if switches.regions() => {
+            Some(seed) if self.kaslr().regions() => {
                 let facts = RegionFacts {
                     era: config.era,
-                    paging: Paging::Level4,
+                    paging: X86::<LEVELS>::PAGING,
                     max_pfn: self.state.max_pfn,
                     padding_tb: config.kconfig.number("RANDOMIZE_MEMORY_PHYSICAL_PADDING").unwrap_or(0),
                     zone_device: config.kconfig.is_set("ZONE_DEVICE"),
@@ -156,7 +170,7 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             self.memblock.reserve(PhysAddr(start) + MP_POINTER, MP_TABLE)?;
         }
         let heap = self.early_tables;
-        self.memblock.reserve(heap.start, heap.size())?;
+        self.memblock.reserve_kern(heap.start, heap.size())?;
         takers::tell(&mut self.memblock, Taker::EarlyTables, heap.start, heap.size());
         self.cleanup_highmap()?;
         self.memblock.set_current_limit(ISA_END);
@@ -165,16 +179,57 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
             self.memblock.set_movable_node(true);
             self.memblock.set_bottom_up(true);
         }
+        self.reserve_low_memory()
+    }
+
+    /// The real-mode trampoline, then what is left to firmware.
+    ///
+    /// | era | trampoline | left to firmware |
+    /// |---|---|---|
+    /// | 4.14 (UNVERIFIED), 5.10 | found, then taken; the BIOS before it | with `crashkernel=` the first MiB; `reservelow=` |
+    /// | 6.1, 6.12 | allocated | the first MiB |
+    /// | 7.2 | allocated; the first MiB is no scratch any more | the first MiB |
+    ///
+    /// Source: Linux 5.10–7.2 arch/x86/realmode/init.c `reserve_real_mode`; 5.10 arch/x86/kernel/setup.c
+    /// `trim_low_memory_range`, arch/x86/kernel/crash.c `crash_reserve_low_1M`.
+    fn reserve_low_memory(&mut self) -> Result<(), BootError> {
         let blob = self.image.phys_range("real_mode_blob", "real_mode_blob_end")?;
         let bytes = blob.size().next_multiple_of(PAGE);
-        let start = self.memblock.phys_alloc_range(bytes, PAGE, PhysAddr(0), UpTo::from(ISA_END))?;
-        self.state.trampoline = PhysRange::new(start, start + bytes);
-        self.memblock.reserve(PhysAddr(0), ISA_END.0)?;
-        takers::tell(&mut self.memblock, Taker::LowMemory, PhysAddr(0), ISA_END.0);
-        takers::tell(&mut self.memblock, Taker::Trampoline, start, bytes);
+        let end = UpTo::from(ISA_END);
+        match self.config.era {
+            Era::V4_14 | Era::V5_10 => {
+                self.reserve_bios()?;
+                if let Some(start) = self.memblock.find_in_range(PhysAddr(0), end, bytes, PAGE) {
+                    self.memblock.reserve(start, bytes)?;
+                    self.state.trampoline = PhysRange::new(start, start + bytes);
+                    takers::tell(&mut self.memblock, Taker::Trampoline, start, bytes);
+                }
+                if self.config.kconfig.is_set("KEXEC_CORE") && self.config.cmdline.has("crashkernel") {
+                    self.memblock.reserve(PhysAddr(0), ISA_END.0)?;
+                    self.log(LogEntry::CrashLowMemory);
+                }
+                let low = self.config.kconfig.number("X86_RESERVE_LOW").unwrap_or(DEFAULT_RESERVE_LOW) << 10;
+                self.memblock.reserve(PhysAddr(0), self.config.cmdline.reservelow(self.config.era, low))?;
+            }
+            Era::V6_1 | Era::V6_12 | Era::V7_2 => {
+                let start = self.memblock.phys_alloc_range(bytes, PAGE, PhysAddr(0), end)?;
+                self.state.trampoline = PhysRange::new(start, start + bytes);
+                self.memblock.reserve(PhysAddr(0), ISA_END.0)?;
+                takers::tell(&mut self.memblock, Taker::LowMemory, PhysAddr(0), ISA_END.0);
+                takers::tell(&mut self.memblock, Taker::Trampoline, start, bytes);
+            }
+        }
+        match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => {}
+            Era::V7_2 => self.memblock.clear_kho_scratch(PhysAddr(0), ISA_END.0)?,
+        }
         Ok(())
     }
 
+    /// The firmware's map becomes memory; in 7.2 the first MiB is marked as scratch of kexec handover, so that the
+    /// trampoline finds a place there.
+    ///
+    /// Source: Linux 5.10–7.2 arch/x86/kernel/e820.c `e820__memblock_setup`.
     fn memblock_setup(&mut self) -> Result<(), BootError> {
         self.memblock.allow_resize();
         let memory: Vec<PhysRange> = self.e820.memory().collect();
@@ -185,6 +240,10 @@ impl<M: PhysMem, W: Witness> Booting<'_, '_, M, W> {
         }
         for range in memory {
             self.memblock.add(range.start, range.size())?;
+        }
+        match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => {}
+            Era::V7_2 => self.memblock.mark_kho_scratch(PhysAddr(0), ISA_END.0)?,
         }
         self.memblock.trim_memory(PAGE)?;
         self.memblock.dump_all();

@@ -1,7 +1,7 @@
 //! One CPU whose format is a value: chosen once per access.
 
 use kernmem_arch::arm64::Arm64Granule4K;
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::{X86Level4, X86Level5};
 use kernmem_arch::{Fault, Format};
 use kernmem_base::{Access, Asid, Cpu, CpuId, Half, PhysAddr, PhysMem, Privilege, Tlb, VirtAddr, VirtRange};
 
@@ -10,7 +10,8 @@ use super::{Counters, Interrupted, Mmu, TlbShape, Translated};
 #[derive(Debug)]
 enum Any {
     Arm64(Mmu<Arm64Granule4K>),
-    X86(Mmu<X86Level4>),
+    X86Level4(Mmu<X86Level4>),
+    X86Level5(Mmu<X86Level5>),
 }
 
 /// The MMU of whatever format, by one match.
@@ -18,7 +19,8 @@ macro_rules! each {
     ($any:expr, $mmu:ident => $then:expr) => {
         match $any {
             Any::Arm64($mmu) => $then,
-            Any::X86($mmu) => $then,
+            Any::X86Level4($mmu) => $then,
+            Any::X86Level5($mmu) => $then,
         }
     };
 }
@@ -38,8 +40,9 @@ impl Vcpu {
     #[must_use]
     pub fn new(id: CpuId, format: Format, shape: &TlbShape) -> Self {
         let any = match format {
-            Format::Arm64Granule4K => Any::Arm64(Mmu::new(shape)),
-            Format::X86Level4 => Any::X86(Mmu::new(shape)),
+            Format::Arm64(_) => Any::Arm64(Mmu::new(shape)),
+            Format::X86Level4 => Any::X86Level4(Mmu::new(shape)),
+            Format::X86Level5 => Any::X86Level5(Mmu::new(shape)),
             other => unreachable!("{other:?} has an MMU"),
         };
         Self { id, any }
@@ -49,8 +52,9 @@ impl Vcpu {
     #[must_use]
     pub const fn format(&self) -> Format {
         match self.any {
-            Any::Arm64(_) => Format::Arm64Granule4K,
-            Any::X86(_) => Format::X86Level4,
+            Any::Arm64(_) => Format::ARM64_4K_48,
+            Any::X86Level4(_) => Format::X86Level4,
+            Any::X86Level5(_) => Format::X86Level5,
         }
     }
 
@@ -58,15 +62,23 @@ impl Vcpu {
     pub const fn arm64_mut(&mut self) -> Option<&mut Mmu<Arm64Granule4K>> {
         match &mut self.any {
             Any::Arm64(mmu) => Some(mmu),
-            Any::X86(_) => None,
+            Any::X86Level4(_) | Any::X86Level5(_) => None,
         }
     }
 
-    /// The MMU of an x86 CPU: for its registers.
-    pub const fn x86_mut(&mut self) -> Option<&mut Mmu<X86Level4>> {
+    /// The MMU of an x86 CPU with four levels: for its registers.
+    pub const fn x86_level4_mut(&mut self) -> Option<&mut Mmu<X86Level4>> {
         match &mut self.any {
-            Any::X86(mmu) => Some(mmu),
-            Any::Arm64(_) => None,
+            Any::X86Level4(mmu) => Some(mmu),
+            Any::Arm64(_) | Any::X86Level5(_) => None,
+        }
+    }
+
+    /// The MMU of an x86 CPU with five levels: for its registers.
+    pub const fn x86_level5_mut(&mut self) -> Option<&mut Mmu<X86Level5>> {
+        match &mut self.any {
+            Any::X86Level5(mmu) => Some(mmu),
+            Any::Arm64(_) | Any::X86Level4(_) => None,
         }
     }
 

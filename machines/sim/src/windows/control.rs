@@ -6,22 +6,28 @@ use kernmem_arch::{Format, arm64, x86};
 /// accessed and dirty marks by hardware are on: a window writes nothing into tables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Control {
-    /// 4K granule.
-    Arm64(arm64::mmu::Control),
+    /// Page size and bits beside the registers.
+    Arm64(arm64::Geometry, arm64::mmu::Control),
     /// Four levels.
-    X86(x86::mmu::Control),
+    X86Level4(x86::mmu::Control),
+    /// Five levels.
+    X86Level5(x86::mmu::Control),
 }
 
 impl Control {
     /// The registers for `format`; `None` for a format that windows do not know.
     pub(crate) fn of(format: Format) -> Option<Self> {
         match format {
-            Format::Arm64Granule4K => Some(Self::Arm64(arm64::mmu::Control::default())),
-            Format::X86Level4 => {
-                let all = x86::mmu::Control::default();
-                Some(Self::X86(x86::mmu::Control { physical_bits: 52, smap: false, ..all }))
+            Format::Arm64(tables) => {
+                Some(Self::Arm64(tables, arm64::mmu::Control::default().with_tables(tables, tables.va_bits())))
             }
+            Format::X86Level4 => Some(Self::X86Level4(x86_control())),
+            Format::X86Level5 => Some(Self::X86Level5(x86_control())),
             _ => None,
         }
     }
+}
+
+fn x86_control() -> x86::mmu::Control {
+    x86::mmu::Control { physical_bits: 52, smap: false, ..x86::mmu::Control::default() }
 }

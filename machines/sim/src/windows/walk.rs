@@ -5,8 +5,8 @@
 //! 2. The reads are the host's and are not counted as references of a walk.
 //! 3. Every byte of a run lies in one bank of memory.
 
-use kernmem_arch::arm64::Arm64Granule4K;
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::arm64::{Arm64Format, WithArm64, mmu};
+use kernmem_arch::x86::{X86Level4, X86Level5};
 use kernmem_arch::{Entry, FaultKind, MmuFormat};
 use kernmem_base::{
     Access, BusError, BusFault, Level, PhysAddr, PhysRange, PhysRead, Privilege, Slot, VirtAddr, VirtRange,
@@ -112,11 +112,28 @@ fn find<F: MmuFormat>(memory: &Memory, space: &Space, control: &F::Control, va: 
     Err(Refusal { kind: WindowFaultKind::Mmu(FaultKind::Translation), level: None })
 }
 
+/// A search whose arm64 tables are known as a value.
+struct Find<'a> {
+    memory: &'a Memory,
+    space: &'a Space,
+    control: &'a mmu::Control,
+    va: VirtAddr,
+}
+
+impl WithArm64 for Find<'_> {
+    type Output = Result<Leaf, Refusal>;
+
+    fn run<F: Arm64Format>(self) -> Self::Output {
+        find::<F>(self.memory, self.space, self.control, self.va)
+    }
+}
+
 /// The leaf for `va`, if who asks may read there; what it reaches need not be memory.
 pub(crate) fn leaf(memory: &Memory, space: &Space, va: VirtAddr) -> Result<Leaf, Refusal> {
     let leaf = match &space.control {
-        Control::Arm64(control) => find::<Arm64Granule4K>(memory, space, control, va)?,
-        Control::X86(control) => find::<X86Level4>(memory, space, control, va)?,
+        Control::Arm64(tables, control) => tables.with(Find { memory, space, control, va })?,
+        Control::X86Level4(control) => find::<X86Level4>(memory, space, control, va)?,
+        Control::X86Level5(control) => find::<X86Level5>(memory, space, control, va)?,
     };
     if let Some((start, pa)) = space.linear
         && va.0.wrapping_sub(start.0).wrapping_add(pa.0) != reached(&leaf, va).0

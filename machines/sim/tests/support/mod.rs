@@ -45,7 +45,7 @@ pub enum Arm64 {}
 
 impl Kind for Arm64 {
     type F = Arm64Granule4K;
-    const FORMAT: Format = Format::Arm64Granule4K;
+    const FORMAT: Format = Format::ARM64_4K_48;
     const BASE: VirtAddr = VirtAddr(0xffff_8000_1000_0000);
     fn data() -> Arm64Attrs {
         Arm64Attrs(0x00e8_0000_0000_0703)

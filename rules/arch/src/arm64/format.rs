@@ -1,13 +1,20 @@
-//! Stage 1 descriptors, 4K granule, 48-bit output address (no LPA2).
+//! Stage 1 descriptors of every page size: their bits, and the format as a type of page size and address bits.
 //!
+//! ```text
+//! output address      bits           above 2^48
+//! 48 bits             47:page        none
+//! 64K pages (LPA)     47:16          51:48 in bits 15:12
+//! 52-bit 4K, 16K      49:page        51:50 in bits 9:8, which are no shareability then (LPA2)
+//! ```
 //! Source: Arm ARM, VMSAv8-64 descriptors; Linux 5.10–7.2 arch/arm64/include/asm/pgtable-hwdef.h.
 
 use core::fmt;
 use core::sync::atomic::AtomicU64;
 
-use kernmem_base::{Granule, Level, PhysAddr};
+use kernmem_base::{Level, PhysAddr};
 
-use crate::{Entry, EntryFormat, LeafSize, LevelShape, Shape};
+use super::geometry::Geometry;
+use crate::{Entry, EntryFormat, Shape};
 
 /// The bits of a descriptor, in place.
 pub mod bit {
@@ -65,61 +72,124 @@ impl fmt::Debug for Arm64Attrs {
     }
 }
 
-const PAGE: u64 = 0x0000_ffff_ffff_f000; // bits 47:12, also a table's address
-const BLOCK_2M: u64 = 0x0000_ffff_ffe0_0000; // bits 47:21
-const BLOCK_1G: u64 = 0x0000_ffff_c000_0000; // bits 47:30
-
-const fn level(level: Level, shift: u32, leaf: bool, contiguous_bits: u32) -> LevelShape {
-    LevelShape { level, shift, index_bits: 9, leaf, contiguous_bits }
+/// Where the bits of an output address stand in a descriptor.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Output {
+    /// 48 bits, each in its place.
+    Plain,
+    /// LPA, with 64K pages: bits 51:48 stand in 15:12.
+    Lpa,
+    /// LPA2, with smaller pages and 52 bits: bits 51:50 stand in 9:8.
+    Lpa2,
 }
 
-const fn leaf(bytes: u64, level: Level, contiguous: bool) -> LeafSize {
-    LeafSize { bytes, level, contiguous }
+impl Output {
+    /// Bits of an output address.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        match self {
+            Self::Plain => 48,
+            Self::Lpa | Self::Lpa2 => 52,
+        }
+    }
+
+    /// The bits of a descriptor that hold an address aligned to `1 << shift`.
+    const fn mask(self, shift: u32) -> u64 {
+        match self {
+            Self::Plain => bits(47, shift),
+            Self::Lpa => bits(47, shift) | bits(15, 12),
+            Self::Lpa2 => bits(49, shift) | bits(9, 8),
+        }
+    }
+
+    /// The address in place.
+    const fn place(self, pa: u64) -> u64 {
+        match self {
+            Self::Plain => pa,
+            Self::Lpa => pa & bits(47, 0) | pa >> 36 & bits(15, 12) | pa & !bits(51, 0),
+            Self::Lpa2 => pa & bits(49, 0) | pa >> 42 & bits(9, 8) | pa & !bits(51, 0),
+        }
+    }
+
+    /// The address whose placed bits are `placed`.
+    const fn address(self, placed: u64) -> u64 {
+        match self {
+            Self::Plain => placed,
+            Self::Lpa => placed & bits(47, 16) | (placed & bits(15, 12)) << 36,
+            Self::Lpa2 => placed & bits(49, 12) | (placed & bits(9, 8)) << 42,
+        }
+    }
 }
 
-static SHAPE: Shape = Shape {
-    arch: "aarch64",
-    granule: Granule::K4,
-    levels: &[
-        level(Level::Pgd, 39, false, 0),
-        level(Level::Pud, 30, true, 0), // Linux has no contiguous group here
-        level(Level::Pmd, 21, true, 4),
-        level(Level::Pte, 12, true, 4),
-    ],
-    leaves: &[
-        leaf(1 << 30, Level::Pud, false),
-        leaf(1 << 25, Level::Pmd, true),
-        leaf(1 << 21, Level::Pmd, false),
-        leaf(1 << 16, Level::Pte, true),
-        leaf(1 << 12, Level::Pte, false),
-    ],
-};
+/// Ones from bit `low` to bit `high`.
+const fn bits(high: u32, low: u32) -> u64 {
+    (!0 >> (63 - high)) & (!0 << low)
+}
 
-/// arm64, 4K granule, 48-bit virtual and output addresses.
+/// The format of tables with pages of `1 << PAGE` bytes that translate `VA` bits.
+///
+/// 52 bits with pages below 64K are LPA2's; tables with 64K pages always have the room that LPA takes, and hold zeros
+/// there without it.
 #[derive(Debug)]
-pub enum Arm64Granule4K {}
+pub enum Arm64<const PAGE: u32, const VA: u32> {}
 
-impl EntryFormat for Arm64Granule4K {
+/// 4K pages, 48 bits: what most kernels are built with.
+pub type Arm64Granule4K = Arm64<12, 48>;
+
+impl<const PAGE: u32, const VA: u32> Arm64<PAGE, VA> {
+    const GEOMETRY: Geometry = match Geometry::of(PAGE, VA) {
+        Some(geometry) => geometry,
+        None => panic!("arm64 has no such tables"),
+    };
+
+    /// The tables as a value.
+    pub(super) const SHAPE: &'static Shape = Self::GEOMETRY.shape();
+
+    /// Where output addresses stand.
+    pub(super) const OUTPUT: Output = Self::GEOMETRY.output();
+
+    const PAGE_MASK: u64 = Self::OUTPUT.mask(PAGE); // also a table's address
+
+    /// The bits of a block's address by level; 0 where the level has no block.
+    const BLOCK_MASK: [u64; 5] = {
+        let (mut masks, mut depth) = ([0; 5], 0);
+        while depth + 1 < Self::SHAPE.levels.len() {
+            let level = Self::SHAPE.levels[depth];
+            if level.leaf {
+                masks[level.level as usize] = Self::OUTPUT.mask(level.shift);
+            }
+            depth += 1;
+        }
+        masks
+    };
+}
+
+impl<const PAGE: u32, const VA: u32> EntryFormat for Arm64<PAGE, VA> {
     type Attrs = Arm64Attrs;
     type Slot = AtomicU64;
     const BREAK_BEFORE_MAKE: bool = true;
 
     fn shape() -> &'static Shape {
-        &SHAPE
+        Self::SHAPE
     }
 
     #[inline]
     fn decode(raw: u64, level: Level) -> Entry<Arm64Attrs> {
-        let (mask, is_leaf) = match (raw & 0b11, level) {
-            (0b11, Level::Pte) => (PAGE, true),
-            (0b11, _) => (PAGE, false),
-            (0b01, Level::Pmd) => (BLOCK_2M, true),
-            (0b01, Level::Pud) => (BLOCK_1G, true),
-            (0b01, _) => return Entry::Reserved { raw }, // no block at the root, no page of type 01
-            _ => return Entry::Absent { sw: raw },       // bit 0 clear: the rest is software's
+        let (mask, is_leaf) = match raw & 0b11 {
+            0b11 => (Self::PAGE_MASK, matches!(level, Level::Pte)),
+            0b01 => (Self::BLOCK_MASK[level as usize], true),
+            _ => return Entry::Absent { sw: raw }, // bit 0 clear: the rest is software's
         };
-        let (base, attrs) = (PhysAddr(raw & mask), Arm64Attrs(raw & !mask));
+        if mask == 0 {
+            return Entry::Reserved { raw }; // no block at this level, no page of type 01
+        }
+        let (base, attrs) = (PhysAddr(Self::OUTPUT.address(raw & mask)), Arm64Attrs(raw & !mask));
         if is_leaf { Entry::Leaf { base, attrs } } else { Entry::Table { next: base, attrs } }
+    }
+
+    #[inline]
+    fn place(pa: PhysAddr) -> u64 {
+        Self::OUTPUT.place(pa.0)
     }
 
     fn bits(attrs: Arm64Attrs) -> u64 {

@@ -283,6 +283,14 @@ impl Layout {
         (page_offset, if old { middle } else { start }, Some((VirtAddr(start), VirtAddr(end))))
     }
 
+    /// Bytes of the linear map's region below the bits in use: not 0 where a kernel of 52 bits runs with fewer.
+    ///
+    /// Source: Linux 5.10–7.2 arch/arm64/mm/init.c `arm64_memblock_init`.
+    #[must_use]
+    pub const fn unused_below(&self) -> u64 {
+        if self.page_end.0 == 0 { 0 } else { minus_pow2(self.va_bits_actual).wrapping_sub(self.page_offset.0) }
+    }
+
     /// Bytes of physical memory that the linear map can hold.
     ///
     /// Source: Linux 5.10–7.2 arch/arm64/mm/init.c `arm64_memblock_init`.

@@ -1,4 +1,4 @@
-//! Stage 1 translation with a 4K granule and 48 bits: the registers as values, and the rules of the walk.
+//! Stage 1 translation: the registers as values, and the rules of the walk.
 //!
 //! Source: Arm ARM, D8 "The AArch64 Virtual Memory System Architecture"; descriptors in `format`.
 
@@ -7,7 +7,7 @@ use kernmem_base::{Access, Half, Level, PhysAddr, Privilege, VirtAddr};
 use super::bit::{AF, DBM, NG, PXN, PXN_TABLE, RDONLY, RDONLY_TABLE, USER, USER_TABLE, UXN, UXN_TABLE};
 use super::esr::{Abort, Status};
 use super::ttbr::{TranslationControl, Ttbr, root_of};
-use super::{Arm64Attrs, Arm64Granule4K};
+use super::{Arm64, Arm64Attrs, Geometry};
 use crate::{Entry, EntryFormat, FaultKind, MmuFormat, Refusal, Rights, Syndrome};
 
 /// What TCR_EL1 says about walks of one half.
@@ -69,6 +69,14 @@ impl Default for Control {
 }
 
 impl Control {
+    /// The same for a kernel with these tables that runs with `va_bits` address bits.
+    #[must_use]
+    pub const fn with_tables(mut self, tables: Geometry, va_bits: u32) -> Self {
+        self.translation = TranslationControl::of_kernel(va_bits, self.translation.upper.ignores_top_byte);
+        self.output_bits = tables.output().bits();
+        self
+    }
+
     const fn of(&self, half: Half) -> &WalkControl {
         match half {
             Half::Lower | Half::Both => &self.lower,
@@ -85,17 +93,18 @@ const fn at(kind: FaultKind, level: Level) -> Refusal {
     Refusal { kind, level: Some(level) }
 }
 
-/// The architecture's number of a level of four: 0 at the root.
-const fn number(level: Level) -> i8 {
+/// The architecture's number of a level: 3 has the pages, and the root's follows from how many there are.
+const fn number(level: Level, levels: usize) -> i8 {
     match level {
-        Level::Pgd | Level::P4d => 0,
+        Level::Pgd => 4 - levels as i8,
+        Level::P4d => 0,
         Level::Pud => 1,
         Level::Pmd => 2,
         Level::Pte => 3,
     }
 }
 
-impl MmuFormat for Arm64Granule4K {
+impl<const PAGE: u32, const VA: u32> MmuFormat for Arm64<PAGE, VA> {
     type Control = Control;
     const HAS_HALVES: bool = true;
     const OPEN: u64 = 0;
@@ -231,7 +240,7 @@ impl MmuFormat for Arm64Granule4K {
     }
 
     fn syndrome(_control: &Control, refusal: Refusal, access: Access, privilege: Privilege) -> Syndrome {
-        let level = refusal.level.map_or(0, number);
+        let level = refusal.level.map_or(0, |level| number(level, Self::SHAPE.levels.len()));
         let status = match refusal.kind {
             FaultKind::Translation | FaultKind::NonCanonical | FaultKind::ReservedBit => Status::Translation(level),
             FaultKind::AddressSize => Status::AddressSize(level),

@@ -1,6 +1,7 @@
 //! arm64: formats, layout, kernel protections and boot decisions.
 //!
-//! * [`Arm64Granule4K`]: the entry format; [`bit`]: its bits; [`fields`]: their names by era.
+//! * [`Arm64`]: the entry format by page size and bits; [`Geometry`]: the same as a value; [`bit`]: its bits; [`fields`]:
+//!   their names by era.
 //! * [`prot`]: the kernel's protections.
 //! * [`Layout`]: the regions of the kernel's half by era; [`Fixmap`]: its fixed slots.
 //! * [`kaslr`]: what a seed does to the image and the linear map.
@@ -12,6 +13,7 @@ pub mod esr;
 mod fields;
 mod fixmap;
 mod format;
+mod geometry;
 pub mod kaslr;
 mod layout;
 pub mod linear;
@@ -22,5 +24,6 @@ mod user;
 
 pub use fields::fields;
 pub use fixmap::{Fixmap, FixmapFacts};
-pub use format::{Arm64Attrs, Arm64Granule4K, bit};
-pub use layout::{Kasan, Layout, LayoutFacts, va_bits_choices};
+pub use format::{Arm64, Arm64Attrs, Arm64Granule4K, Output, bit};
+pub use geometry::{Arm64Format, Geometry, WithArm64};
+pub use layout::{Kasan, Layout, LayoutFacts, va_bits_choices, va_bits_min};

@@ -5,7 +5,7 @@
 use kernmem_base::Era;
 
 use super::bit::{AF, ATTR_INDEX_SHIFT, DBM, DIRTY, NG, PXN, PXN_TABLE, RDONLY, SHARED, TABLE, UXN, UXN_TABLE, VALID};
-use super::{Arm64Attrs, bit};
+use super::{Arm64Attrs, Output, bit};
 
 /// Index into MAIR_EL1 of normal memory.
 pub const MT_NORMAL: u64 = 0;
@@ -58,6 +58,15 @@ pub const fn tagged(attrs: Arm64Attrs) -> Arm64Attrs {
 #[must_use]
 pub const fn with_ng(attrs: Arm64Attrs, not_global: bool) -> Arm64Attrs {
     if not_global { Arm64Attrs(attrs.0 | NG) } else { attrs }
+}
+
+/// The same rights without shareability, where a format holds an address in its place.
+#[must_use]
+pub const fn for_output(attrs: Arm64Attrs, output: Output) -> Arm64Attrs {
+    match output {
+        Output::Plain | Output::Lpa => attrs,
+        Output::Lpa2 => Arm64Attrs(attrs.0 & !SHARED),
+    }
 }
 
 /// The block form in which vmemmap is mapped up to 6.1 (type bit aside, which the cursor sets): clean and not

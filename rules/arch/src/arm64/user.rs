@@ -13,7 +13,8 @@ use kernmem_base::{Era, Level, PhysAddr};
 use super::bit::{
     AF, ATTR_INDEX, DBM, DIRTY, GP, NG, PROT_NONE, PXN, PXN_TABLE, RDONLY, SHARED, SPECIAL, TABLE, USER, UXN, VALID,
 };
-use super::{Arm64Attrs, Arm64Granule4K};
+use super::format::Output;
+use super::{Arm64, Arm64Attrs};
 use crate::{Entry, EntryFormat, UserFormat, UserRights};
 
 const READONLY_EXEC: u64 = VALID | TABLE | USER | RDONLY | SHARED | AF | NG | PXN;
@@ -44,16 +45,17 @@ const fn is_hardware_dirty(raw: u64) -> bool {
     raw & (DBM | RDONLY) == DBM
 }
 
-impl UserFormat for Arm64Granule4K {
+impl<const PAGE: u32, const VA: u32> UserFormat for Arm64<PAGE, VA> {
     const KERNEL_SLOT: Option<usize> = None;
 
     fn protection(era: Era, rights: UserRights, shared: bool) -> Arm64Attrs {
+        let no_sharing = if matches!(Self::OUTPUT, Output::Lpa2) { SHARED } else { 0 };
         if !rights.any() {
-            return Arm64Attrs(none(era));
+            return Arm64Attrs(none(era) & !no_sharing);
         }
         let execute = if rights.execute { 0 } else { UXN };
         let write = if shared && rights.write { DBM } else { 0 };
-        Arm64Attrs(READONLY_EXEC | execute | write)
+        Arm64Attrs((READONLY_EXEC | execute | write) & !no_sharing)
     }
 
     /// The table entries of user mode: nothing below them is executed by the kernel.
@@ -72,13 +74,13 @@ impl UserFormat for Arm64Granule4K {
     }
 
     fn page_raw(base: PhysAddr, attrs: Arm64Attrs) -> u64 {
-        base.0 | attrs.0
+        Self::place(base) | attrs.0
     }
 
     fn page(era: Era, raw: u64) -> Option<(PhysAddr, Arm64Attrs)> {
         let valid = if is_without_rights(era, raw) { raw | VALID | TABLE } else { raw };
         match Self::decode(valid, Level::Pte) {
-            Entry::Leaf { base, .. } => Some((base, Arm64Attrs(raw & !base.0))),
+            Entry::Leaf { base, .. } => Some((base, Arm64Attrs(raw & !Self::place(base)))),
             _ => None,
         }
     }

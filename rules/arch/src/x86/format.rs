@@ -12,6 +12,7 @@ use core::sync::atomic::AtomicU64;
 
 use kernmem_base::{Era, Granule, Level, PhysAddr};
 
+use super::layout::Paging;
 use crate::{Entry, EntryFormat, LeafSize, LevelShape, Shape};
 
 /// The bits of an entry, in place.
@@ -210,13 +211,24 @@ static SHAPE_5: Shape = Shape {
     leaves: LEAVES,
 };
 
-/// x86-64 with four levels.
+/// x86-64 with `LEVELS` levels: four or five.
 #[derive(Debug)]
-pub enum X86Level4 {}
+pub enum X86<const LEVELS: usize> {}
+
+/// x86-64 with four levels.
+pub type X86Level4 = X86<4>;
 
 /// x86-64 with five levels.
-#[derive(Debug)]
-pub enum X86Level5 {}
+pub type X86Level5 = X86<5>;
+
+impl<const LEVELS: usize> X86<LEVELS> {
+    /// The depth as a value.
+    pub const PAGING: Paging = match LEVELS {
+        4 => Paging::Level4,
+        5 => Paging::Level5,
+        _ => panic!("x86-64 has four or five levels"),
+    };
+}
 
 /// An entry at `level`; the formats of both depths agree.
 #[inline]
@@ -239,52 +251,49 @@ fn decode(raw: u64, level: Level) -> Entry<X86Attrs> {
     Entry::Leaf { base: PhysAddr(raw & frame), attrs: X86Attrs(raw & !frame) }
 }
 
-macro_rules! format {
-    ($format:ty, $shape:ident) => {
-        impl EntryFormat for $format {
-            type Attrs = X86Attrs;
-            type Slot = AtomicU64;
-            const BREAK_BEFORE_MAKE: bool = false;
+impl<const LEVELS: usize> EntryFormat for X86<LEVELS> {
+    type Attrs = X86Attrs;
+    type Slot = AtomicU64;
+    const BREAK_BEFORE_MAKE: bool = false;
 
-            fn shape() -> &'static Shape {
-                &$shape
-            }
-
-            #[inline]
-            fn decode(raw: u64, level: Level) -> Entry<X86Attrs> {
-                decode(raw, level)
-            }
-
-            fn bits(attrs: X86Attrs) -> u64 {
-                attrs.0
-            }
-
-            fn attrs(bits: u64) -> X86Attrs {
-                X86Attrs(bits)
-            }
-
-            fn leaf_attrs(page: X86Attrs, level: Level, _contiguous: bool) -> X86Attrs {
-                if level == Level::Pte { page } else { page.page_to_large() }
-            }
-
-            fn page_attrs(leaf: X86Attrs, level: Level) -> X86Attrs {
-                if level == Level::Pte { leaf } else { leaf.large_to_page() }
-            }
-
-            fn is_contiguous(_attrs: X86Attrs) -> bool {
-                false
-            }
-
-            /// Always: a stale translation may be used until the flush, but two that disagree are no fault here.
-            fn change_is_safe(_old: u64, _new: u64) -> bool {
-                true
-            }
+    #[inline]
+    fn shape() -> &'static Shape {
+        match Self::PAGING {
+            Paging::Level4 => &SHAPE_4,
+            Paging::Level5 => &SHAPE_5,
         }
-    };
-}
+    }
 
-format!(X86Level4, SHAPE_4);
-format!(X86Level5, SHAPE_5);
+    #[inline]
+    fn decode(raw: u64, level: Level) -> Entry<X86Attrs> {
+        decode(raw, level)
+    }
+
+    fn bits(attrs: X86Attrs) -> u64 {
+        attrs.0
+    }
+
+    fn attrs(bits: u64) -> X86Attrs {
+        X86Attrs(bits)
+    }
+
+    fn leaf_attrs(page: X86Attrs, level: Level, _contiguous: bool) -> X86Attrs {
+        if level == Level::Pte { page } else { page.page_to_large() }
+    }
+
+    fn page_attrs(leaf: X86Attrs, level: Level) -> X86Attrs {
+        if level == Level::Pte { leaf } else { leaf.large_to_page() }
+    }
+
+    fn is_contiguous(_attrs: X86Attrs) -> bool {
+        false
+    }
+
+    /// Always: a stale translation may be used until the flush, but two that disagree are no fault here.
+    fn change_is_safe(_old: u64, _new: u64) -> bool {
+        true
+    }
+}
 
 /// Whether Linux's listing takes an entry above the last level for a leaf: not always what the MMU does.
 ///

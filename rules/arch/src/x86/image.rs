@@ -13,6 +13,7 @@
 use kernmem_base::{Era, VirtAddr, VirtRange};
 
 use super::X86Attrs;
+use super::bit::kernel_4k;
 use super::cpa::Masking;
 use super::prot::Prot;
 use crate::Change;
@@ -234,6 +235,20 @@ pub fn trampoline_steps(era: Era, trampoline: &Trampoline) -> [ImageStep; 3] {
 #[must_use]
 pub const fn forces_page_zero(gbpages_in_use: bool) -> bool {
     !gbpages_in_use
+}
+
+/// Forces the first page of the direct map, at `first`, to be a small one.
+///
+/// | era | the page |
+/// |---|---|
+/// | 4.14 (UNVERIFIED), 5.10, 6.1, 6.12 | is split off |
+/// | 7.2 | is split off and marked to stay so |
+///
+/// Source: Linux 5.10–7.2 arch/x86/mm/pat/set_memory.c `set_memory_4k`.
+#[must_use]
+pub fn page_zero_step(era: Era, first: VirtAddr) -> ImageStep {
+    let change = Masking { set: kernel_4k(era), clear: 0 };
+    ImageStep { range: between(first, first + PAGE), change, aliases: true, cause: Change::PageZero }
 }
 
 fn up(va: VirtAddr, align: u64) -> VirtAddr {

@@ -26,7 +26,41 @@ pub enum Paging {
     Level5,
 }
 
+/// What decides how many levels a kernel runs with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PagingFacts {
+    /// `CONFIG_X86_5LEVEL`.
+    pub built: bool,
+    /// The CPU has `la57`.
+    pub la57: bool,
+    /// `no5lvl` was told.
+    pub no5lvl: bool,
+}
+
 impl Paging {
+    /// The levels that a kernel runs with: a kernel for five goes on with four where it has to.
+    ///
+    /// | era | five levels |
+    /// |---|---|
+    /// | to 6.12 | where they are built, the CPU has them and the command line does not refuse them (4.14 UNVERIFIED) |
+    /// | 7.2 | always built, else the same |
+    ///
+    /// Source: Linux 5.10–7.2 arch/x86/boot/compressed/pgtable_64.c `paging_prepare`, `configure_5level_paging`.
+    #[must_use]
+    pub const fn choose(era: Era, facts: PagingFacts) -> Self {
+        let built = match era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => facts.built,
+            Era::V7_2 => true,
+        };
+        if built && facts.la57 && !facts.no5lvl { Self::Level5 } else { Self::Level4 }
+    }
+
+    /// One past the last frame that the kernel can use (`MAX_ARCH_PFN`).
+    #[must_use]
+    pub const fn max_arch_pfn(self) -> Pfn {
+        Pfn(1 << (self.physmem_bits() - Granule::K4.shift()))
+    }
+
     /// log2 of the bytes of a root slot.
     #[must_use]
     pub const fn root_shift(self) -> u32 {

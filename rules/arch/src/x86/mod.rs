@@ -1,6 +1,6 @@
 //! x86-64: formats, layout, protections and boot decisions.
 //!
-//! Here: entry formats of four and five levels ([`X86Level4`], [`X86Level5`]) and the names of their bits ([`fields`]), protections and masks ([`prot`]),
+//! Here: entry formats of four and five levels ([`X86`]) and the names of their bits ([`fields`]), protections and masks ([`prot`]),
 //! memory types ([`memtype`]), the address space and its drawn bases ([`layout`], [`kaslr`], [`fixmap`],
 //! [`cpu_entry_area`]), how the direct map is built and counted ([`direct_map`], [`steps`], [`counters`]), what
 //! changes rights later ([`cpa`], [`image`], [`pti`]), what roots share ([`prealloc`]), pages of user mode
@@ -30,4 +30,4 @@ mod user;
 pub mod zones;
 
 pub use fields::fields;
-pub use format::{X86Attrs, X86Level4, X86Level5, bit, listed_as_leaf};
+pub use format::{X86, X86Attrs, X86Level4, X86Level5, bit, listed_as_leaf};

@@ -10,7 +10,7 @@ use kernmem_base::{Era, Level, PhysAddr};
 
 use super::bit::{ACCESSED, DIRTY, FRAME, PCD, PRESENT, PROTNONE, PWT, RW, SPECIAL, saved_dirty};
 use super::prot::{Masks, Prot, base_of, table};
-use super::{X86Attrs, X86Level4, X86Level5};
+use super::{X86, X86Attrs};
 use crate::{UserFormat, UserRights};
 
 /// What a change of rights keeps.
@@ -44,73 +44,66 @@ fn reprotect(era: Era, attrs: X86Attrs, protection: X86Attrs) -> X86Attrs {
     settle(era, attrs.0 & kept | protection.0 & !kept)
 }
 
-macro_rules! user_format {
-    ($format:ty) => {
-        impl UserFormat for $format {
-            const KERNEL_SLOT: Option<usize> = Some(256);
+impl<const LEVELS: usize> UserFormat for X86<LEVELS> {
+    const KERNEL_SLOT: Option<usize> = Some(256);
 
-            fn protection(era: Era, rights: UserRights, shared: bool) -> X86Attrs {
-                protection(era, rights, shared)
-            }
+    fn protection(era: Era, rights: UserRights, shared: bool) -> X86Attrs {
+        protection(era, rights, shared)
+    }
 
-            fn table(_era: Era) -> X86Attrs {
-                table::PAGE
-            }
+    fn table(_era: Era) -> X86Attrs {
+        table::PAGE
+    }
 
-            fn page_raw(base: PhysAddr, attrs: X86Attrs) -> u64 {
-                Masks::new(true, true, false).raw_leaf(base, attrs, Level::Pte)
-            }
+    fn page_raw(base: PhysAddr, attrs: X86Attrs) -> u64 {
+        Masks::new(true, true, false).raw_leaf(base, attrs, Level::Pte)
+    }
 
-            fn page(_era: Era, raw: u64) -> Option<(PhysAddr, X86Attrs)> {
-                page(raw)
-            }
+    fn page(_era: Era, raw: u64) -> Option<(PhysAddr, X86Attrs)> {
+        page(raw)
+    }
 
-            fn is_valid(attrs: X86Attrs) -> bool {
-                attrs.has(PRESENT)
-            }
+    fn is_valid(attrs: X86Attrs) -> bool {
+        attrs.has(PRESENT)
+    }
 
-            fn is_young(attrs: X86Attrs) -> bool {
-                attrs.has(ACCESSED)
-            }
+    fn is_young(attrs: X86Attrs) -> bool {
+        attrs.has(ACCESSED)
+    }
 
-            fn is_dirty(era: Era, attrs: X86Attrs) -> bool {
-                attrs.0 & (DIRTY | saved_dirty(era)) != 0
-            }
+    fn is_dirty(era: Era, attrs: X86Attrs) -> bool {
+        attrs.0 & (DIRTY | saved_dirty(era)) != 0
+    }
 
-            fn is_writable(attrs: X86Attrs) -> bool {
-                attrs.has(RW)
-            }
+    fn is_writable(attrs: X86Attrs) -> bool {
+        attrs.has(RW)
+    }
 
-            fn is_special(attrs: X86Attrs) -> bool {
-                attrs.has(SPECIAL)
-            }
+    fn is_special(attrs: X86Attrs) -> bool {
+        attrs.has(SPECIAL)
+    }
 
-            fn make_young(attrs: X86Attrs) -> X86Attrs {
-                X86Attrs(attrs.0 | ACCESSED)
-            }
+    fn make_young(attrs: X86Attrs) -> X86Attrs {
+        X86Attrs(attrs.0 | ACCESSED)
+    }
 
-            fn make_old(attrs: X86Attrs) -> X86Attrs {
-                X86Attrs(attrs.0 & !ACCESSED)
-            }
+    fn make_old(attrs: X86Attrs) -> X86Attrs {
+        X86Attrs(attrs.0 & !ACCESSED)
+    }
 
-            fn make_special(attrs: X86Attrs) -> X86Attrs {
-                X86Attrs(attrs.0 | SPECIAL)
-            }
+    fn make_special(attrs: X86Attrs) -> X86Attrs {
+        X86Attrs(attrs.0 | SPECIAL)
+    }
 
-            fn make_written(era: Era, attrs: X86Attrs) -> X86Attrs {
-                settle(era, attrs.0 | DIRTY | RW)
-            }
+    fn make_written(era: Era, attrs: X86Attrs) -> X86Attrs {
+        settle(era, attrs.0 | DIRTY | RW)
+    }
 
-            fn write_protect(era: Era, attrs: X86Attrs) -> X86Attrs {
-                settle(era, attrs.0 & !RW)
-            }
+    fn write_protect(era: Era, attrs: X86Attrs) -> X86Attrs {
+        settle(era, attrs.0 & !RW)
+    }
 
-            fn reprotect(era: Era, attrs: X86Attrs, protection: X86Attrs) -> X86Attrs {
-                reprotect(era, attrs, protection)
-            }
-        }
-    };
+    fn reprotect(era: Era, attrs: X86Attrs, protection: X86Attrs) -> X86Attrs {
+        reprotect(era, attrs, protection)
+    }
 }
-
-user_format!(X86Level4);
-user_format!(X86Level5);

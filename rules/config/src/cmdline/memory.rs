@@ -51,6 +51,26 @@ impl CommandLine {
         words.map(|word| (word.is_named("mem"), word.value.as_deref()))
     }
 
+    /// x86: bytes of low memory that are left to firmware, whole pages; `default` without a word.
+    ///
+    /// | era | bytes |
+    /// |---|---|
+    /// | 4.14 (UNVERIFIED), 5.10 | `reservelow=`, from 4 KiB to 640 KiB |
+    /// | 6.1 and later | `default`: the first MiB is left out anyway |
+    ///
+    /// Source: Linux 5.10 arch/x86/kernel/setup.c `parse_reservelow`, `trim_low_memory_range`.
+    #[must_use]
+    pub fn reservelow(&self, era: Era, default: u64) -> u64 {
+        const PAGE: u64 = 4 << 10;
+        const MOST: u64 = 640 << 10;
+        match era {
+            Era::V4_14 | Era::V5_10 => {}
+            Era::V6_1 | Era::V6_12 | Era::V7_2 => return default,
+        }
+        let words = self.named("reservelow").rev().find_map(|word| word.value.as_deref());
+        words.map_or(default, |value| memparse(value, era).0.clamp(PAGE, MOST)).next_multiple_of(PAGE)
+    }
+
     /// Whether the boot allocator logs its operations.
     #[must_use]
     pub fn memblock_debug(&self) -> bool {

@@ -277,13 +277,14 @@ impl fmt::Display for CommandLine {
 }
 
 /// Words that some question reads.
-const READ: [&str; 51] = [
+const READ: [&str; 52] = [
     "rodata",
     "debug_pagealloc",
     "kfence.sample_interval",
     "crashkernel",
     "mem",
     "memmap",
+    "reservelow",
     "nokaslr",
     "kpti",
     "memblock",

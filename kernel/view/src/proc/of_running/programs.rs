@@ -81,7 +81,7 @@ struct Tables<'r, 'm, M, W> {
 }
 
 impl<M: PhysMem, W: Witness> EntryVisitor for Tables<'_, '_, M, W> {
-    fn table(&mut self, place: &Place, next: PhysAddr) -> bool {
+    fn table(&mut self, place: &Place, next: PhysAddr, _attrs: u64) -> bool {
         let node = self.running.node_of(next.pfn(self.running.facts.granule));
         let is_counted = matches!(place.level, Level::Pud | Level::Pmd);
         if let Some((_, tables)) = self.by_node.iter_mut().find(|(nid, _)| is_counted && *nid == node) {
