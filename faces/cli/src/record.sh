@@ -508,7 +508,11 @@ fi
 # quoted TEXT: as a text of JSON, in one line.
 quoted() { printf '"%s"' "$(printf '%s' "$1" | tr '\n\r' '  ' | sed 's/\\/\\\\/g; s/"/\\"/g; s/'"$TAB"'/\\t/g')"; }
 
-COUNT=$(grep -c '^processor' "$HERE/cpuinfo" 2>/dev/null)
+# Processors that the machine has, which may be more than the kernel uses.
+COUNT=$(cat "$SYS/devices/system/cpu/present" 2>/dev/null | tr ',' '\n' |
+    awk -F - '{ n += $NF - $1 + 1 } END { print n + 0 }')
+SHOWN=$(grep -c '^processor' "$HERE/cpuinfo" 2>/dev/null)
+[ "${COUNT:-0}" -ge "${SHOWN:-0}" ] || COUNT=$SHOWN
 TOTAL=$(awk '/^MemTotal:/ { print $2 "K" }' "$HERE/meminfo" 2>/dev/null)
 BOARD=$(cat "$SYS/class/dmi/id/product_name" "$PROC/device-tree/model" 2>/dev/null | tr -d '\000')
 cat >"$HERE/boot.json" <<END
@@ -518,7 +522,7 @@ cat >"$HERE/boot.json" <<END
  "arch": "$ARCH",
  "cpu": $(quoted "$MODEL"),
  "m": $(quoted "$TOTAL"),
- "smp": ${COUNT:-1},
+ "smp": $COUNT,
  "machine": $(quoted "$BOARD"),
  "args": "",
  "era": $(quoted "$ERA"),
