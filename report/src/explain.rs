@@ -17,6 +17,7 @@ use crate::json::Json;
 use crate::regions;
 use crate::warnings;
 
+pub mod eras;
 mod sentences;
 
 use sentences::{area, note, reason};
@@ -52,6 +53,15 @@ pub fn linear<V: KernelView>(view: &V, pa: PhysAddr) -> Option<VirtAddr> {
     match view.layout() {
         LayoutView::Arm64 { layout, memstart } => Some(linear_address(layout, memstart, pa.0)),
         LayoutView::X86 { layout, .. } => Some(layout.direct(pa)),
+        _ => None,
+    }
+}
+
+/// The memory that the linear map has at `va`, mapped or not: the other way round.
+fn memory_of_linear<V: KernelView>(view: &V, va: VirtAddr) -> Option<PhysAddr> {
+    match view.layout() {
+        LayoutView::Arm64 { layout, memstart } => Some(PhysAddr((va - layout.page_offset).wrapping_add(memstart))),
+        LayoutView::X86 { layout, .. } => Some(PhysAddr(va - layout.page_offset)),
         _ => None,
     }
 }

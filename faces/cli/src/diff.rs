@@ -7,7 +7,7 @@ use kernmem_base::Era;
 use kernmem_report::diff::{self, Side};
 
 use crate::Outcome;
-use crate::args::KernelArgs;
+use crate::args::{Eras, KernelArgs};
 use crate::failure::{FINDING, Failure};
 use crate::numbers::parse_size;
 use crate::output::Out;
@@ -54,7 +54,7 @@ impl DiffArgs {
     fn second(&self) -> KernelArgs {
         let mut kernel = self.kernel.clone();
         kernel.cmdline = self.cmdline_b.clone().or(kernel.cmdline);
-        kernel.era = self.era_b.or(kernel.era);
+        kernel.era = self.era_b.map(Eras::One).or(kernel.era);
         kernel.memory = self.memory_b.or(kernel.memory);
         kernel.cpu = self.cpu_b.clone().or(kernel.cpu);
         kernel

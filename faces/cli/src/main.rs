@@ -3,6 +3,7 @@
 //! * [`args`]: the verbs and the options that describe a kernel.
 //! * [`machine`]: opens a source and boots it.
 //! * [`failure`]: what ends the program, in one line.
+//! * [`eras`]: one source in several eras.
 //! * [`guard`]: how much of the host a boot may take.
 //! * [`output`]: standard output, and readers that go away early.
 //! * A file for each verb.
@@ -10,6 +11,7 @@
 mod args;
 mod boot;
 mod diff;
+mod eras;
 mod explain;
 mod failure;
 mod guard;
