@@ -46,8 +46,23 @@ impl<'c> Image<'c> {
     /// # Errors
     /// The symbols do not name it.
     pub fn virt(&self, name: &str) -> Result<VirtAddr, BootError> {
-        let link = self.symbols.address(name).ok_or_else(|| missing(name))?;
-        Ok(VirtAddr(link.0.wrapping_add(self.displacement())))
+        Ok(self.moved(self.symbols.address(name).ok_or_else(|| missing(name))?))
+    }
+
+    /// Where an address of the linked image runs.
+    #[must_use]
+    pub const fn moved(&self, linked: VirtAddr) -> VirtAddr {
+        VirtAddr(linked.0.wrapping_add(self.displacement()))
+    }
+
+    /// Where the first of `names` that the symbols know was loaded: some names differ by era.
+    ///
+    /// # Errors
+    /// The symbols name none of them.
+    pub fn phys_any(&self, names: &[&str]) -> Result<PhysAddr, BootError> {
+        let address = names.iter().find_map(|name| self.symbols.address(name));
+        let address = address.ok_or_else(|| missing(names.first().copied().unwrap_or_default()))?;
+        Ok(self.phys_of(self.moved(address)))
     }
 
     /// Where `name` was loaded.

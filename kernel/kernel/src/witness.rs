@@ -41,6 +41,8 @@ pub enum Area {
 /// A segment of the kernel image.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Segment {
+    /// The image's header, in front of its text.
+    Head,
     /// Text.
     Text,
     /// Read-only data.
@@ -180,6 +182,10 @@ pub enum LogEntry {
     KasanReady,
     /// 1 GiB leaves are used for the direct map (x86).
     GbPages,
+    /// Bytes of high memory (i386).
+    HighMemory(u64),
+    /// Bytes of low memory (i386).
+    LowMemory(u64),
     /// A larger buffer for the log.
     LogBuffer {
         /// Bytes of text.

@@ -72,8 +72,39 @@ fn columns(era: Era) -> impl Iterator<Item = &'static Column> + Clone {
     BEFORE_BLOCK.iter().chain(core::iter::once(block)).chain(&AFTER_BLOCK).chain(types)
 }
 
+/// Where the walk begins, and the memory map's marker: of the bits in use or of those that were configured.
+///
+/// | era | |
+/// |---|---|
+/// | 4.14, 5.10, 6.1 | configured |
+/// | 6.12, 7.2 | in use |
+///
+/// Source: Linux 5.10, 6.1 arch/arm64/mm/ptdump.c `kernel_ptdump_info`; 6.12, 7.2 the same `ptdump_init`.
+const fn starts(era: Era, layout: &Layout) -> (VirtAddr, VirtAddr) {
+    match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => (layout.page_offset, layout.vmemmap_start),
+        Era::V6_12 | Era::V7_2 => (layout.first_linear(), layout.vmemmap_in_use()),
+    }
+}
+
+/// A level's name.
+///
+/// | era | levels that the tables lack |
+/// |---|---|
+/// | 4.14, 5.10, 6.1 | have the root's name, with blocks in the root as well |
+/// | 6.12, 7.2 | the same, but a block in a root of two levels is a PMD |
+///
+/// Source: Linux 5.10–7.2 arch/arm64/mm/ptdump.c `pg_level`, `note_page`.
+const fn level_name(era: Era, levels: usize, level: Level, is_leaf: bool) -> &'static str {
+    match (era, level) {
+        (Era::V6_12 | Era::V7_2, Level::Pgd) if levels == 2 && is_leaf => Level::Pmd.name(),
+        (Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 | Era::V7_2, level) => level.name(),
+    }
+}
+
 /// Marker lines and where they are due, in the listing's order.
 fn markers(era: Era, layout: &Layout) -> Vec<(VirtAddr, &'static str)> {
+    let vmemmap_start = starts(era, layout).1;
     let mut all = alloc::vec![(layout.page_offset, "Linear Mapping start"), (layout.page_end, "Linear Mapping end"),];
     if let Some((start, end)) = layout.kasan {
         all.extend([(start, "Kasan shadow start"), (end, "Kasan shadow end")]);
@@ -90,7 +121,7 @@ fn markers(era: Era, layout: &Layout) -> Vec<(VirtAddr, &'static str)> {
     let fixmap = [(layout.fixaddr_start, "Fixmap start"), (layout.fixaddr_top, "Fixmap end")];
     let fixmap_all = [(layout.fixaddr_tot_start, "Fixmap start"), (layout.fixaddr_top, "Fixmap end")];
     let pci = [(layout.pci_io_start, "PCI I/O start"), (layout.pci_io_end, "PCI I/O end")];
-    let vmemmap = [(layout.vmemmap_start, "vmemmap start"), (layout.vmemmap_end, "vmemmap end")];
+    let vmemmap = [(vmemmap_start, "vmemmap start"), (layout.vmemmap_end, "vmemmap end")];
     match era {
         Era::V4_14 | Era::V5_10 | Era::V6_1 => all.extend(fixmap.into_iter().chain(pci).chain(vmemmap)),
         Era::V6_12 | Era::V7_2 => all.extend(vmemmap.into_iter().chain(pci).chain(fixmap_all)),
@@ -108,10 +139,27 @@ pub(super) fn print<F: EntryFormat, M: PhysRead>(
     out: &mut impl fmt::Write,
 ) -> Result<(), ListingError> {
     let mask = columns(era).fold(0, |mask, column| mask | column.mask);
-    let mut listing = Listing { out, era, mask, markers: markers(era, layout), marker: 0, run: None, failed: false };
-    visit::<F, M>(mem, root, VirtRange { start: layout.page_offset, last: VirtAddr(u64::MAX) }, &mut listing);
+    let (levels, markers) = (F::shape().levels.len(), markers(era, layout));
+    let mut listing = Listing { out, era, levels, mask, markers, marker: 0, run: first_run(era), failed: false };
+    let start = starts(era, layout).0;
+    visit::<F, M>(mem, root, VirtRange { start, last: VirtAddr(u64::MAX) }, &mut listing);
     listing.note(VirtAddr(0), None, 0);
     if listing.failed { Err(ListingError::Write) } else { Ok(()) }
+}
+
+/// The line that is open when the walk begins.
+///
+/// | era | line |
+/// |---|---|
+/// | 5.10 | an unmapped one of the root that starts at address 0, so that the first marker is never printed |
+/// | 4.14 (UNVERIFIED), 6.1, 6.12, 7.2 | none |
+///
+/// Source: Linux 5.10 arch/arm64/mm/ptdump.c `ptdump_walk`; 6.1–7.2 the same.
+const fn first_run(era: Era) -> Option<Run> {
+    match era {
+        Era::V5_10 => Some(Run { start: VirtAddr(0), level: Some(Level::Pgd), prot: 0 }),
+        Era::V4_14 | Era::V6_1 | Era::V6_12 | Era::V7_2 => None,
+    }
 }
 
 /// A line that is not finished.
@@ -125,6 +173,7 @@ struct Run {
 struct Listing<'o, W> {
     out: &'o mut W,
     era: Era,
+    levels: usize,
     mask: u64,
     markers: Vec<(VirtAddr, &'static str)>,
     marker: usize,
@@ -173,7 +222,7 @@ impl<W: fmt::Write> Listing<'_, W> {
 
     fn try_line(&mut self, run: &Run, end: VirtAddr) -> fmt::Result {
         let size = Kib(end.0.wrapping_sub(run.start.0));
-        let level = run.level.map_or("", Level::name);
+        let level = run.level.map_or("", |level| level_name(self.era, self.levels, level, run.prot != 0));
         write!(self.out, "0x{:016x}-0x{:016x}   {size} {level}", run.start.0, end.0)?;
         if run.prot != 0 {
             for column in columns(self.era) {

@@ -27,8 +27,8 @@ use crate::ptdump::ListingError;
 #[must_use]
 pub fn fields(format: Format, era: Era, level: Level, entry: &Entry<u64>) -> &'static [Field] {
     match format {
-        Format::X86Level4 | Format::X86Level5 => x86::fields(era, level, entry),
-        _ => arm64::fields(era, entry),
+        Format::Arm64(geometry) => arm64::fields(era, geometry.output(), level, entry),
+        _ => x86::fields(era, level, entry),
     }
 }
 

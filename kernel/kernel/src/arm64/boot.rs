@@ -7,13 +7,14 @@ use kernmem_arch::arm64::{
     Arm64Format, FixmapFacts, Geometry, Kasan, Layout, LayoutFacts, WithArm64, kaslr, va_bits_choices, va_bits_min,
 };
 use kernmem_arch::{Bound, Reason};
-use kernmem_base::{Era, Granule, PhysAddr, PhysMem, Size};
+use kernmem_base::{Era, Granule, PhysAddr, PhysMem, PhysRange, Size};
 use kernmem_config::{Arm64Cpu, Config, KptiFacts, Rodata};
 use kernmem_firmware::{Arch, Machine};
 use kernmem_memblock::{Limits, Memblock, VecArray};
 use kernmem_pgtable::Tables;
 
-use crate::arm64::{EarlyRoots, State, late, later, mm_init};
+use crate::arm64::image::image_start;
+use crate::arm64::{EarlyRoots, State, late, later, map_range, mm_init};
 use crate::takers::swiotlb;
 use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
 
@@ -32,9 +33,14 @@ pub(super) struct Booting<'m, 'c, F, M, W> {
     pub memstart_seed: u16,
     /// Known edges of memory and what they are.
     pub edges: Vec<(PhysAddr, Bound)>,
+    /// The crash kernel's memory, where it was reserved before there were tables.
+    pub crash: Option<PhysRange>,
     /// Why mappings are not global, if they are not.
     pub not_global: Option<Reason>,
 }
+
+/// An image is loaded at a multiple of this if it cannot be moved.
+const IMAGE_ALIGN: u64 = 2 << 20;
 
 /// Where an emulator's boot loader puts the image if nothing tells: 2 MiB into memory.
 const DEFAULT_TEXT_OFFSET: u64 = 2 << 20;
@@ -80,19 +86,17 @@ fn run<'m, F: Arm64Format, M: PhysMem, W: Witness>(
     let mut booting = Booting::<F, M, W>::new(mem, boot, witness, geometry)?;
     booting.early_tables()?;
     booting.arm64_memblock_init()?;
-    booting.map_kernel()?;
-    booting.early_fixmap()?;
-    booting.map_mem()?;
-    let idmap = booting.leave_early_tables()?;
+    let idmap = booting.paging_init()?;
+    let physical_bits = booting.physical_mask_shift();
     let Booting { machine, config, image, mut tables, mut memblock, state, rodata, not_global, .. } = booting;
-    let shared = later::Shared { machine, config, state: &state, not_global };
-    let (sections, mut nodes) = later::bootmem_init(&shared, &mut tables, &mut memblock)?;
-    let prepared = mm_init::take(&shared, &image, &mut memblock, &nodes)?;
+    let shared = later::Shared { machine, config, state: &state, not_global, physical_bits };
+    let later::Brought { sections, mut nodes, gigantic } = later::bootmem_init(&shared, &mut tables, &mut memblock)?;
+    let prepared = mm_init::take(&shared, &image, &mut memblock, &nodes, gigantic)?;
     let mut late = late::Late::new(&shared, image, &mut tables, memblock, &mut nodes, rodata, boot)?;
     late.run(&prepared)?;
     let (memblock, frames) = late.finish();
     frames.settle(&nodes, boot);
-    let roots = Roots { kernel: tables.root(), user: None, idmap };
+    let roots = Roots { kernel: tables.root(), user: None, idmap: Some(idmap) };
     let era = config.era;
     Ok(Kernel {
         mem,
@@ -121,9 +125,10 @@ impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
         let (offset, memstart_seed) = displacement(machine, config, &layout, &at_link)?;
         let virt = at_link.virt("_text")? + offset;
         let image = Image::new(&config.symbols, Some(virt), text_phys)?;
-        let covered =
-            image.range("_stext", "_end")?.ok_or_else(|| BootError::Input("symbols: _stext is _end".into()))?;
-        let not_global = not_global(config, cpu, offset != 0);
+        let covered = image
+            .range(image_start(config.era), "_end")?
+            .ok_or_else(|| BootError::Input("symbols: _text is _end".into()))?;
+        let (not_global, isolates) = isolation(config, cpu, is_kaslr(config.era, offset));
         let state = State {
             geometry,
             layout,
@@ -133,6 +138,8 @@ impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
             image_phys: image.phys_of(covered.start),
             displacement: offset,
             not_global: not_global.is_some(),
+            isolates,
+            identity: identity_geometry(config.era, geometry),
             kfence_pool: None,
             initrd: None,
             early: EarlyRoots { identity: PhysAddr(0), kernel: PhysAddr(0) },
@@ -160,6 +167,7 @@ impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
             rodata,
             memstart_seed,
             edges: Vec::new(),
+            crash: None,
             not_global,
         })
     }
@@ -190,12 +198,6 @@ impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
 
 fn check_modelled(config: &Config) -> Result<(), BootError> {
     let kconfig = &config.kconfig;
-    match config.era {
-        Era::V6_1 => {}
-        era @ (Era::V4_14 | Era::V5_10 | Era::V6_12 | Era::V7_2) => {
-            return Err(BootError::Beyond(format!("an arm64 kernel of Linux {era}")));
-        }
-    }
     if kconfig.is_set("KASAN") {
         return Err(BootError::Beyond("an arm64 kernel with KASAN".into()));
     }
@@ -288,7 +290,9 @@ fn displacement(
     let seed = machine.kaslr_seed.unwrap_or(0);
     let built = config.kconfig.is_set("RANDOMIZE_BASE");
     if seed == 0 || !built || config.cmdline.nokaslr(config.era, Arch::Arm64) {
-        return Ok((0, 0));
+        // The place within 2 MiB is that of the memory, where the image can be moved at all.
+        let within = at_link.phys("_text")?.0 % IMAGE_ALIGN;
+        return Ok((if config.kconfig.is_set("RELOCATABLE") { within } else { 0 }, 0));
     }
     let moved = kaslr::displacement(
         config.era,
@@ -300,15 +304,41 @@ fn displacement(
     Ok((moved.image, moved.memstart_seed))
 }
 
-/// Whether kernel mappings belong to an ASID, and because of what: KASLR asks for page-table isolation early, unless
-/// the kernel uses the CPU's E0PD; otherwise isolation may be turned on later, which rewrites every mapping.
+/// Whether an image that was moved by `offset` counts as moved at random.
 ///
-/// Source: Linux 6.1 arch/arm64/kernel/cpufeature.c `kaslr_requires_kpti`, `unmap_kernel_at_el0`.
-fn not_global(config: &Config, cpu: &Arm64Cpu, kaslr: bool) -> Option<Reason> {
-    let e0pd = cpu.has_e0pd() && config.kconfig.is_set("ARM64_E0PD");
-    if kaslr && !e0pd {
-        return Some(Reason::NotGlobalKaslr);
+/// | era | when |
+/// |---|---|
+/// | 4.14 (UNVERIFIED), 5.10, 6.1 | it was moved at all |
+/// | 6.12, 7.2 | by 2 MiB or more: less follows from where it was loaded |
+///
+/// Source: Linux 5.10, 6.1 arch/arm64/include/asm/memory.h `kaslr_offset`; 6.12, 7.2 the same `kaslr_enabled`.
+const fn is_kaslr(era: Era, offset: u64) -> bool {
+    match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => offset != 0,
+        Era::V6_12 | Era::V7_2 => offset >= 2 << 20,
     }
+}
+
+/// Page size and bits of the identity maps.
+///
+/// | era | bits |
+/// |---|---|
+/// | 4.14 (UNVERIFIED), 5.10, 6.1 | the kernel's |
+/// | 6.12, 7.2 | 48 |
+const fn identity_geometry(era: Era, kernel: Geometry) -> Geometry {
+    match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => kernel,
+        Era::V6_12 | Era::V7_2 => map_range::identity_geometry(kernel),
+    }
+}
+
+/// Why kernel mappings belong to an ASID, if they do, and whether the kernel is unmapped for user mode: KASLR asks for
+/// page-table isolation early, unless the kernel uses the CPU's E0PD; otherwise isolation may be turned on later, which
+/// rewrites every mapping.
+///
+/// Source: Linux 5.10–7.2 arch/arm64/kernel/cpufeature.c `kaslr_requires_kpti`, `unmap_kernel_at_el0`.
+fn isolation(config: &Config, cpu: &Arm64Cpu, kaslr: bool) -> (Option<Reason>, bool) {
+    let e0pd = cpu.has_e0pd() && config.kconfig.is_set("ARM64_E0PD");
     let facts = KptiFacts {
         unmap_built_in: config.kconfig.is_set("UNMAP_KERNEL_AT_EL0"),
         e0pd_built_in: config.kconfig.is_set("ARM64_E0PD"),
@@ -316,5 +346,7 @@ fn not_global(config: &Config, cpu: &Arm64Cpu, kaslr: bool) -> Option<Reason> {
         kaslr,
         mitigations_off: config.cmdline.mitigations_off(),
     };
-    cpu.kpti_needed(facts).then_some(Reason::NotGlobalKpti)
+    let isolates = cpu.kpti_needed(facts);
+    let reason = if kaslr && !e0pd { Some(Reason::NotGlobalKaslr) } else { isolates.then_some(Reason::NotGlobalKpti) };
+    (reason, isolates)
 }

@@ -1,18 +1,19 @@
 //! The boot page tables: what the first instructions build before there is any C code.
 //!
 //! ```text
-//! identity   [_text, _end + room for the devicetree): virtual = physical, read only and executable;
+//! identity   5.10: the text that switches the MMU on; writable and executable
+//!            6.1: [_text, _end + room for the devicetree): virtual = physical, read only and executable;
 //!            the kernel map's own tables in it writable; behind the image a window onto the devicetree, writable
 //! kernel     [_text, _end) at its linked (and moved) place, writable and executable
 //! ```
 //! Both are made of 2M blocks with 4K pages, else of pages. The kernel map gives way to `swapper_pg_dir` in `paging_init`; what lay in init memory
-//! is freed with it.
+//! is freed with it. From 6.12 on C code builds the first tables (`map_range`).
 //!
-//! Source: Linux 6.1 arch/arm64/kernel/head.S `create_idmap`, `create_kernel_mapping`, `remap_region`.
+//! Source: Linux 5.10, 6.1 arch/arm64/kernel/head.S `create_idmap`, `create_kernel_mapping`, `remap_region`.
 
 use kernmem_arch::arm64::{Arm64Attrs, Arm64Format, bit, prot};
 use kernmem_base::{
-    Frame, FrameOrigin, FrameSource, Granule, Level, NoFrame, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange,
+    Era, Frame, FrameOrigin, FrameSource, Granule, Level, NoFrame, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange,
 };
 use kernmem_pgtable::{Change, Mapping, Sizes, Tables};
 
@@ -36,10 +37,10 @@ pub struct EarlyRoots {
 }
 
 /// Pages set aside in the image, taken in order.
-struct CarveOut<'w, W> {
-    pages: PhysRange,
-    page: u64,
-    witness: &'w mut W,
+pub(super) struct CarveOut<'w, W> {
+    pub pages: PhysRange,
+    pub page: u64,
+    pub witness: &'w mut W,
 }
 
 impl<W: Witness> FrameSource for CarveOut<'_, W> {
@@ -59,10 +60,28 @@ impl<W: Witness> FrameSource for CarveOut<'_, W> {
 
 impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
     /// Builds both maps.
+    ///
+    /// | era | by | kernel map |
+    /// |---|---|---|
+    /// | 4.14 (UNVERIFIED), 5.10, 6.1 | the first instructions | in use until `paging_init` |
+    /// | 6.12, 7.2 | C code that runs in the identity map | stays, with its final rights |
     pub(super) fn early_tables(&mut self) -> Result<(), BootError> {
-        let identity = self.image.phys_range("init_idmap_pg_dir", "init_idmap_pg_end")?;
+        match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 => self.assembled_tables(),
+            Era::V6_12 | Era::V7_2 => self.early_map_kernel(),
+        }
+    }
+
+    fn assembled_tables(&mut self) -> Result<(), BootError> {
         let kernel = self.image.phys_range("init_pg_dir", "init_pg_end")?;
-        self.identity_map(identity, kernel)?;
+        let identity = match self.config.era {
+            Era::V4_14 | Era::V5_10 => self.identity_text()?,
+            Era::V6_1 | Era::V6_12 | Era::V7_2 => {
+                let identity = self.image.phys_range("init_idmap_pg_dir", "init_idmap_pg_end")?;
+                self.identity_map(identity, kernel)?;
+                identity.start
+            }
+        };
         let image = self.image.phys_range("_text", "_end")?;
         self.block_map(
             kernel,
@@ -70,8 +89,17 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
             blocks_of(image, swapper_block(self.granule())),
             WRITE_EXECUTE,
         )?;
-        self.state.early = EarlyRoots { identity: identity.start, kernel: kernel.start };
+        self.state.early = EarlyRoots { identity, kernel: kernel.start };
         Ok(())
+    }
+
+    /// Up to 5.10 the identity map has the text that needs it and nothing else, and stays.
+    fn identity_text(&mut self) -> Result<PhysAddr, BootError> {
+        let pages = self.image.phys_range("idmap_pg_dir", "idmap_pg_end")?;
+        let text = self.image.phys_range("__idmap_text_start", "__idmap_text_end")?;
+        let text = blocks_of(text, swapper_block(self.granule()));
+        self.block_map(pages, VirtAddr(text.start.0), text, WRITE_EXECUTE)?;
+        Ok(pages.start)
     }
 
     fn identity_map(&mut self, pages: PhysRange, kernel_tables: PhysRange) -> Result<(), BootError> {

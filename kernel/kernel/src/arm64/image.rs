@@ -1,18 +1,95 @@
-//! The kernel image's segments, the fixmap, and the farewell to the early tables.
+//! The kernel image's segments, and the identity map that stays.
 //!
-//! Source: Linux 6.1 arch/arm64/mm/mmu.c `map_kernel`, `early_fixmap_init`, `fixmap_remap_fdt`, `create_idmap`.
+//! Source: Linux 5.10, 6.1 arch/arm64/mm/mmu.c `map_kernel`; 6.12, 7.2 arch/arm64/kernel/pi/map_kernel.c `map_kernel`;
+//! 5.10–7.2 arch/arm64/mm/mmu.c `create_idmap`.
 
-use kernmem_arch::arm64::{Arm64Attrs, Arm64Format, prot};
-use kernmem_arch::{Born, Bound, Entry, Reason};
-use kernmem_base::{FrameOrigin, Level, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
+use alloc::vec::Vec;
+
+use kernmem_arch::arm64::{Arm64, Arm64Attrs, Arm64Format, prot};
+use kernmem_arch::{Born, Bound, Reason};
+use kernmem_base::{Era, FrameSource, Granule, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
 use kernmem_config::Rodata;
 use kernmem_pgtable::{Mapping, Sizes, Tables};
 
 use super::boot::Booting;
-use super::early::{MAX_FDT, swapper_block};
+use super::early::CarveOut;
 use crate::frames::Ask;
 use crate::witness::Segment;
-use crate::{Area, BootError, EarlyFrames, Mapped, TableFrame, Witness};
+use crate::{Area, BootError, EarlyFrames, Mapped, Witness};
+
+/// A segment of the image: its symbols, its rights, and whether its pages may form contiguous groups.
+pub(super) struct ImageSegment {
+    pub segment: Segment,
+    pub start: &'static str,
+    pub end: &'static str,
+    pub attrs: Arm64Attrs,
+    pub reason: Reason,
+    pub contiguous: bool,
+}
+
+/// The symbol at which the image begins for the linear map, for reservations and for the kernel's own map.
+///
+/// | era | symbol |
+/// |---|---|
+/// | 4.14 (UNVERIFIED), 5.10 | `_text` |
+/// | 6.1 | `_stext`, 64 KiB behind it |
+/// | 6.12, 7.2 | `_text` |
+///
+/// Source: Linux 5.10–7.2 arch/arm64/mm/init.c `arm64_memblock_init`; arch/arm64/mm/mmu.c `map_mem`.
+pub(super) const fn image_start(era: Era) -> &'static str {
+    match era {
+        Era::V6_1 => "_stext",
+        Era::V4_14 | Era::V5_10 | Era::V6_12 | Era::V7_2 => "_text",
+    }
+}
+
+/// Rights of executable text, and why.
+pub(super) const fn text_prot(rodata: Rodata) -> (Arm64Attrs, Reason) {
+    match rodata {
+        Rodata::Off => (prot::PAGE_KERNEL_EXEC, Reason::Born(Born::TextWritable)),
+        Rodata::On | Rodata::Full => (prot::PAGE_KERNEL_ROX, Reason::Born(Born::Text)),
+    }
+}
+
+/// The image's segments in the order in which they are mapped.
+///
+/// | era | head | contiguous groups |
+/// |---|---|---|
+/// | 4.14 (UNVERIFIED), 5.10 | part of the text | all but read-only data |
+/// | 6.1 | not mapped | all but read-only data |
+/// | 6.12, 7.2 | writable at first, as read-only data | text and data |
+///
+/// Source: Linux 5.10, 6.1 arch/arm64/mm/mmu.c `map_kernel`; 6.12, 7.2 arch/arm64/kernel/pi/map_kernel.c `map_kernel`.
+pub(super) fn segments(era: Era, rodata: Rodata) -> Vec<ImageSegment> {
+    let text = text_prot(rodata);
+    let data = (prot::PAGE_KERNEL, Reason::Born(Born::Data));
+    let constant = match rodata {
+        Rodata::Off => (prot::PAGE_KERNEL, Reason::RodataOff),
+        Rodata::On | Rodata::Full => data,
+    };
+    let (head, from, init) = match era {
+        Era::V4_14 | Era::V5_10 => (None, "_text", true),
+        Era::V6_1 => (None, "_stext", true),
+        Era::V6_12 | Era::V7_2 => (Some((Segment::Head, "_text", "_stext", constant, false)), "_stext", false),
+    };
+    let rest = [
+        (Segment::Text, from, "_etext", text, true),
+        (Segment::Rodata, "__start_rodata", "__inittext_begin", constant, false),
+        (Segment::InitText, "__inittext_begin", "__inittext_end", text, init),
+        (Segment::InitData, "__initdata_begin", "__initdata_end", data, init),
+        (Segment::Data, "_data", "_end", data, true),
+    ];
+    let all = head.into_iter().chain(rest);
+    all.map(|(segment, start, end, (attrs, reason), contiguous)| ImageSegment {
+        segment,
+        start,
+        end,
+        attrs,
+        reason,
+        contiguous,
+    })
+    .collect()
+}
 
 /// A run to map: where, onto what, how and why.
 pub(super) struct Run<'a> {
@@ -41,7 +118,14 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
         let mapping = Mapping::<F>::new(run.range.start, attrs, sizes).with_table_attrs(table);
         let mut frames = EarlyFrames::new(&mut self.memblock, F::shape().granule, Ask::Anywhere);
         self.tables.cursor(range).map(&mut frames, &mapping)?.forgive("nothing was mapped there");
-        let mut rights = alloc::vec::Vec::from(run.rights);
+        self.tell(run);
+        Ok(())
+    }
+
+    /// Tells the witness of a run that is mapped.
+    pub(super) fn tell(&mut self, run: &Run<'_>) {
+        let Some(range) = VirtRange::of_size(run.va, run.range.size()) else { return };
+        let mut rights = Vec::from(run.rights);
         rights.extend(self.not_global);
         self.memblock.observer().mapped(&Mapped {
             range,
@@ -52,129 +136,113 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
             limits: run.limits,
             rights: &rights,
         });
-        Ok(())
     }
 
-    /// Rights of executable text, and why.
-    pub(super) fn text_prot(&self) -> (Arm64Attrs, Reason) {
-        match self.rodata {
-            Rodata::Off => (prot::PAGE_KERNEL_EXEC, Reason::Born(Born::TextWritable)),
-            Rodata::On | Rodata::Full => (prot::PAGE_KERNEL_ROX, Reason::Born(Born::Text)),
-        }
-    }
-
-    /// The fixmap's own tables, one of each level below the root. Where its root entry is the image's as well (16K
-    /// pages with four levels), they begin below the table that is there.
-    fn fixmap_tables(&mut self) -> Result<(), BootError> {
-        let start = self.state.layout.fixaddr_start;
-        let mut above = self.tables.root();
-        for (depth, below) in F::shape().levels.iter().enumerate().skip(1) {
-            let index = F::shape().levels[depth - 1].index(start);
-            let there = self.mem.entry::<F::Slot>(above, index)?;
-            if let Entry::Table { next, .. } = F::decode(there, F::shape().levels[depth - 1].level) {
-                above = next;
-                continue;
-            }
-            let name = match below.level {
-                Level::Pgd | Level::P4d => "bm_p4d",
-                Level::Pud => "bm_pud",
-                Level::Pmd => "bm_pmd",
-                Level::Pte => "bm_pte",
-            };
-            let table = self.image.phys(name)?;
-            self.memblock.observer().table(&TableFrame { pa: table, level: below.level, origin: FrameOrigin::Image });
-            self.tables.set_entry(above, depth - 1, index, F::place(table) | prot::TABLE_STATIC.0)?;
-            above = table;
-        }
-        Ok(())
-    }
-
-    /// The fixmap's own tables, which lie in the image, and the devicetree's window.
-    pub(super) fn early_fixmap(&mut self) -> Result<(), BootError> {
-        self.fixmap_tables()?;
-        let (Some(dtb), Some(size)) = (self.dtb(), self.machine.devicetree_size) else { return Ok(()) };
-        let block = swapper_block(self.granule());
-        let window = PhysRange::new(dtb.align_down(block), (dtb + size).align_up(block).unwrap_or(dtb));
-        let va = self.state.layout.fixmap.address(self.state.layout.fixaddr_top, self.state.layout.fixmap.fdt);
-        let range = VirtRange::of_size(va, window.size().min(MAX_FDT + block))
-            .ok_or_else(|| BootError::Input("the devicetree is empty".into()))?;
-        let attrs = self.state.prot(prot::PAGE_KERNEL_RO);
-        let mapping = Mapping::<F>::new(window.start, attrs, no_contiguous::<F>()).with_table_attrs(prot::TABLE_STATIC);
-        let mut frames = EarlyFrames::new(&mut self.memblock, F::shape().granule, Ask::Anywhere);
-        self.tables.cursor(range).map(&mut frames, &mapping)?.forgive("nothing was mapped there");
-        let mut rights = alloc::vec![Reason::Born(Born::ReadOnly)];
-        rights.extend(self.not_global);
-        let edge = |at| Reason::Edge { bound: Bound::Object, at };
-        self.memblock.observer().mapped(&Mapped {
-            range,
-            pa: window.start,
-            area: Area::Fixmap,
-            start: edge(window.start),
-            end: edge(window.end),
-            limits: &[(Reason::NoContiguous, no_contiguous::<F>())],
-            rights: &rights,
-        });
-        Ok(())
-    }
-
-    /// The image's segments, each with its rights.
+    /// The image's segments, each with its rights, in tables from the boot allocator.
     pub(super) fn map_kernel(&mut self) -> Result<(), BootError> {
-        let (text, text_reason) = self.text_prot();
-        let data = (prot::PAGE_KERNEL, Reason::Born(Born::Data));
-        let rodata = match self.rodata {
-            Rodata::Off => (prot::PAGE_KERNEL, Reason::RodataOff),
-            Rodata::On | Rodata::Full => data,
-        };
-        let segments = [
-            (Segment::Text, "_stext", "_etext", (text, text_reason), false),
-            (Segment::Rodata, "__start_rodata", "__inittext_begin", rodata, true),
-            (Segment::InitText, "__inittext_begin", "__inittext_end", (text, text_reason), false),
-            (Segment::InitData, "__initdata_begin", "__initdata_end", data, false),
-            (Segment::Data, "_data", "_end", data, false),
-        ];
-        for (segment, start, end, (attrs, reason), single) in segments {
-            let range = self.image.phys_range(start, end)?;
+        for segment in segments(self.config.era, self.rodata) {
+            let range = self.image.phys_range(segment.start, segment.end)?;
             let edge = |at| Reason::Edge { bound: Bound::Segment, at };
             let limit = [(Reason::NoContiguous, no_contiguous::<F>())];
             self.map(&Run {
-                va: self.image.virt(start)?,
+                va: self.image.virt(segment.start)?,
                 range,
-                attrs,
+                attrs: segment.attrs,
                 no_exec: false,
-                area: Area::Image(segment),
+                area: Area::Image(segment.segment),
                 edges: (edge(range.start), edge(range.end)),
-                limits: if single { &limit } else { &[] },
-                rights: &[reason],
+                limits: if segment.contiguous { &[] } else { &limit },
+                rights: &[segment.reason],
             })?;
         }
         Ok(())
     }
 
-    /// Gives the early tables back and builds the identity map that stays.
-    pub(super) fn leave_early_tables(&mut self) -> Result<Option<PhysAddr>, BootError> {
+    /// Gives the first tables back, where others have taken their place.
+    pub(super) fn leave_early_tables(&mut self) -> Result<(), BootError> {
         let early = self.image.phys_range("init_pg_dir", "init_pg_end")?;
         self.memblock.phys_free(early.start, early.size())?;
-        self.memblock.allow_resize();
-        let root = self.image.phys("idmap_pg_dir")?;
-        let text = self.image.phys_range("__idmap_text_start", "__idmap_text_end")?;
-        let page = self.page();
-        let text = PhysRange::new(text.start.align_down(page), text.end.align_up(page).unwrap_or(text.end));
-        let mut idmap = Tables::<F, M>::new(self.mem, root);
-        let attrs = self.state.prot(prot::PAGE_KERNEL_ROX);
-        let mut pages = alloc::vec![text];
-        if self.config.kconfig.is_set("UNMAP_KERNEL_AT_EL0")
-            && let Ok(flag) = self.image.phys("__idmap_kpti_flag")
-        {
-            pages.push(PhysRange::new(flag.align_down(page), flag.align_down(page) + page));
-        }
-        for (index, range) in pages.into_iter().enumerate() {
-            let Some(va) = VirtRange::of_size(VirtAddr(range.start.0), range.size()) else { continue };
-            let attrs = if index == 0 { attrs } else { self.state.prot(prot::PAGE_KERNEL) };
-            let table = prot::table(self.config.era, false);
-            let mapping = Mapping::<F>::new(range.start, attrs, Sizes::ALL).with_table_attrs(table);
-            let mut frames = EarlyFrames::new(&mut self.memblock, F::shape().granule, Ask::Anywhere);
-            idmap.cursor(va).map(&mut frames, &mapping)?.forgive("nothing was mapped there");
-        }
-        Ok(Some(root))
+        Ok(())
     }
+
+    /// The identity map that stays: the text that switches tables, and a flag that it waits for.
+    ///
+    /// | era | tables | the flag's page |
+    /// |---|---|---|
+    /// | 4.14 (UNVERIFIED), 5.10 | as the first instructions made them | none |
+    /// | 6.1 | of the boot allocator | if the kernel can be unmapped for user mode |
+    /// | 6.12 | in the image, of 48 bits | the same, unless mappings belong to an ASID from the start |
+    /// | 7.2 | the same | the same, or if the linear map relies on BBML2 |
+    ///
+    /// Source: Linux 6.1–7.2 arch/arm64/mm/mmu.c `create_idmap`.
+    pub(super) fn create_idmap(&mut self) -> Result<PhysAddr, BootError> {
+        let unmaps = self.config.kconfig.is_set("UNMAP_KERNEL_AT_EL0");
+        match self.config.era {
+            Era::V4_14 | Era::V5_10 => Ok(self.state.early.identity),
+            Era::V6_1 => self.idmap_from_memblock(unmaps),
+            Era::V6_12 => self.idmap_in_image(unmaps && !self.state.not_global),
+            Era::V7_2 => {
+                let waits = self.linear_needs_bbml2();
+                self.idmap_in_image(unmaps && !self.state.not_global || waits)
+            }
+        }
+    }
+
+    fn idmap_from_memblock(&mut self, with_flag: bool) -> Result<PhysAddr, BootError> {
+        let root = self.image.phys("idmap_pg_dir")?;
+        for (range, attrs) in self.idmap_pages(with_flag)? {
+            let mut frames = EarlyFrames::new(&mut self.memblock, F::shape().granule, Ask::Anywhere);
+            let table = prot::table(self.config.era, false);
+            idmap_run::<F, M>(self.mem, root, (range, self.state.prot(attrs), table), &mut frames)?;
+        }
+        Ok(root)
+    }
+
+    fn idmap_in_image(&mut self, with_flag: bool) -> Result<PhysAddr, BootError> {
+        match self.granule() {
+            Granule::K4 => self.idmap_in_arrays::<Arm64<12, 48>>(with_flag),
+            Granule::K16 => self.idmap_in_arrays::<Arm64<14, 48>>(with_flag),
+            Granule::K64 => self.idmap_in_arrays::<Arm64<16, 48>>(with_flag),
+        }
+    }
+
+    /// Each part of the map has an array of one table for each level below the root.
+    fn idmap_in_arrays<G: Arm64Format>(&mut self, with_flag: bool) -> Result<PhysAddr, BootError> {
+        const ARRAYS: [&[&str]; 2] = [&["idmap_ptes"], &["kpti_ptes", "kpti_bbml2_ptes"]];
+        let root = self.image.phys("idmap_pg_dir")?;
+        let (page, below) = (self.page(), G::shape().levels.len() as u64 - 1);
+        for ((range, attrs), array) in self.idmap_pages(with_flag)?.into_iter().zip(ARRAYS) {
+            let start = self.image.phys_any(array)?;
+            let pages = PhysRange::new(start, start + below * page);
+            let (attrs, table) = (self.state.prot(attrs), prot::table_early(self.config.era));
+            let mut frames = CarveOut { pages, page, witness: self.memblock.observer() };
+            idmap_run::<G, M>(self.mem, root, (range, attrs, table), &mut frames)?;
+        }
+        Ok(root)
+    }
+
+    /// The pages of the identity map with their rights.
+    fn idmap_pages(&self, with_flag: bool) -> Result<Vec<(PhysRange, Arm64Attrs)>, BootError> {
+        let page = self.page();
+        let text = self.image.phys_range("__idmap_text_start", "__idmap_text_end")?;
+        let text = PhysRange::new(text.start.align_down(page), text.end.align_up(page).unwrap_or(text.end));
+        let mut pages = alloc::vec![(text, prot::PAGE_KERNEL_ROX)];
+        if with_flag && let Ok(flag) = self.image.phys_any(&["__idmap_kpti_flag", "idmap_kpti_bbml2_flag"]) {
+            let start = flag.align_down(page);
+            pages.push((PhysRange::new(start, start + page), prot::PAGE_KERNEL));
+        }
+        Ok(pages)
+    }
+}
+
+fn idmap_run<G: Arm64Format, M: PhysMem>(
+    mem: &M,
+    root: PhysAddr,
+    (range, attrs, table): (PhysRange, Arm64Attrs, Arm64Attrs),
+    frames: &mut impl FrameSource,
+) -> Result<(), BootError> {
+    let Some(va) = VirtRange::of_size(VirtAddr(range.start.0), range.size()) else { return Ok(()) };
+    let mapping = Mapping::<G>::new(range.start, attrs, Sizes::ALL).with_table_attrs(table);
+    Tables::<G, M>::new(mem, root).cursor(va).map(frames, &mapping)?.forgive("nothing was mapped there");
+    Ok(())
 }

@@ -1,23 +1,25 @@
 //! Nodes, the memory map, zones and the last reservations.
 //!
-//! Source: Linux 6.1 arch/arm64/mm/init.c `bootmem_init`, `zone_sizes_init`, `reserve_crashkernel`; drivers/of/fdt.c
+//! Source: Linux 5.10–7.2 arch/arm64/mm/init.c `bootmem_init`, `zone_sizes_init`; drivers/of/fdt.c
 //! `unflatten_device_tree`.
 
 use alloc::vec::Vec;
 
 use kernmem_arch::arm64::{Arm64Format, prot};
+use kernmem_arch::hugetlb::HugeArch;
 use kernmem_arch::{Born, Reason};
-use kernmem_base::{Granule, Pfn, PhysAddr, PhysMem, PhysRange};
+use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysMem, PhysRange};
 use kernmem_config::Config;
 use kernmem_firmware::Machine;
-use kernmem_memblock::{Memblock, Nid, RegionArray, Request, UpTo};
+use kernmem_memblock::{Memblock, Nid, RegionArray, Request};
 use kernmem_pgtable::Tables;
 use kernmem_sparse::{Geometry, GeometryFacts, Sections, SparseArch, VecStore};
 
-use super::State;
+use super::{State, crash};
 use crate::numa::{self, NodeBlock};
 use crate::orders::Orders;
 use crate::sparse_init::{SparseInit, Vmemmap};
+use crate::takers::gigantic::{GiganticPool, allocate_gigantic};
 use crate::takers::{self, Taker};
 use crate::zones::{self, Nodes};
 use crate::{BootError, LogEntry, Witness, movable};
@@ -29,18 +31,80 @@ pub(super) struct Shared<'c> {
     pub config: &'c Config,
     pub state: &'c State,
     pub not_global: Option<Reason>,
+    /// Bits of a physical address that the kernel can use.
+    pub physical_bits: u32,
 }
 
-/// From the unpacked devicetree to the zones.
+/// What came of nodes and memory.
+pub(super) struct Brought {
+    pub sections: Sections<VecStore>,
+    pub nodes: Nodes,
+    /// Gigantic pages, where they come before the zones.
+    pub gigantic: Vec<GiganticPool>,
+}
+
+/// From the unpacked devicetree to the resources of memory, and to the zones.
+///
+/// | era | order |
+/// |---|---|
+/// | 4.14 (UNVERIFIED), 5.10, 6.1, 6.12 | nodes, memory map, zones, crash kernel, resources |
+/// | 7.2 | nodes, crash kernel, resources, gigantic pages, memory map, zones |
+///
+/// Source: Linux 5.10–7.2 arch/arm64/mm/init.c `bootmem_init`; 7.2 mm/mm_init.c `mm_core_init_early`.
 pub(super) fn bootmem_init<F: Arm64Format, M: PhysMem, A: RegionArray, W: Witness>(
     shared: &Shared<'_>,
     tables: &mut Tables<'_, F, M>,
     memblock: &mut Memblock<A, W>,
-) -> Result<(Sections<VecStore>, Nodes), BootError> {
-    let Shared { machine, config, state, not_global } = *shared;
-    let granule = state.granule();
+) -> Result<Brought, BootError> {
+    let Shared { machine, config, .. } = *shared;
     unflatten(machine, config, memblock)?;
-    let nodes = numa_init(machine, config, memblock)?;
+    let placed = numa_init(machine, config, memblock)?;
+    let ends = zone_ends(machine, config, memblock);
+    let dma_end = dma_end(&ends, memblock.limits().granule);
+    match config.era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => {
+            let (sections, nodes) = memory_map(shared, &placed, &ends, tables, memblock)?;
+            crash::reserve_with_zones(shared, memblock, dma_end)?;
+            memblock.dump_all();
+            takers::standard_resources(config, memblock)?;
+            Ok(Brought { sections, nodes, gigantic: Vec::new() })
+        }
+        Era::V7_2 => {
+            crash::reserve_with_zones(shared, memblock, dma_end)?;
+            memblock.dump_all();
+            takers::standard_resources(config, memblock)?;
+            let gigantic = gigantic_pages(config, memblock);
+            let (sections, nodes) = memory_map(shared, &placed, &ends, tables, memblock)?;
+            Ok(Brought { sections, nodes, gigantic })
+        }
+    }
+}
+
+/// Gigantic pages that the command line asks for.
+pub(super) fn gigantic_pages<A: RegionArray, W: Witness>(
+    config: &Config,
+    memblock: &mut Memblock<A, W>,
+) -> Vec<GiganticPool> {
+    let granule = memblock.limits().granule;
+    let default = granule.bytes() << (granule.shift() - 3);
+    allocate_gigantic(config, memblock, HugeArch::Arm64.sizes(granule), default)
+}
+
+/// The end of what every DMA master reaches: of the first zone, if it is one for DMA.
+fn dma_end(ends: &[(&'static str, Pfn)], granule: Granule) -> Option<PhysAddr> {
+    ends.iter().find(|(name, _)| *name != "Normal").map(|(_, end)| PhysAddr(end.0 << granule.shift()))
+}
+
+/// Sections, their page descriptors, and the zones.
+fn memory_map<F: Arm64Format, M: PhysMem, A: RegionArray, W: Witness>(
+    shared: &Shared<'_>,
+    placed: &[numa::NodeData],
+    ends: &[(&'static str, Pfn)],
+    tables: &mut Tables<'_, F, M>,
+    memblock: &mut Memblock<A, W>,
+) -> Result<(Sections<VecStore>, Nodes), BootError> {
+    let Shared { config, state, not_global, .. } = *shared;
+    let granule = state.granule();
     let orders = Orders::of(config, granule);
     let facts = GeometryFacts {
         pageblock_order: orders.pageblock.into(),
@@ -49,7 +113,7 @@ pub(super) fn bootmem_init<F: Arm64Format, M: PhysMem, A: RegionArray, W: Witnes
         page_ext: config.kconfig.is_set("PAGE_EXTENSION"),
         cma: config.kconfig.is_set("CMA"),
         isolation: config.kconfig.is_set("MEMORY_ISOLATION"),
-        pa_bits: config.kconfig.number("ARM64_PA_BITS").map_or(48, |bits| bits as u32),
+        pa_bits: shared.physical_bits,
         page_bytes: config.sizes.get("sizeof_page").unwrap_or(64),
         ..GeometryFacts::new(SparseArch::Arm64, config.era, granule)
     };
@@ -70,18 +134,32 @@ pub(super) fn bootmem_init<F: Arm64Format, M: PhysMem, A: RegionArray, W: Witnes
         memblock,
         sections: &mut sections,
         vmemmap: &vmemmap,
-        nodes: &nodes,
+        nodes: placed,
         rights: &rights,
         unplugs,
     }
     .run()?;
-    let ends = zone_ends(machine, config, memblock);
-    let limits = zones::limits(memblock.start_of_dram().pfn(granule), &ends);
+    let limits = zones::limits(memblock.start_of_dram().pfn(granule), ends);
     let movable = movable::starts(config, memblock, &limits);
     let nodes = zones::free_area_init(memblock, &mut sections, limits, &movable);
-    reserve_crash_kernel(config, memblock, PhysAddr(ends[0].1.0 << granule.shift()))?;
-    memblock.dump_all();
     Ok((sections, nodes))
+}
+
+/// Bytes of a node and of a property of the unpacked devicetree, where the compiled kernel does not tell.
+///
+/// | era | node | property |
+/// |---|---|---|
+/// | 4.14 (UNVERIFIED), 5.10 | 168 | 88 |
+/// | 6.1 | 208 | 96 |
+/// | 6.12, 7.2 | 208 | 104 |
+///
+/// Source: Linux 5.10–7.2 include/linux/of.h `struct device_node`, `struct property`.
+const fn tree_sizes(era: Era) -> (u64, u64) {
+    match era {
+        Era::V4_14 | Era::V5_10 => (168, 88),
+        Era::V6_1 => (208, 96),
+        Era::V6_12 | Era::V7_2 => (208, 104),
+    }
 }
 
 /// The devicetree unpacked into structures of the kernel.
@@ -91,13 +169,30 @@ fn unflatten<A: RegionArray, W: Witness>(
     memblock: &mut Memblock<A, W>,
 ) -> Result<(), BootError> {
     let Some(tree) = &machine.tree else { return Ok(()) };
-    let node = config.sizes.get("sizeof_device_node").unwrap_or(208);
-    let property = config.sizes.get("sizeof_property").unwrap_or(96);
+    let (node, property) = tree_sizes(config.era);
+    let node = config.sizes.get("sizeof_device_node").unwrap_or(node);
+    let property = config.sizes.get("sizeof_property").unwrap_or(property);
     let request = Request::new(tree.unflattened_size(node, property), 8);
     takers::allocate(memblock, Taker::UnflattenedTree, request).map(drop)
 }
 
-/// Nodes by firmware, or one for all; each attempt takes its table of distances. `numa=off` leaves out the first.
+/// Whether each attempt to find nodes takes a table of their distances.
+///
+/// | era | |
+/// |---|---|
+/// | 4.14 (UNVERIFIED), 5.10, 6.1 | yes |
+/// | 6.12, 7.2 | no: not before firmware tells a distance |
+///
+/// Source: Linux 5.10, 6.1 drivers/base/arch_numa.c `numa_alloc_distance`; 6.12, 7.2 mm/numa_memblks.c
+/// `numa_set_distance`.
+const fn has_distances(era: Era) -> bool {
+    match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => true,
+        Era::V6_12 | Era::V7_2 => false,
+    }
+}
+
+/// Nodes by firmware, or one for all. `numa=off` leaves out the first attempt.
 fn numa_init<A: RegionArray, W: Witness>(
     machine: &Machine,
     config: &Config,
@@ -112,7 +207,7 @@ fn numa_init<A: RegionArray, W: Witness>(
         let request = Request::new(max_nodes * max_nodes, granule.bytes());
         takers::allocate(memblock, Taker::DistanceTable, request)
     };
-    let table = distances(memblock)?;
+    let table = has_distances(config.era).then(|| distances(memblock)).transpose()?;
     let off = config.cmdline.numa_off();
     let blocks: Vec<NodeBlock> = machine
         .memory
@@ -127,8 +222,10 @@ fn numa_init<A: RegionArray, W: Witness>(
         memblock.observer().log(LogEntry::NumaOff);
     } else if !covered {
         memblock.observer().log(LogEntry::NoNuma);
-        memblock.phys_free(table, max_nodes * max_nodes)?;
-        distances(memblock)?;
+        if let Some(table) = table {
+            memblock.phys_free(table, max_nodes * max_nodes)?;
+            distances(memblock)?;
+        }
     }
     if !covered {
         let all = PhysRange::new(memblock.start_of_dram(), memblock.end_of_dram());
@@ -143,78 +240,47 @@ fn numa_init<A: RegionArray, W: Witness>(
 
 /// Upper ends of the zones.
 ///
-/// | zone | end |
-/// |---|---|
-/// | DMA | what every DMA master reaches, at most 4 GiB; everything if memory starts above 4 GiB |
-/// | DMA32 | 4 GiB |
-/// | Normal | end of memory |
+/// | zone | 5.10, 6.1 | 6.12, 7.2 |
+/// |---|---|---|
+/// | DMA | what every DMA master reaches by its bits, at most 4 GiB | the address that every DMA master reaches; at most 4 GiB if memory begins below |
+/// | DMA32 | 4 GiB | 4 GiB |
+/// | Normal | end of memory | end of memory |
 ///
-/// Source: Linux 6.1 arch/arm64/mm/init.c `zone_sizes_init`, `max_zone_phys`.
+/// In 5.10 and 6.1 (4.14 UNVERIFIED) DMA and DMA32 have no bound if memory begins above 4 GiB, and 4 GiB if it begins
+/// above their own.
+///
+/// Source: Linux 5.10–7.2 arch/arm64/mm/init.c `zone_sizes_init`, `max_zone_phys`, 7.2 `dma_limits_init`.
 fn zone_ends<A: RegionArray, W: Witness>(
     machine: &Machine,
     config: &Config,
     memblock: &Memblock<A, W>,
 ) -> Vec<(&'static str, Pfn)> {
+    const LOW: u64 = u32::MAX as u64;
     let granule = memblock.limits().granule;
     let (start, end) = (memblock.start_of_dram(), memblock.end_of_dram());
-    let max_zone_phys = |bits: u32| {
-        const LOW: u64 = u32::MAX as u64;
+    let up_to = |last: u64| PhysAddr(last.min(end.0 - 1) + 1).pfn(granule);
+    let by_bits = |bits: u32| {
         let mask = if bits >= 64 { u64::MAX } else { (1 << bits) - 1 };
-        let mask = match () {
+        up_to(match () {
             () if start.0 > LOW => u64::MAX,
             () if start.0 > mask => LOW,
             () => mask,
-        };
-        PhysAddr(mask.min(end.0 - 1) + 1).pfn(granule)
+        })
     };
-    let dma_bits = 32.min(64 - machine.dma_limit.leading_zeros());
+    let (dma, dma32) = match config.era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => (by_bits(32.min(64 - machine.dma_limit.leading_zeros())), by_bits(32)),
+        Era::V6_12 | Era::V7_2 => {
+            let reached = if start.0 < LOW { machine.dma_limit.min(LOW) } else { machine.dma_limit };
+            (up_to(reached), up_to(LOW))
+        }
+    };
     let mut ends = Vec::new();
     if config.kconfig.is_set("ZONE_DMA") {
-        ends.push(("DMA", max_zone_phys(dma_bits)));
+        ends.push(("DMA", dma));
     }
     if config.kconfig.is_set("ZONE_DMA32") {
-        ends.push(("DMA32", max_zone_phys(32)));
+        ends.push(("DMA32", dma32));
     }
     ends.push(("Normal", end.pfn(granule)));
     ends
-}
-
-/// Memory for a crash kernel, top-down in its window, 2 MiB aligned.
-///
-/// Source: Linux 6.1 arch/arm64/mm/init.c `reserve_crashkernel`.
-fn reserve_crash_kernel<A: RegionArray, W: Witness>(
-    config: &Config,
-    memblock: &mut Memblock<A, W>,
-    dma_end: PhysAddr,
-) -> Result<(), BootError> {
-    const ALIGN: u64 = 2 << 20;
-    if !config.kconfig.is_set("KEXEC_CORE") {
-        return Ok(());
-    }
-    let plan = config.cmdline.crashkernel(config.era, memblock.phys_mem_size()).value;
-    let (size, base, max) = match (plan.simple, plan.high) {
-        (Some(simple), _) => (simple.size, simple.base, UpTo::from(dma_end)),
-        (None, Some(high)) => (high, None, UpTo(1 << 48)),
-        (None, None) => return Ok(()),
-    };
-    let size = size.next_multiple_of(memblock.limits().granule.bytes());
-    if size == 0 {
-        return Ok(());
-    }
-    let found = match base {
-        Some(base) => memblock.phys_alloc_range(size, ALIGN, PhysAddr(base), UpTo(base + size)),
-        None => memblock.phys_alloc_range(size, ALIGN, PhysAddr(0), max),
-    };
-    let Ok(start) = found else { return Ok(()) };
-    let ram = memblock.phys_mem_size();
-    let low = plan.low.filter(|_| plan.simple.is_none() && start >= dma_end);
-    if let Some(low) = low
-        && let Ok(start) = memblock.phys_alloc_range(low, ALIGN, PhysAddr(0), UpTo::from(dma_end))
-    {
-        takers::tell(memblock, Taker::CrashKernel, start, low);
-        memblock.observer().log(LogEntry::CrashKernel { range: PhysRange::new(start, start + low), low: true, ram });
-    }
-    takers::tell(memblock, Taker::CrashKernel, start, size);
-    memblock.observer().log(LogEntry::CrashKernel { range: PhysRange::new(start, start + size), low: false, ram });
-    Ok(())
 }

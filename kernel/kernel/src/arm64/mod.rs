@@ -1,23 +1,30 @@
 //! The boot of an arm64 kernel, from the devicetree to freed init memory.
 //!
 //! ```text
-//! early    identity map and first kernel map      head.S
+//! early    identity map and first kernel map      head.S; from 6.12 on map_range
 //! setup    memory, limits, reservations          arm64_memblock_init
-//! image    kernel segments, fixmap                map_kernel
+//! image    kernel segments, identity map          map_kernel, create_idmap
+//! fixmap   its tables, the devicetree             early_fixmap_init
 //! linear   the linear map                         map_mem
 //! later    nodes, memory map, zones               bootmem_init
 //! mm_init  per-CPU areas, hash tables, buffers     mm_init
 //! late     aliases, read-only data, init memory   mark_rodata_ro, free_initmem
 //! ```
-//! Source: Linux 6.1 arch/arm64/kernel/setup.c `setup_arch`; arch/arm64/mm/mmu.c `paging_init`.
+//! The order of the middle ones by era: `paging`.
+//!
+//! Source: Linux 5.10–7.2 arch/arm64/kernel/setup.c `setup_arch`; arch/arm64/mm/mmu.c `paging_init`.
 
 mod boot;
+mod crash;
 mod early;
+mod fixmap;
 mod image;
 mod late;
 mod later;
 mod linear;
+mod map_range;
 mod mm_init;
+mod paging;
 mod setup;
 
 pub use boot::boot;
@@ -35,7 +42,7 @@ pub struct State {
     pub layout: Layout,
     /// Physical address of the start of the linear map's region, modulo 2^64: KASLR may move it below zero.
     pub memstart: u64,
-    /// The addresses of the image that are mapped: `_stext` to `_end`.
+    /// The addresses of the image that are mapped: to `_end` from `_text`, in 6.1 from `_stext`.
     pub image: VirtRange,
     /// Where `_text` was loaded.
     pub text_phys: PhysAddr,
@@ -45,8 +52,12 @@ pub struct State {
     pub displacement: u64,
     /// Kernel mappings belong to an ASID.
     pub not_global: bool,
-    /// Roots of the boot page tables; their memory is free again once the kernel runs.
+    /// The kernel is unmapped while user mode runs.
+    pub isolates: bool,
+    /// Roots of the boot page tables; up to 6.1 their memory is free again once the kernel runs.
     pub early: EarlyRoots,
+    /// Page size and bits of the identity maps.
+    pub identity: Geometry,
     /// KFENCE's pool, if it has one from the start.
     pub kfence_pool: Option<PhysRange>,
     /// The RAM disk, byte by byte, if it can be reached.

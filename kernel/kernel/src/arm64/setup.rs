@@ -1,17 +1,20 @@
 //! Memory, its limits and what is taken of it before the first table.
 //!
-//! Source: Linux 6.1 arch/arm64/mm/init.c `arm64_memblock_init`; drivers/of/fdt.c `early_init_fdt_scan_reserved_mem`.
+//! Source: Linux 5.10–7.2 arch/arm64/mm/init.c `arm64_memblock_init`; drivers/of/fdt.c
+//! `early_init_fdt_scan_reserved_mem`.
 
 use alloc::format;
 
 use kernmem_arch::Bound;
 use kernmem_arch::arm64::{Arm64Format, kaslr, linear};
-use kernmem_base::{PhysAddr, PhysMem, PhysRange};
+use kernmem_base::{Era, PhysAddr, PhysMem, PhysRange};
 use kernmem_config::cmdline::MemoryLimit;
 use kernmem_firmware::{Arch, Reserved};
 use kernmem_memblock::{ListKind, UpTo};
 
 use super::boot::Booting;
+use super::crash::{self, Windows};
+use super::image::image_start;
 use crate::takers::{self, Taker};
 use crate::{BootError, LogEntry, Witness};
 
@@ -20,14 +23,20 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
     pub(super) fn arm64_memblock_init(&mut self) -> Result<(), BootError> {
         self.scan_devicetree()?;
         self.params_parsed();
+        self.enforce_usable_range()?;
         self.limit_to_linear_region()?;
         self.apply_memory_limit()?;
         self.take_initrd()?;
         self.move_linear_map();
-        let kernel = self.image.phys_range("_stext", "_end")?;
+        let kernel = self.image.phys_range(image_start(self.config.era), "_end")?;
         self.memblock.reserve(kernel.start, kernel.size())?;
         takers::tell(&mut self.memblock, Taker::Image, kernel.start, kernel.size());
-        self.reserve_firmware()
+        self.reserve_firmware()?;
+        if crash::comes_early(self.config) {
+            let high = PhysAddr(1 << self.physical_mask_shift());
+            self.crash = crash::reserve(self.config, &mut self.memblock, Windows { low: high, high })?;
+        }
+        Ok(())
     }
 
     /// Before the command line is known, so not in the log.
@@ -48,10 +57,20 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
         self.cap_to_usable_ranges()
     }
 
-    /// `/chosen/linux,usable-memory-range`: a crash kernel sees the first range, and the second is added to it.
+    /// `/chosen/linux,usable-memory-range`: what a crash kernel sees of memory.
     ///
-    /// Source: Linux 6.1 drivers/of/fdt.c `early_init_dt_check_for_usable_mem_range`.
+    /// | era | when | what |
+    /// |---|---|---|
+    /// | 4.14 (UNVERIFIED), 5.10 | with the limits | the first range |
+    /// | 6.1, 6.12, 7.2 | as memory is read | the first range, and the second is added to it |
+    ///
+    /// Source: Linux 5.10 arch/arm64/mm/init.c `fdt_enforce_memory_region`; 6.1–7.2 drivers/of/fdt.c
+    /// `early_init_dt_check_for_usable_mem_range`.
     fn cap_to_usable_ranges(&mut self) -> Result<(), BootError> {
+        match self.config.era {
+            Era::V4_14 | Era::V5_10 => return Ok(()),
+            Era::V6_1 | Era::V6_12 | Era::V7_2 => {}
+        }
         let mut ranges = self.machine.usable_ranges.iter().take(2).filter(|range| !range.is_empty());
         let Some(first) = ranges.next() else { return Ok(()) };
         self.memblock.cap_memory_range(first.start, first.size())?;
@@ -59,6 +78,15 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
             self.memblock.add(range.start, range.size())?;
         }
         Ok(())
+    }
+
+    /// The same where it comes with the limits.
+    fn enforce_usable_range(&mut self) -> Result<(), BootError> {
+        let first = self.machine.usable_ranges.first().filter(|range| !range.is_empty());
+        match (self.config.era, first) {
+            (Era::V4_14 | Era::V5_10, Some(range)) => Ok(self.memblock.cap_memory_range(range.start, range.size())?),
+            (Era::V4_14 | Era::V5_10, None) | (Era::V6_1 | Era::V6_12 | Era::V7_2, _) => Ok(()),
+        }
     }
 
     fn limit_to_linear_region(&mut self) -> Result<(), BootError> {
@@ -90,7 +118,7 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
     /// Bits of a physical address that the kernel can use.
     ///
     /// Source: Linux 5.10, 6.1 arch/arm64/include/asm/pgtable-hwdef.h `PHYS_MASK_SHIFT`; 6.12, 7.2 the same, at run time.
-    fn physical_mask_shift(&self) -> u32 {
+    pub(super) fn physical_mask_shift(&self) -> u32 {
         let built = self.config.kconfig.number("ARM64_PA_BITS").map_or(48, |bits| bits as u32);
         built.min(self.state.geometry.output().bits())
     }
@@ -111,6 +139,12 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
         Ok(())
     }
 
+    /// The RAM disk is memory, wherever it lies, and taken.
+    ///
+    /// | era | what was said of its memory before |
+    /// |---|---|
+    /// | 4.14 (UNVERIFIED), 5.10 | is forgotten: removed and added again |
+    /// | 6.1, 6.12, 7.2 | stays, but it is mapped |
     fn take_initrd(&mut self) -> Result<(), BootError> {
         let given = self.config.given.initrd.map(|(start, last)| PhysRange::new(PhysAddr(start), PhysAddr(last) + 1));
         let Some(initrd) = self.machine.initrd.or(given) else { return Ok(()) };
@@ -122,8 +156,16 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
         if start < dram || end.0 > dram.0.saturating_add(region) || start >= end {
             return Ok(());
         }
-        self.memblock.add(start, end - start)?;
-        self.memblock.clear_nomap(start, end - start)?;
+        match self.config.era {
+            Era::V4_14 | Era::V5_10 => {
+                self.memblock.remove(start, end - start)?;
+                self.memblock.add(start, end - start)?;
+            }
+            Era::V6_1 | Era::V6_12 | Era::V7_2 => {
+                self.memblock.add(start, end - start)?;
+                self.memblock.clear_nomap(start, end - start)?;
+            }
+        }
         self.memblock.reserve(start, end - start)?;
         takers::tell(&mut self.memblock, Taker::Initrd, start, end - start);
         self.state.initrd = Some(initrd);
@@ -152,22 +194,65 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
         self.state.memstart = self.state.memstart.wrapping_sub(offset);
     }
 
-    /// The header's list, the tree's fixed regions, the dump header, then the tree's regions that want a place.
+    /// What firmware wants kept.
+    ///
+    /// | era | order |
+    /// |---|---|
+    /// | 4.14 (UNVERIFIED), 5.10 | the header's list, the tree's fixed regions, those that want a place, the dump header |
+    /// | 6.1 | the header's list, the tree's fixed regions, the dump header, those that want a place |
+    /// | 6.12, 7.2 | the dump header, the tree's fixed regions, those that want a place, the header's list |
     fn reserve_firmware(&mut self) -> Result<(), BootError> {
+        match self.config.era {
+            Era::V4_14 | Era::V5_10 => {
+                self.reserve_header_list()?;
+                self.reserve_fixed()?;
+                self.place_regions()?;
+                self.reserve_elfcorehdr()
+            }
+            Era::V6_1 => {
+                self.reserve_header_list()?;
+                self.reserve_fixed()?;
+                self.reserve_elfcorehdr()?;
+                self.place_regions()
+            }
+            Era::V6_12 | Era::V7_2 => {
+                self.reserve_elfcorehdr()?;
+                self.reserve_fixed()?;
+                self.place_regions()?;
+                self.reserve_header_list()
+            }
+        }
+    }
+
+    fn reserve_header_list(&mut self) -> Result<(), BootError> {
         let machine = self.machine;
         for range in &machine.memory_reservations {
             self.memblock.reserve(range.start, range.size())?;
             takers::tell(&mut self.memblock, Taker::Firmware, range.start, range.size());
         }
+        Ok(())
+    }
+
+    fn reserve_fixed(&mut self) -> Result<(), BootError> {
+        let machine = self.machine;
         for reserved in &machine.reserved {
             for range in &reserved.ranges {
                 self.reserve_region(reserved, *range)?;
             }
         }
-        if let Some(header) = machine.elfcorehdr {
+        Ok(())
+    }
+
+    fn reserve_elfcorehdr(&mut self) -> Result<(), BootError> {
+        if let Some(header) = self.machine.elfcorehdr {
             self.memblock.reserve(header.start, header.size())?;
             takers::tell(&mut self.memblock, Taker::Firmware, header.start, header.size());
         }
+        Ok(())
+    }
+
+    fn place_regions(&mut self) -> Result<(), BootError> {
+        let machine = self.machine;
         for reserved in machine.reserved.iter().filter(|reserved| reserved.ranges.is_empty()) {
             self.place_region(reserved)?;
         }

@@ -329,6 +329,10 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
             self.memblock.observer().log(LogEntry::Unmapped(range));
             return Ok(());
         }
+        // What is freed is filled with a pattern through the direct map.
+        if let Some(direct) = VirtRange::of_size(self.state.layout.direct(memory.start), memory.size()) {
+            self.write(direct)?;
+        }
         let pages = self.nodes.release_whole_pages(memory, moment);
         self.frames.add(memory)?;
         if pages > 0 {

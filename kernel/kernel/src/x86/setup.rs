@@ -8,9 +8,9 @@ use alloc::vec::Vec;
 
 use kernmem_arch::Bound;
 use kernmem_arch::x86::X86;
-use kernmem_arch::x86::kaslr::RegionFacts;
+use kernmem_arch::x86::kaslr::{RegionFacts, draws};
 use kernmem_arch::x86::layout::{Bases, ISA_END};
-use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysMem, PhysRange, Seed};
+use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysMem, PhysRange};
 use kernmem_config::cmdline::MemoryLimit;
 use kernmem_firmware::Arch;
 use kernmem_memblock::UpTo;
@@ -299,10 +299,4 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
         let mut names = self.config.given.firmware.iter().map(|(_, _, name)| name);
         names.any(|name| name.strip_prefix("ACPI ") == Some(signature))
     }
-}
-
-/// Three numbers from one seed: what a recorded kernel drew is given instead.
-fn draws(seed: u64) -> [u64; 3] {
-    let mut seed = Seed(seed);
-    core::array::from_fn(|_| seed.draw())
 }

@@ -17,8 +17,8 @@ pub struct Displacement {
 ///
 /// | era | image | linear map |
 /// |---|---|---|
-/// | 4.14 | low bits of the seed in the lower half of vmalloc (UNVERIFIED) | top 16 bits |
-/// | 5.10 | 2^(Vmin-3) + seed mod 2^(Vmin-2), in 2 MiB steps | top 16 bits |
+/// | 4.14 | low bits of the seed in the lower half of vmalloc; with KASAN mod 4 GiB (UNVERIFIED) | top 16 bits |
+/// | 5.10 | 2^(Vmin-3) + seed mod 2^(Vmin-2), in 2 MiB steps; with KASAN mod 2 GiB | top 16 bits |
 /// | 6.1 | the same | low 16 bits of the sum |
 /// | 6.12 | the seed scaled into the middle of vmalloc | low 16 bits |
 /// | 7.2 | the same | none |
@@ -32,10 +32,11 @@ pub const fn displacement(era: Era, va_bits_min: u32, layout: &Layout, text_phys
     let quarter = 1u64 << (va_bits_min - 2);
     match era {
         Era::V4_14 => {
-            Displacement { image: place(seed & (quarter - 1), text_phys), memstart_seed: (seed >> 48) as u16 }
+            let offset = near(layout, seed & (quarter - 1), 4 << 30);
+            Displacement { image: place(offset, text_phys), memstart_seed: (seed >> 48) as u16 }
         }
         Era::V5_10 => {
-            let offset = quarter / 2 + (seed & (quarter - 1) & !(STEP - 1));
+            let offset = near(layout, quarter / 2 + (seed & (quarter - 1) & !(STEP - 1)), 2 << 30);
             Displacement { image: place(offset, text_phys), memstart_seed: (seed >> 48) as u16 }
         }
         Era::V6_1 => {
@@ -49,6 +50,11 @@ pub const fn displacement(era: Era, va_bits_min: u32, layout: &Layout, text_phys
             Displacement { image: place(offset, text_phys), memstart_seed }
         }
     }
+}
+
+/// `offset` cut to what lies near the modules' shadow, which a KASAN kernel of these eras needs.
+const fn near(layout: &Layout, offset: u64, range: u64) -> u64 {
+    if layout.kasan.is_some() { offset % range } else { offset }
 }
 
 /// `offset` in steps of 2 MiB, at the place within them that `text_phys` has.

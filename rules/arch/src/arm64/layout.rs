@@ -8,20 +8,10 @@
 //! ```
 //! Source: Linux 5.10–7.2 arch/arm64/include/asm/memory.h, pgtable.h; 4.14 from headers derived from it (UNVERIFIED).
 
-use kernmem_base::{Era, Granule, VirtAddr};
+use kernmem_base::{Era, Granule, Level, VirtAddr};
 
-use super::{Fixmap, FixmapFacts};
-
-/// Which shadow KASAN keeps.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Kasan {
-    /// None.
-    Off,
-    /// A byte of shadow for 8 bytes.
-    Generic,
-    /// A byte of shadow for 16 bytes.
-    SwTags,
-}
+use super::{Fixmap, FixmapFacts, Geometry};
+use crate::kasan::{Kasan, ShadowMap};
 
 /// What decides the layout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +41,8 @@ pub struct Layout {
     pub page_end: VirtAddr,
     /// KASAN's shadow.
     pub kasan: Option<(VirtAddr, VirtAddr)>,
+    /// The arithmetic of that shadow.
+    pub shadow_map: Option<ShadowMap>,
     /// The BPF JIT region of 5.10.
     pub bpf: Option<(VirtAddr, VirtAddr)>,
     /// Start of the module region.
@@ -80,7 +72,8 @@ pub struct Layout {
 }
 
 const MIB: u64 = 1 << 20;
-const STRUCT_PAGE_SHIFT: u32 = 6;
+/// log2 of the bytes of a page descriptor (`STRUCT_PAGE_MAX_SHIFT`).
+pub const STRUCT_PAGE_SHIFT: u32 = 6;
 
 /// `-2^bits`.
 const fn minus_pow2(bits: u32) -> u64 {
@@ -120,24 +113,60 @@ pub const fn va_bits_choices(era: Era, granule: Granule) -> &'static [u32] {
     }
 }
 
-/// Bytes of a root entry's region where Linux's formulas take PUD_SIZE.
+/// Bytes of an entry of the PUD level; of a root entry where that level is folded.
 const fn pud_size(granule: Granule, va_bits: u32) -> u64 {
-    let bits = granule.shift() - 3;
-    let levels = (va_bits - 4) / bits;
-    // With a folded PUD its size is that of a root entry.
-    let level = if levels > 3 { 2 } else { levels - 1 };
-    1 << (bits * level + granule.shift())
+    match Geometry::of(granule.shift(), va_bits) {
+        Some(geometry) => 1 << geometry.shift(Level::Pud),
+        None => panic!("the address bits are a choice of this page size"),
+    }
 }
 
-/// Address of the shadow of address 0, cut to 64 bits.
-const fn kasan_shadow_offset(facts: &LayoutFacts) -> u64 {
-    let scale = if matches!(facts.kasan, Kasan::Generic) { 3 } else { 4 };
+/// Whether a kernel with this page size and these address bits can have the shadow.
+///
+/// | era | generic | by tags |
+/// |---|---|---|
+/// | 4.14 (UNVERIFIED) | not 16K with 48 bits | never |
+/// | 5.10, 6.1 | not 16K with 48 bits | the same |
+/// | 6.12, 7.2 | always | always |
+///
+/// Source: Linux 5.10–7.2 arch/arm64/Kconfig `HAVE_ARCH_KASAN`, `HAVE_ARCH_KASAN_SW_TAGS`.
+#[must_use]
+pub const fn has_kasan(era: Era, granule: Granule, va_bits: u32, kasan: Kasan) -> bool {
+    let wide = !(matches!(granule, Granule::K16) && va_bits == 48);
+    match (kasan, era) {
+        (Kasan::Off, _) | (Kasan::Generic | Kasan::SwTags, Era::V6_12 | Era::V7_2) => true,
+        (Kasan::SwTags, Era::V4_14) => false,
+        (Kasan::Generic, Era::V4_14) | (Kasan::Generic | Kasan::SwTags, Era::V5_10 | Era::V6_1) => wide,
+    }
+}
+
+/// What is added to an address, divided by the scale, to reach its shadow: `KASAN_SHADOW_OFFSET`, cut to 64 bits.
+/// `None` without a shadow.
+///
+/// Source: Linux 5.10–7.2 arch/arm64/Kconfig `KASAN_SHADOW_OFFSET`.
+#[must_use]
+pub const fn kasan_shadow_offset(facts: &LayoutFacts) -> Option<u64> {
+    match ShadowMap::ending_at(facts.kasan, shadow_end(facts)) {
+        Some(map) => Some(map.offset),
+        None => None,
+    }
+}
+
+/// End of the shadow, exclusive: where the shadow of the last address ends.
+///
+/// | era | end |
+/// |---|---|
+/// | 4.14, 5.10 | an eighth (a sixteenth) of the address space above its middle |
+/// | 6.1 and later | its middle |
+///
+/// Source: Linux 5.10–7.2 arch/arm64/Kconfig `KASAN_SHADOW_OFFSET`, include/asm/memory.h `KASAN_SHADOW_END`.
+const fn shadow_end(facts: &LayoutFacts) -> VirtAddr {
     let bits = va_bits_min(facts.granule, facts.va_bits);
-    let end = match facts.era {
-        Era::V4_14 | Era::V5_10 => minus_pow2(bits - 1).wrapping_add(1 << (bits - scale)),
-        Era::V6_1 | Era::V6_12 | Era::V7_2 => minus_pow2(bits - 1),
-    };
-    end.wrapping_sub(1 << (64 - scale))
+    let middle = minus_pow2(bits - 1);
+    match (facts.era, facts.kasan.scale()) {
+        (Era::V4_14 | Era::V5_10, Some(scale)) => VirtAddr(middle.wrapping_add(1 << (bits - scale))),
+        (Era::V4_14 | Era::V5_10, None) | (Era::V6_1 | Era::V6_12 | Era::V7_2, _) => VirtAddr(middle),
+    }
 }
 
 impl Layout {
@@ -170,6 +199,7 @@ impl Layout {
             page_offset: VirtAddr(page_offset),
             page_end: VirtAddr(0),
             kasan: if shadow == 0 { None } else { Some((VirtAddr(bottom), VirtAddr(modules))) },
+            shadow_map: ShadowMap::ending_at(facts.kasan, VirtAddr(modules)),
             bpf: None,
             modules_start: VirtAddr(modules),
             modules_end: VirtAddr(modules + 128 * MIB),
@@ -218,6 +248,7 @@ impl Layout {
             page_offset: VirtAddr(page_offset),
             page_end: VirtAddr(page_end),
             kasan,
+            shadow_map: ShadowMap::ending_at(facts.kasan, shadow_end(facts)),
             bpf: if old { Some((VirtAddr(low), VirtAddr(modules))) } else { None },
             modules_start: VirtAddr(modules),
             modules_end: VirtAddr(modules + 128 * MIB),
@@ -251,6 +282,7 @@ impl Layout {
             page_offset: VirtAddr(page_offset),
             page_end: VirtAddr(page_end),
             kasan,
+            shadow_map: ShadowMap::ending_at(facts.kasan, shadow_end(facts)),
             bpf: None,
             modules_start: VirtAddr(modules),
             modules_end: VirtAddr(modules + 2048 * MIB),
@@ -273,12 +305,8 @@ impl Layout {
         let old = matches!(facts.era, Era::V4_14 | Era::V5_10);
         let bits = if old { facts.va_bits_actual } else { va_bits_min(facts.granule, facts.va_bits) };
         let middle = minus_pow2(bits - 1);
-        let scale = match facts.kasan {
-            Kasan::Off => return (page_offset, middle, None),
-            Kasan::Generic => 3,
-            Kasan::SwTags => 4,
-        };
-        let end = kasan_shadow_offset(facts).wrapping_add(1 << (64 - scale));
+        let Some(scale) = facts.kasan.scale() else { return (page_offset, middle, None) };
+        let end = shadow_end(facts).0;
         let start = end.wrapping_sub(1 << (facts.va_bits_actual - scale));
         (page_offset, if old { middle } else { start }, Some((VirtAddr(start), VirtAddr(end))))
     }
@@ -289,6 +317,21 @@ impl Layout {
     #[must_use]
     pub const fn unused_below(&self) -> u64 {
         if self.page_end.0 == 0 { 0 } else { minus_pow2(self.va_bits_actual).wrapping_sub(self.page_offset.0) }
+    }
+
+    /// The first address of the linear map's region that the bits in use reach.
+    #[must_use]
+    pub const fn first_linear(&self) -> VirtAddr {
+        VirtAddr(self.page_offset.0.wrapping_add(self.unused_below()))
+    }
+
+    /// The page descriptor of that address.
+    ///
+    /// Source: Linux 6.12, 7.2 arch/arm64/mm/ptdump.c `ptdump_init`.
+    #[must_use]
+    pub const fn vmemmap_in_use(&self) -> VirtAddr {
+        let pages = self.unused_below() >> self.fixmap.granule().shift();
+        VirtAddr(self.vmemmap_start.0.wrapping_add(pages << STRUCT_PAGE_SHIFT))
     }
 
     /// Bytes of physical memory that the linear map can hold.

@@ -56,15 +56,59 @@ pub fn by_pages(era: Era, f: LinearFacts) -> impl Iterator<Item = Reason> {
     .filter_map(|(holds, reason)| holds.then_some(reason))
 }
 
-/// To which multiple the start of memory is rounded down, in bytes.
+/// log2 of the multiple to which the linear map rounds the start of memory down: a block or a contiguous group of it.
+///
+/// Source: Linux 5.10–7.2 arch/arm64 `ARM64_MEMSTART_SHIFT`.
+#[must_use]
+pub const fn memstart_shift(granule: Granule) -> u32 {
+    match granule {
+        Granule::K4 | Granule::K16 => 30,
+        Granule::K64 => 29,
+    }
+}
+
+/// Whether rights of single pages of the linear map may be changed while it is in use.
+///
+/// | era | when |
+/// |---|---|
+/// | 4.14 | page-alloc debugging (UNVERIFIED) |
+/// | 5.10 | full rodata |
+/// | 6.1, 6.12 | full rodata, page-alloc debugging, or KFENCE that may start late |
+/// | 7.2 | the same, or the guest of a realm |
+///
+/// Source: Linux 5.10–7.2 arch/arm64/mm/pageattr.c `can_set_direct_map`, `set_direct_map_invalid_noflush`.
+#[must_use]
+pub const fn can_set_direct_map(era: Era, f: LinearFacts) -> bool {
+    match era {
+        Era::V4_14 => f.debug_pagealloc,
+        Era::V5_10 => f.rodata_full,
+        Era::V6_1 | Era::V6_12 => f.rodata_full || f.debug_pagealloc || f.kfence_late,
+        Era::V7_2 => f.rodata_full || f.debug_pagealloc || f.kfence_late || f.realm,
+    }
+}
+
+/// Whether the linear map keeps large leaves that will be split in place, which CPUs without BBML2 cannot.
+///
+/// | era | when |
+/// |---|---|
+/// | 6.12 and before | never |
+/// | 7.2 | single pages may change, and nothing forces pages from the start |
+///
+/// Source: Linux 7.2 arch/arm64/mm/mmu.c `map_mem` (`linear_map_requires_bbml2`).
+#[must_use]
+pub fn requires_bbml2(era: Era, f: LinearFacts) -> bool {
+    match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => false,
+        Era::V7_2 => by_pages(era, f).next().is_none() && can_set_direct_map(era, f),
+    }
+}
+
+/// To which multiple the start of memory is rounded down, in bytes: that, or a section if it is larger.
 ///
 /// Source: Linux 5.10–7.2 arch/arm64 `ARM64_MEMSTART_ALIGN`.
 #[must_use]
 pub const fn memstart_align(era: Era, granule: Granule) -> u64 {
-    let table = match granule {
-        Granule::K4 | Granule::K16 => 30,
-        Granule::K64 => 29,
-    };
+    let table = memstart_shift(granule);
     let section = section_size_bits(era, granule);
     1 << if table > section { table } else { section }
 }

@@ -2,6 +2,11 @@
 
 use kernmem_base::VirtAddr;
 
+/// Where a root register holds the number of its address space (`TTBR_ASID_MASK`).
+pub const ASID_MASK: u64 = 0xffff << 48;
+/// The bit of a root register that says that CPUs share its tables (`TTBR_CNP_BIT`).
+pub const CNP: u64 = 1;
+
 /// A register that holds a root table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Ttbr {

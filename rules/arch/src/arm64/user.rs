@@ -17,7 +17,8 @@ use super::format::Output;
 use super::{Arm64, Arm64Attrs};
 use crate::{Entry, EntryFormat, UserFormat, UserRights};
 
-const READONLY_EXEC: u64 = VALID | TABLE | USER | RDONLY | SHARED | AF | NG | PXN;
+/// `PAGE_READONLY_EXEC`.
+pub(super) const READONLY_EXEC: u64 = VALID | TABLE | USER | RDONLY | SHARED | AF | NG | PXN;
 
 /// A page without rights: not valid, and marked so that software finds it.
 ///
@@ -25,7 +26,7 @@ const READONLY_EXEC: u64 = VALID | TABLE | USER | RDONLY | SHARED | AF | NG | PX
 /// |---|---|
 /// | to 6.1 | bit 58 (4.14 UNVERIFIED) |
 /// | 6.12, 7.2 | nG while not valid |
-const fn none(era: Era) -> u64 {
+pub(super) const fn none(era: Era) -> u64 {
     const BARE: u64 = TABLE | RDONLY | SHARED | AF | NG | PXN | UXN;
     match era {
         Era::V4_14 | Era::V5_10 | Era::V6_1 => BARE | PROT_NONE,

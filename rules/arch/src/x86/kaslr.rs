@@ -5,7 +5,7 @@
 //! Source: Linux 5.10–7.2 arch/x86/mm/kaslr.c `kernel_randomize_memory`,
 //! arch/x86/boot/compressed/kaslr.c `find_random_virt_addr`.
 
-use kernmem_base::{Era, Pfn, PhysAddr, VirtAddr};
+use kernmem_base::{Era, Pfn, PhysAddr, Seed, VirtAddr};
 
 use super::layout::{Bases, CPU_ENTRY_AREA, Paging, START_KERNEL_MAP};
 
@@ -58,6 +58,14 @@ pub struct Regions {
     pub bases: Bases,
     /// Last byte of physical memory that the direct map can hold.
     pub physmem_last: PhysAddr,
+}
+
+/// Three numbers from one seed of ours: Linux draws from a generator that its timers and CPU seed, so a recorded kernel's
+/// bases are given instead.
+#[must_use]
+pub fn draws(seed: u64) -> [u64; 3] {
+    let mut seed = Seed(seed);
+    core::array::from_fn(|_| seed.draw())
 }
 
 const TB_SHIFT: u32 = 40;
