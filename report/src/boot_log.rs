@@ -111,6 +111,8 @@ fn line(entry: &LogEntry, format: Format, era: Era, out: &mut impl fmt::Write) -
         | LogEntry::HashTable { .. }
         | LogEntry::AutoInit(_)
         | LogEntry::SwiotlbAreas(_)
+        | LogEntry::SwiotlbAdjusted(_)
+        | LogEntry::SwiotlbRounded(_)
         | LogEntry::SwiotlbMapped(_)
         | LogEntry::Memory(_)
         | LogEntry::Unmapped(_)

@@ -9,7 +9,7 @@ use kernmem_base::{Era, PhysRead, VirtAddr, VirtRange};
 use kernmem_report::{boot_log, ptdump};
 use kernmem_sim::Memory;
 use kernmem_source::{Options, Source};
-use kernmem_view::{Answer, BootRecord, KernelView, LayoutView, RootKind};
+use kernmem_view::{Answer, BootRecord, Format, KernelView, LayoutView, RootKind};
 
 use crate::console::{
     compare_memblock, compare_memory, has_head, is_memblock, memblock_lines, memory_lines, without_available,
@@ -216,6 +216,7 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
         match self.view.layout() {
             LayoutView::Arm64 { layout, .. } => Context {
                 vmalloc: region(layout.kimage, layout.vmalloc_end),
+                vmalloc_tables_last: self.root_entry_last(layout.vmalloc_end - 1),
                 vmalloc_shadow: None,
                 image: self.view.image().known().map(|(image, _)| image),
                 linear: region(layout.page_offset, layout.page_end),
@@ -230,6 +231,7 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
             },
             LayoutView::X86 { layout, .. } => Context {
                 vmalloc: VirtRange { start: layout.vmalloc_start, last: layout.vmalloc_last },
+                vmalloc_tables_last: layout.vmalloc_last,
                 vmalloc_shadow: layout.kasan_shadow.map(|_| VirtRange {
                     start: layout.kasan_shadow_of(layout.vmalloc_start),
                     last: layout.kasan_shadow_of(layout.vmalloc_last),
@@ -260,6 +262,14 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
                 huge_pool: false,
             },
             _ => unreachable!("every architecture that boots has regions"),
+        }
+    }
+
+    /// The last address that the root entry of `va` covers.
+    fn root_entry_last(&self, va: VirtAddr) -> VirtAddr {
+        match self.view.format() {
+            Format::Arm64(geometry) => VirtAddr(va.0 | ((1 << geometry.shape().levels[0].shift) - 1)),
+            _ => va,
         }
     }
 

@@ -230,6 +230,10 @@ pub enum LogEntry {
     AutoInit(AutoInit),
     /// Areas of the pool of bounce buffers.
     SwiotlbAreas(u64),
+    /// The pool of bounce buffers has so many bytes instead of the default.
+    SwiotlbAdjusted(u64),
+    /// The pool of bounce buffers was rounded up to so many bytes.
+    SwiotlbRounded(u64),
     /// The pool of bounce buffers.
     SwiotlbMapped(PhysRange),
     /// Memory at the hand-over.
