@@ -49,7 +49,12 @@ impl KernelArgs {
         if self.era == Some(Eras::All) {
             return Err(Failure::input("--era all: only boot, explain and layout tell all eras; name one of them"));
         }
-        self.open_in_its_era(source)
+        let mut opened = self.open_in_its_era(source)?;
+        if self.era.is_some() {
+            // A kernel that does not boot says so when it is asked for.
+            let _ = crate::eras::relink(&mut opened);
+        }
+        Ok(opened)
     }
 
     /// As [`KernelArgs::open`]; where all eras are asked for, in the source's own.
