@@ -17,6 +17,7 @@ use crate::json::Json;
 use crate::regions;
 use crate::warnings;
 
+pub mod eras;
 mod sentences;
 
 use sentences::{area, note, reason};

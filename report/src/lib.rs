@@ -8,7 +8,8 @@
 //! * [`lines_of_range`]: a part of a listing.
 //! * [`tables`], [`walk`]: page tables in our own forms, and one address followed.
 //! * [`layout`]: regions as the kernel's documentation prints them; [`diff`]: two kernels side by side.
-//! * [`explain`]: what an address is, and why it is mapped as it is.
+//! * [`explain`]: what an address is, and why it is mapped as it is, in one era or in all; [`boot_eras`]: the linear map
+//!   in all of them.
 //! * [`proc`]: the files of `/proc` and sysfs about memory.
 //! * [`hugepages`]: what descriptors of huge pages give back.
 //! * [`json`]: answers for programs, streamed.
@@ -22,6 +23,7 @@
 
 extern crate alloc;
 
+pub mod boot_eras;
 pub mod boot_log;
 pub mod boot_report;
 pub mod diff;

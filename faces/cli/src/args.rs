@@ -7,7 +7,7 @@ use kernmem_base::{Era, Granule};
 use kernmem_config::Arch;
 
 use crate::numbers::{parse_number, parse_size};
-use crate::{diff, explain, info, lab, layout, ptdump, shell, verify, walk};
+use crate::{diff, explain, info, lab, layout, ptdump, record, shell, verify, walk};
 
 /// Boots the memory subsystem of a Linux kernel and tells what it made of the machine.
 #[derive(Debug, Parser)]
@@ -48,6 +48,8 @@ pub enum Verb {
     Shell(shell::ShellArgs),
     /// Boot recordings from their inputs alone and compare every file; exit status 1 on a difference
     Verify(verify::VerifyArgs),
+    /// Print the shell script that collects a recording on a running Linux: kernmem record >record.sh
+    Record(record::RecordArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -62,9 +64,9 @@ pub struct KernelArgs {
     /// Architecture: arm64 or x86-64; chooses the preset where no source is named
     #[arg(long, value_parser = parse_arch)]
     pub arch: Option<Arch>,
-    /// Branch of Linux: 4.14, 5.10, 6.1, 6.12 or 7.2
-    #[arg(long)]
-    pub era: Option<Era>,
+    /// Branch of Linux: 4.14, 5.10, 6.1, 6.12 or 7.2; boot, explain and layout tell all of them side by side
+    #[arg(long, value_parser = parse_eras)]
+    pub era: Option<Eras>,
     /// arm64: page size, 4K, 16K or 64K
     #[arg(long, value_parser = parse_page_size)]
     pub page_size: Option<Granule>,
@@ -89,6 +91,23 @@ pub struct KernelArgs {
     /// Memory in place of the machine's, such as 64G
     #[arg(long, value_parser = parse_size, value_name = "SIZE")]
     pub memory: Option<u64>,
+}
+
+/// One era or all of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Eras {
+    /// One.
+    One(Era),
+    /// All, side by side.
+    All,
+}
+
+/// An era, or `all`.
+pub fn parse_eras(text: &str) -> Result<Eras, String> {
+    if text == "all" {
+        return Ok(Eras::All);
+    }
+    text.parse().map(Eras::One).map_err(|error| format!("{error}, or all"))
 }
 
 /// An architecture by name.

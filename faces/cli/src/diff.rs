@@ -1,4 +1,4 @@
-//! `diff`: two machines, or one with two configurations.
+//! `diff`: two machines, or one with two configurations; and the options that turn one into the other ([`minimal`]).
 
 use std::process::ExitCode;
 
@@ -7,18 +7,29 @@ use kernmem_base::Era;
 use kernmem_report::diff::{self, Side};
 
 use crate::Outcome;
-use crate::args::KernelArgs;
+use crate::args::{Eras, KernelArgs};
 use crate::failure::{FINDING, Failure};
 use crate::numbers::parse_size;
 use crate::output::Out;
+
+mod minimal;
 
 /// What is compared. Options describe both kernels; those that end in `-b` the second one alone.
 #[derive(Args, Debug)]
 pub struct DiffArgs {
     /// The first source
     a: String,
-    /// The second source; the first one again if it is left out
+    /// The second source; the first one again if it is left out. With --minimal also a listing that a kernel printed
     b: Option<String>,
+    /// Find the smallest sets of options that turn A into B: exit status 0 if there are any, 1 if none does it
+    #[arg(long)]
+    minimal: bool,
+    /// With --minimal: the largest set that is tried
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=4), requires = "minimal")]
+    up_to: u8,
+    /// With --minimal: only options of these kinds
+    #[arg(long, value_enum, value_name = "KIND", value_delimiter = ',', requires = "minimal")]
+    only: Vec<minimal::OptionKind>,
     /// The second kernel's command line
     #[arg(long, allow_hyphen_values = true, value_name = "CMDLINE")]
     cmdline_b: Option<String>,
@@ -43,7 +54,7 @@ impl DiffArgs {
     fn second(&self) -> KernelArgs {
         let mut kernel = self.kernel.clone();
         kernel.cmdline = self.cmdline_b.clone().or(kernel.cmdline);
-        kernel.era = self.era_b.or(kernel.era);
+        kernel.era = self.era_b.map(Eras::One).or(kernel.era);
         kernel.memory = self.memory_b.or(kernel.memory);
         kernel.cpu = self.cpu_b.clone().or(kernel.cpu);
         kernel
@@ -64,6 +75,9 @@ pub fn run(args: &DiffArgs) -> Outcome {
     let b = args.b.as_deref().unwrap_or(&args.a);
     if args.a == "-" && b == "-" {
         return Err(Failure::input("standard input: can be read once only; name a file for one side"));
+    }
+    if args.minimal {
+        return minimal::run(args, b);
     }
     let (first, first_name) = side(&args.kernel, &args.a)?;
     let (second, second_name) = side(&args.second(), b)?;

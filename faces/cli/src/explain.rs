@@ -1,13 +1,15 @@
-//! `explain`: what an address is, every alias, and why it is mapped as it is.
+//! `explain`: what an address is, every alias, and why it is mapped as it is; with `--era all` the same in every era.
 
 use std::process::ExitCode;
 
 use clap::Args;
 use kernmem_base::{PhysAddr, VirtAddr};
+use kernmem_report::explain::eras::{self, Thing};
 use kernmem_report::explain::{self, Question};
 
 use crate::Outcome;
-use crate::args::KernelArgs;
+use crate::args::{Eras, KernelArgs};
+use crate::eras::{SHOWN, boot_in};
 use crate::failure::Failure;
 use crate::machine::{Booted, Opened};
 use crate::numbers::{parse_address, parse_number};
@@ -61,6 +63,9 @@ fn address(what: &str, opened: &Opened, kernel: &Booted<'_>) -> Result<VirtAddr,
 
 /// Explains.
 pub fn run(args: &ExplainArgs) -> Outcome {
+    if args.kernel.era == Some(Eras::All) {
+        return in_every_era(args);
+    }
     let opened = args.kernel.open(args.source.as_deref())?;
     opened.boot(|kernel, record| {
         let va = address(&args.what, &opened, kernel)?;
@@ -74,4 +79,28 @@ pub fn run(args: &ExplainArgs) -> Outcome {
         };
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Explains in every era: what is meant is looked up in the source's own.
+fn in_every_era(args: &ExplainArgs) -> Outcome {
+    let opened = args.kernel.open_in_its_era(args.source.as_deref())?;
+    let own = opened.source.config.era;
+    let (va, thing) = opened.boot(|kernel, record| {
+        let va = address(&args.what, &opened, kernel)?;
+        let question = Question { config: &opened.source.config, record };
+        let thing = Thing::at(kernel, &question, va);
+        let thing = thing.ok_or_else(|| Failure::input(format!("{}: no region of Linux {own} has it", args.what)))?;
+        Ok((va, thing))
+    })?;
+    let look = |era| {
+        let found = boot_in(&opened, era, |other, kernel, record| {
+            eras::look(kernel, &Question { config: &other.source.config, record }, &thing)
+        });
+        eras::Row { era, found }
+    };
+    let rows: Vec<eras::Row> = SHOWN.into_iter().map(look).collect();
+    let mut out = Out::new();
+    // Writing to `Out` cannot fail: it ends the program itself.
+    let _ = if args.json { eras::json(va, own, &rows, &mut out) } else { eras::print(va, own, &rows, &mut out) };
+    Ok(ExitCode::SUCCESS)
 }

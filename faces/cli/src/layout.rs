@@ -10,23 +10,9 @@ use kernmem_config::{Arch, Config};
 use kernmem_report::layout;
 
 use crate::Outcome;
-use crate::args::KernelArgs;
+use crate::args::{Eras, KernelArgs, parse_eras};
 use crate::failure::Failure;
 use crate::output::Out;
-
-/// One era or all of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Eras {
-    One(Era),
-    All,
-}
-
-fn parse_eras(text: &str) -> Result<Eras, String> {
-    if text == "all" {
-        return Ok(Eras::All);
-    }
-    text.parse().map(Eras::One).map_err(|error| format!("{error}, or all"))
-}
 
 /// KASAN's modes as options spell them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

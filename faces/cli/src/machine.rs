@@ -1,7 +1,7 @@
 //! Opens a source, boots it, and hands the kernel to a verb.
 
 use kernmem::running::Running;
-use kernmem::{Boot, Kernel};
+use kernmem::{Boot, BootError, Kernel};
 use kernmem_base::NoTlb;
 use kernmem_config::Arch;
 use kernmem_sim::Memory;
@@ -9,7 +9,7 @@ use kernmem_source::{Options, Source};
 use kernmem_view::BootRecord;
 use kernmem_view::proc::{OfRunning, Settled};
 
-use crate::args::KernelArgs;
+use crate::args::{Eras, KernelArgs};
 use crate::failure::Failure;
 use crate::guard::Guard;
 
@@ -30,7 +30,10 @@ impl KernelArgs {
     pub fn parts(&self) -> Options {
         Options {
             cmdline: self.cmdline.clone(),
-            era: self.era,
+            era: match self.era {
+                Some(Eras::One(era)) => Some(era),
+                Some(Eras::All) | None => None,
+            },
             cpu: self.cpu.clone(),
             kconfig: self.kconfig.clone(),
             page_size: self.page_size,
@@ -41,8 +44,16 @@ impl KernelArgs {
         }
     }
 
-    /// Opens `source`, or the preset of the wanted architecture.
+    /// Opens `source`, or the preset of the wanted architecture, for one era.
     pub fn open(&self, source: Option<&str>) -> Result<Opened, Failure> {
+        if self.era == Some(Eras::All) {
+            return Err(Failure::input("--era all: only boot, explain and layout tell all eras; name one of them"));
+        }
+        self.open_in_its_era(source)
+    }
+
+    /// As [`KernelArgs::open`]; where all eras are asked for, in the source's own.
+    pub fn open_in_its_era(&self, source: Option<&str>) -> Result<Opened, Failure> {
         let preset = match self.arch {
             Some(Arch::X86_64) => "x86-4g",
             Some(Arch::I386) => "i386-2g",
@@ -80,6 +91,15 @@ impl Opened {
             let running = running.map_err(|error| Failure::boot(&self.name, &error))?;
             then(OfRunning { running: &running, settled: &settled })
         })
+    }
+
+    /// As [`Opened::boot`], with the boot's own error.
+    pub fn try_boot<T>(&self, then: impl FnOnce(&Booted<'_>, &BootRecord) -> T) -> Result<T, BootError> {
+        let boot = Boot::new(&self.source.machine, &self.source.config);
+        let memory = Memory::new(kernmem::memory_ranges(&boot)).map_err(|error| BootError::Input(error.to_string()))?;
+        let mut kernel = kernmem::boot(&memory, &boot, Guard::new(&self.name))?;
+        let record = core::mem::take(&mut kernel.memblock.observer().record);
+        Ok(then(&kernel, &record))
     }
 
     fn boot_up<T>(&self, then: impl FnOnce(Booted<'_>, &BootRecord) -> Result<T, Failure>) -> Result<T, Failure> {

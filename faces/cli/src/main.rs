@@ -3,6 +3,7 @@
 //! * [`args`]: the verbs and the options that describe a kernel.
 //! * [`machine`]: opens a source and boots it.
 //! * [`failure`]: what ends the program, in one line.
+//! * [`eras`]: one source in several eras.
 //! * [`guard`]: how much of the host a boot may take.
 //! * [`output`]: standard output, and readers that go away early.
 //! * A file for each verb.
@@ -10,6 +11,7 @@
 mod args;
 mod boot;
 mod diff;
+mod eras;
 mod explain;
 mod failure;
 mod guard;
@@ -20,6 +22,7 @@ mod machine;
 mod numbers;
 mod output;
 mod ptdump;
+mod record;
 mod shell;
 mod verify;
 mod walk;
@@ -60,6 +63,7 @@ fn run(cli: &Cli) -> Outcome {
         Some(Verb::Lab(options)) => lab::run(options),
         Some(Verb::Shell(options)) => shell::run(options),
         Some(Verb::Verify(options)) => verify::run(options),
+        Some(Verb::Record(options)) => record::run(options),
         Some(Verb::Completions { shell }) => Ok(completions(*shell)),
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use kernmem_report::json::Json;
-use kernmem_verify::{FileTally, Tally, Verdict, VerifyError};
+use kernmem_verify::{FileTally, Missing, Tally, Verdict, VerifyError};
 
 use crate::Outcome;
 use crate::failure::{FINDING, Failure};
@@ -65,6 +65,9 @@ fn as_text(paths: &[PathBuf], out: &mut Out) -> Result<ExitCode, VerifyError> {
                 out.text(&format!("{place}:\n  ours     {ours}\n  recorded {recorded}\n"));
             }
         }
+        for Missing { what, why } in &verdict.missing {
+            out.text(&format!("{}: not recorded: {what}: {why}\n", verdict.recording));
+        }
         tally.add(&verdict.files);
     }
     let _ = writeln!(out, "{tally}");
@@ -91,6 +94,17 @@ fn write_json(verdicts: &[Verdict], out: &mut Out) -> core::fmt::Result {
     json.open(Some("files"), '[')?;
     for verdict in verdicts {
         verdict.files.iter().try_for_each(|file| write_file(&verdict.recording, file, &mut json))?;
+    }
+    json.close(']')?;
+    json.open(Some("missing"), '[')?;
+    for verdict in verdicts {
+        for missing in &verdict.missing {
+            json.open(None, '{')?;
+            json.text("recording", &verdict.recording)?;
+            json.text("what", &missing.what)?;
+            json.text("why", &missing.why)?;
+            json.close('}')?;
+        }
     }
     json.close(']')?;
     json.finish()

@@ -136,6 +136,21 @@ fn cpu(name: &str, arch: Arch, model: &str, own: &Cpu) -> Result<Cpu, SourceErro
     }
 }
 
+/// CPUs that may ever come up.
+fn possible_cpus(machine: &Machine, kconfig: &KernelConfig, cmdline: &CommandLine) -> u32 {
+    let built = kconfig.number("NR_CPUS").unwrap_or(1) as u32;
+    machine.cpus.clamp(1, cmdline.nr_cpus(built.max(1)))
+}
+
+impl Source {
+    /// Replaces the command line, and what follows from it alone.
+    pub fn set_cmdline(&mut self, cmdline: CommandLine) {
+        self.config.possible_cpus = possible_cpus(&self.machine, &self.config.kconfig, &cmdline);
+        self.machine.bootargs = Some(cmdline.text().to_owned());
+        self.config.cmdline = cmdline;
+    }
+}
+
 impl Parts {
     /// Replaces what the caller sets, and puts all together.
     pub(crate) fn with(mut self, source: &str, options: &Options) -> Result<Source, SourceError> {
@@ -178,8 +193,7 @@ impl Parts {
         }
         let cmdline = CommandLine::parse(&self.cmdline);
         self.machine.bootargs = Some(self.cmdline);
-        let built = self.kernel.kconfig.number("NR_CPUS").unwrap_or(1) as u32;
-        let possible_cpus = self.machine.cpus.clamp(1, cmdline.nr_cpus(built.max(1)));
+        let possible_cpus = possible_cpus(&self.machine, &self.kernel.kconfig, &cmdline);
         let config = Config {
             era: self.era,
             arch: self.machine.arch,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kernmem_config::{KernelConfig, Sizes, Symbols};
 
-use crate::{SourceError, read};
+use crate::{Problem, SourceError, read};
 
 /// One kernel's files, parsed.
 #[derive(Clone, Debug, Default)]
@@ -15,16 +15,23 @@ pub(crate) struct KernelFiles {
 }
 
 impl KernelFiles {
-    /// Reads `config`, `System.map` (or `System.map.zst`) and `sizes.csv` of a folder; sizes may be missing.
+    /// Reads `config`, `System.map` (or `System.map.zst`), `btf` and `sizes.csv` of a folder. Both sources of sizes may be
+    /// missing; what `sizes.csv` says goes before what `btf` says.
     pub(crate) fn open(folder: &Path) -> Result<Self, SourceError> {
         let plain = folder.join("System.map");
         let map = if plain.exists() { plain } else { folder.join("System.map.zst") };
-        let sizes = folder.join("sizes.csv");
-        let sizes = if sizes.exists() { read::text(&sizes)? } else { String::new() };
+        let (btf, lines) = (folder.join("btf"), folder.join("sizes.csv"));
+        let mut sizes = Sizes::default();
+        if btf.exists() {
+            sizes = Sizes::from_btf(&read::file(&btf)?).ok_or_else(|| SourceError::new(btf, Problem::Btf))?;
+        }
+        if lines.exists() {
+            sizes.extend(Sizes::parse(&read::text(&lines)?));
+        }
         Ok(Self {
             kconfig: KernelConfig::parse(&read::text(&folder.join("config"))?),
             symbols: Symbols::parse(&read::text(&map)?),
-            sizes: Sizes::parse(&sizes),
+            sizes,
         })
     }
 

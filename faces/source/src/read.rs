@@ -12,7 +12,10 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// Reads a file, or standard input if the path is `-`, and unpacks it.
-pub(crate) fn file(path: &Path) -> Result<Vec<u8>, SourceError> {
+///
+/// # Errors
+/// The file cannot be read or unpacked.
+pub fn file(path: &Path) -> Result<Vec<u8>, SourceError> {
     let fail = |error| SourceError::new(path, Problem::Read(error));
     let raw = if path.as_os_str() == "-" {
         limited(io::stdin().lock()).map_err(fail)?
@@ -35,7 +38,10 @@ pub(crate) fn unpack(name: &Path, raw: Vec<u8>) -> Result<Vec<u8>, SourceError> 
 }
 
 /// As [`file`], as text.
-pub(crate) fn text(path: &Path) -> Result<String, SourceError> {
+///
+/// # Errors
+/// As [`file`]; and it is no UTF-8.
+pub fn text(path: &Path) -> Result<String, SourceError> {
     into_text(path, file(path)?)
 }
 

@@ -1,11 +1,11 @@
 //! A recording's folder: the machine and the kernel, never what that kernel printed about its memory.
 //!
-//! Read here: `boot.json`; on arm64 `final.dtb.gz`; on x86 the firmware's lines in `console.txt` (map and affinity
-//! table) and `cpuinfo`; the kernel's folder `../../kernels/NAME`, and for a model that is not
-//! built in `../../cpus.csv`. Nothing else: what the real
+//! Read here: `boot.json`; on arm64 `final.dtb.gz` or `final.dtb`; on x86 the firmware's lines in `console.txt` (map and
+//! affinity table; the map from the file `e820` where the log has lost it) and `cpuinfo`; the kernel's folder
+//! `../../kernels/NAME`, and for a model that is not built in `../../cpus.csv`. Nothing else: what the real
 //! kernel wrote is what a boot is compared with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kernmem_base::{PhysAddr, VirtAddr};
 use kernmem_config::{Arch, Arm64Cpu, Cpu, Given, X86Cpu};
@@ -59,7 +59,7 @@ pub(crate) fn open(folder: &Path) -> Result<Parts, SourceError> {
     let root = folder.join("..").join("..");
     let kernel = KernelFiles::open(&root.join("kernels").join(&kernel_name))?;
     let (machine, cpu) = match arch {
-        Arch::Arm64 => (devicetree(&folder.join("final.dtb.gz"))?, arm64_cpu(&boot, &root)?),
+        Arch::Arm64 => (devicetree(&tree_file(folder))?, arm64_cpu(&boot, &root)?),
         Arch::X86_64 | Arch::I386 => x86(folder, arch, &boot)?,
     };
     let cmdline = boot.text("cmdline")?.to_owned();
@@ -73,9 +73,13 @@ pub(crate) fn open(folder: &Path) -> Result<Parts, SourceError> {
 
 /// The firmware's lines of the log, the CPU, and how many of them the emulator has.
 fn x86(folder: &Path, arch: Arch, boot: &Boot<'_>) -> Result<(Machine, Cpu), SourceError> {
-    let log = folder.join("console.txt");
-    let text = read::text(&log)?;
-    let map = e820::parse_e820(&text);
+    let (log, map_file) = (folder.join("console.txt"), folder.join("e820"));
+    let has_log = log.exists() || !map_file.exists();
+    let text = if has_log { read::text(&log)? } else { String::new() };
+    let mut map = e820::parse_e820(&text);
+    if map.is_empty() && map_file.exists() {
+        map = e820::parse_e820(&read::text(&map_file)?);
+    }
     if map.is_empty() {
         return Err(SourceError::new(log, Problem::NoMemory));
     }
@@ -87,6 +91,12 @@ fn x86(folder: &Path, arch: Arch, boot: &Boot<'_>) -> Result<(Machine, Cpu), Sou
     let emulated = boot.json.get("smp").and_then(Value::as_u64).and_then(|cpus| u32::try_from(cpus).ok());
     machine.cpus = machine.cpus.max(cpu.processors).max(emulated.unwrap_or(0));
     Ok((machine, Cpu::X86(cpu)))
+}
+
+/// The devicetree's file, packed or plain.
+fn tree_file(folder: &Path) -> PathBuf {
+    let plain = folder.join("final.dtb");
+    if plain.exists() { plain } else { folder.join("final.dtb.gz") }
 }
 
 fn devicetree(path: &Path) -> Result<Machine, SourceError> {

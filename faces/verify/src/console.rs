@@ -1,6 +1,8 @@
 //! The boot log's lines that can be compared.
 
 use crate::exclude::Exclusion;
+use crate::tally::FileTally;
+use crate::verify::compare_lines;
 
 /// The log of `memblock=debug` in `console`: its lines in order, call sites cut.
 pub(crate) fn memblock_lines(console: &str) -> Vec<String> {
@@ -85,6 +87,23 @@ const STARTS: [&str; 31] = [
     "debug: unmapping init ",
 ];
 
+/// Whether the log begins where the kernel began.
+pub(crate) fn has_head(console: &str) -> bool {
+    console.lines().any(|line| without_time(line).starts_with("Linux version "))
+}
+
+/// Compares the lines about memory. If the log lost its head, what survived is compared.
+pub(crate) fn compare_memory(ours: &[String], recorded: &[String], has_head: bool, active: &[Exclusion]) -> FileTally {
+    const FILE: &str = "console memory lines";
+    let lost = ours.len().saturating_sub(recorded.len());
+    let survived = !has_head && active.contains(&Exclusion::LostLogHead) && ours[lost..] == *recorded;
+    let mut tally = compare_lines(FILE, if survived { recorded } else { ours }, recorded);
+    if survived && lost > 0 {
+        tally.excluded.push((Exclusion::LostLogHead, lost));
+    }
+    tally
+}
+
 /// Cuts how much memory is available out of the line about memory; the answer is how many lines that were.
 pub(crate) fn without_available(lines: &mut [String]) -> usize {
     let mut cut = 0;
@@ -138,6 +157,19 @@ mod tests {
                 " reserved[0x0]\t[0x1-0x2], 0x2 bytes flags: 0x0",
             ]
         );
+    }
+
+    #[test]
+    fn memory_lines_that_were_lost_with_the_head_are_counted_and_none_behind_it_may_differ() {
+        let ours = ["a", "b", "c"].map(str::to_owned);
+        let tail = ["b", "c"].map(str::to_owned);
+        let found = compare_memory(&ours, &tail, false, &Exclusion::ALL);
+        assert_eq!((found.equal, found.excluded), (2, vec![(Exclusion::LostLogHead, 1)]));
+        assert_eq!(found.difference, None);
+        assert!(compare_memory(&ours, &tail, true, &Exclusion::ALL).difference.is_some());
+        assert!(compare_memory(&ours, &["a", "c"].map(str::to_owned), false, &Exclusion::ALL).difference.is_some());
+        assert!(compare_memory(&ours, &tail, false, &[]).difference.is_some());
+        assert!(has_head("Booting\n[    0.000000] Linux version 6.1\n") && !has_head("Zone ranges:\n"));
     }
 
     #[test]

@@ -87,6 +87,13 @@ impl Listing {
         self.lines.iter().map(|line| line.text(self.digits))
     }
 
+    /// Whether a text is a listing: its first line is a marker or a range.
+    #[must_use]
+    pub fn is_listing(text: &str) -> bool {
+        let first = text.lines().find(|line| !line.trim().is_empty());
+        first.is_some_and(|line| !matches!(Line::parse(line), Line::Foreign(_)))
+    }
+
     /// Whether each line prints again as it was read: sizes are then as the addresses say.
     #[must_use]
     pub fn prints_as(&self, text: &str) -> bool {

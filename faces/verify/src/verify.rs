@@ -4,16 +4,19 @@ use core::error::Error;
 use core::fmt;
 use std::path::Path;
 
-use kernmem::{Boot, Isa, Kernel};
+use kernmem::{Boot, Isa, Kernel, Witness};
 use kernmem_base::{Era, PhysRead, VirtAddr, VirtRange};
 use kernmem_report::{boot_log, ptdump};
 use kernmem_sim::Memory;
 use kernmem_source::{Options, Source};
 use kernmem_view::{Answer, BootRecord, KernelView, LayoutView, RootKind};
 
-use crate::console::{compare_memblock, is_memblock, memblock_lines, memory_lines, without_available};
+use crate::console::{
+    compare_memblock, compare_memory, has_head, is_memblock, memblock_lines, memory_lines, without_available,
+};
 use crate::exclude::{Context, EntrySlots, Exclusion, apply};
 use crate::listing::Listing;
+use crate::missing::{self, Missing};
 use crate::tally::FileTally;
 use crate::zones;
 
@@ -45,6 +48,8 @@ pub struct Verdict {
     pub recording: String,
     /// Its files.
     pub files: Vec<FileTally>,
+    /// What was not recorded: those things are not compared, or stand with their usual values.
+    pub missing: Vec<Missing>,
 }
 
 impl Verdict {
@@ -100,7 +105,10 @@ pub fn verify_without(path: &Path, missing: Option<Exclusion>) -> Result<Verdict
         files.extend(zones::memblock_list(file, &regions, &record, era, path));
     }
     files.extend(compare_log(&source, &record, format, path, &active));
-    Ok(Verdict { recording, files })
+    if files.is_empty() {
+        return Err(failed("holds no file of the kernel that could be compared; give one a listing".into(), false));
+    }
+    Ok(Verdict { recording, files, missing: missing::of(path, source.machine.arch) })
 }
 
 fn open(path: &Path) -> Result<Source, Box<dyn Error + Send + Sync>> {
@@ -123,6 +131,21 @@ pub fn listing_of(path: &Path, root: RootKind) -> Result<String, VerifyError> {
     let mut text = String::new();
     ptdump::linux(&kernel, root, &mut text).map_err(|error| failed(error.into()))?;
     Ok(text)
+}
+
+/// Whether the kernel's tables print as `recorded`, but for what does not follow from its inputs; `None` if they cannot
+/// be read.
+pub(crate) fn same_listing<M: PhysRead, W: Witness>(
+    source: &Source,
+    kernel: &Kernel<'_, M, W>,
+    recorded: &str,
+) -> Option<bool> {
+    let ours = Ours { source, view: kernel, active: &Exclusion::ALL, entry_slots: drawn_slots(kernel) };
+    let mut text = String::new();
+    ptdump::linux(kernel, RootKind::Kernel, &mut text).ok()?;
+    let mut context = ours.context();
+    context.user_half = true;
+    Some(compare_listing("", &text, recorded, &context, ours.active).difference.is_none())
 }
 
 /// A listing file, the tree it shows, and the moment.
@@ -233,6 +256,8 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
                 kernel: layout.page_offset,
                 user_half: false,
                 huge_pool: false,
+                entry_slots: None,
+                vmalloc_shadow: None,
             },
             _ => unreachable!("every architecture that boots has regions"),
         }
@@ -333,8 +358,8 @@ fn compare_log(
         without_available(&mut memory);
         excluded.push((Exclusion::AvailableMemory, without_available(&mut recorded)));
     }
-    let mut lines = compare_lines("console memory lines", &memory, &recorded);
-    lines.excluded = excluded;
+    let mut lines = compare_memory(&memory, &recorded, has_head(&console), active);
+    lines.excluded.extend(excluded);
     let mut files = vec![lines];
     if debug {
         let lines: Vec<String> = ours.lines().filter(|line| is_memblock(line)).map(str::to_owned).collect();

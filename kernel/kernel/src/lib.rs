@@ -41,6 +41,7 @@ mod kernel;
 pub mod managed;
 pub mod movable;
 pub mod numa;
+mod pc;
 pub mod orders;
 pub mod running;
 pub mod sparse_init;

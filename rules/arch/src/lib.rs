@@ -11,6 +11,7 @@
 //! * [`Field`]: the bits of an entry by name.
 //! * [`Shape`]: levels, index widths and leaf sizes as data.
 //! * [`Reason`]: why a mapping has its size and its rights.
+//! * [`kasan`]: the arithmetic of KASAN's shadow.
 //! * [`hugetlb`]: sizes of huge pages, and what their descriptors give back.
 //! * [`arm64`], [`x86`], [`i386`]: a folder for each architecture; what i386 shares with x86-64 is in [`x86`].
 #![no_std]
@@ -23,6 +24,7 @@ mod field;
 mod formats;
 pub mod hugetlb;
 pub mod i386;
+pub mod kasan;
 mod mmu;
 mod reason;
 mod rights;

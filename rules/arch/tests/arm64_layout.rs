@@ -143,7 +143,7 @@ fn region_value(b: &Build, name: &str) -> Option<u64> {
         "PAGE_OFFSET" => l.page_offset.0,
         "PAGE_END" => l.page_end.0,
         "KASAN_SHADOW_OFFSET" => kasan_shadow_offset(f)?,
-        "KASAN_SHADOW_SCALE_SHIFT" => f.kasan.scale_shift()?.into(),
+        "KASAN_SHADOW_SCALE_SHIFT" => f.kasan.scale()?.into(),
         "KASAN_SHADOW_START" => l.kasan?.0.0,
         // Where there is no shadow, 5.10 still names the place at which the next region starts.
         "KASAN_SHADOW_END" => l.kasan.map_or(l.bpf.map(|(start, _)| start), |(_, end)| Some(end))?.0,

@@ -18,6 +18,11 @@ use crate::number::leading_number;
 const PAGES: [(Granule, &str); 3] =
     [(Granule::K4, "ARM64_4K_PAGES"), (Granule::K16, "ARM64_16K_PAGES"), (Granule::K64, "ARM64_64K_PAGES")];
 
+/// Options that got another name: until 6.1, and from 6.12 on.
+///
+/// Source: Linux 6.1 and 6.12 arch/x86/Kconfig.
+const RENAMED: [(&str, &str); 1] = [("PAGE_TABLE_ISOLATION", "MITIGATION_PAGE_TABLE_ISOLATION")];
+
 /// The options that a configuration sets.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct KernelConfig {
@@ -114,6 +119,17 @@ impl KernelConfig {
         self.insert("ARM64_VA_BITS", &bits.to_string());
     }
 
+    /// Gives options that were renamed between eras their other name too, so that a kernel of any era finds them.
+    pub fn name_for_all_eras(&mut self) {
+        for (old, new) in RENAMED {
+            for (from, to) in [(old, new), (new, old)] {
+                if let Some(value) = self.options.get(from).cloned() {
+                    self.options.entry(to.to_owned()).or_insert(value);
+                }
+            }
+        }
+    }
+
     /// Sets or replaces an option: for overrides.
     pub fn insert(&mut self, name: &str, value: &str) {
         self.options.insert(name.to_owned(), value.to_owned());
@@ -149,6 +165,16 @@ mod tests {
         assert!(config.is_set("B") && !config.is_set("A") && !config.is_set("C") && config.is_enabled("C"));
         assert_eq!((config.number("D"), config.value("E")), (Some(64), Some("a \"b\"")));
         assert_eq!((config.value("F"), config.len()), (None, 4));
+    }
+
+    #[test]
+    fn a_renamed_option_is_found_under_both_names_and_an_own_value_stays() {
+        let mut config = KernelConfig::parse("CONFIG_PAGE_TABLE_ISOLATION=y\n");
+        config.name_for_all_eras();
+        assert!(config.is_set("MITIGATION_PAGE_TABLE_ISOLATION") && config.is_set("PAGE_TABLE_ISOLATION"));
+        config.insert("MITIGATION_PAGE_TABLE_ISOLATION", "n");
+        config.name_for_all_eras();
+        assert!(!config.is_set("MITIGATION_PAGE_TABLE_ISOLATION") && config.is_set("PAGE_TABLE_ISOLATION"));
     }
 
     #[test]

@@ -15,11 +15,13 @@
 
 extern crate alloc;
 
+mod btf;
 pub mod cmdline;
 mod config;
 pub mod cpu;
 mod given;
 mod kconfig;
+mod map_options;
 mod sizes;
 mod symbols;
 
@@ -30,5 +32,6 @@ pub use given::Given;
 pub use kconfig::KernelConfig;
 pub use kernmem_firmware::Arch;
 pub use kernmem_firmware::number;
+pub use map_options::{MAP_FEATURES, map_options};
 pub use sizes::Sizes;
 pub use symbols::{Symbol, Symbols};

@@ -1,6 +1,6 @@
 //! Sizes of one compiled kernel's structures.
 //!
-//! Here: `name,value` lines. Not here: what a size means.
+//! Here: `name,value` lines. Not here: BTF (`btf`), what a size means.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
@@ -41,6 +41,11 @@ impl Sizes {
     /// Sets or replaces a value.
     pub fn insert(&mut self, name: &str, value: u64) {
         self.values.insert(name.to_owned(), value);
+    }
+
+    /// Takes over each value of `other`, in place of one's own of the same name.
+    pub fn extend(&mut self, other: Self) {
+        self.values.extend(other.values);
     }
 
     /// All values in the order of their names.

@@ -72,6 +72,15 @@ impl Symbols {
         Some((symbol, address - symbol.address))
     }
 
+    /// The same kernel linked `distance` bytes higher, modulo 2^64: every symbol from `first` on moves; what lies below
+    /// it, such as offsets of per-CPU variables, is no place in the image.
+    #[must_use]
+    pub fn linked_higher(mut self, first: VirtAddr, distance: u64) -> Self {
+        let moved = self.by_address.iter_mut().filter(|symbol| symbol.address >= first);
+        moved.for_each(|symbol| symbol.address = symbol.address.wrapping_add(distance));
+        self
+    }
+
     /// All symbols in the order of their addresses.
     pub fn iter(&self) -> impl Iterator<Item = &Symbol> {
         self.by_address.iter()
@@ -108,5 +117,15 @@ mod tests {
         let (symbol, offset) = symbols.lookup(VirtAddr(0xffff_8000_0802_0010)).unwrap();
         assert_eq!((symbol.name.as_str(), offset), ("twice", 0x10));
         assert!(symbols.lookup(VirtAddr(0x300)).is_none());
+    }
+
+    #[test]
+    fn an_image_that_is_linked_elsewhere_keeps_its_order_and_what_is_no_part_of_it() {
+        let first = VirtAddr(0xffff_8000_0800_0000);
+        let moved = Symbols::parse(MAP).linked_higher(first, 0x0800_0000);
+        assert_eq!(moved.address("_stext"), Some(VirtAddr(0xffff_8000_1001_0000)));
+        assert_eq!(moved.address("PECOFF"), Some(VirtAddr(0x200)));
+        let (symbol, offset) = moved.lookup(VirtAddr(0xffff_8000_1002_0010)).unwrap();
+        assert_eq!((symbol.name.as_str(), offset), ("twice", 0x10));
     }
 }

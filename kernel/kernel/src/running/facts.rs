@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use kernmem_arch::x86::memtype::{CacheMode, PatKind};
 use kernmem_arch::x86::prot::{Prot, table};
-use kernmem_arch::{Format, arm64};
+use kernmem_arch::{Format, arm64, i386};
 use kernmem_base::{Era, Granule, Order, PhysAddr, VirtAddr, VirtRange};
 use kernmem_page_alloc::PageAllocator;
 use kernmem_slab::{Classes, KmallocArch};
@@ -118,6 +118,7 @@ impl Facts {
         let thread_size = match &kernel.isa {
             Isa::Arm64(_) => config.sizes.get("THREAD_SIZE").unwrap_or(16 << 10),
             Isa::X86(state) => state.layout.thread_size,
+            Isa::I386(_) => i386::layout::THREAD_SIZE,
         };
         let vmalloc = Rules {
             era: config.era,
@@ -187,6 +188,7 @@ fn runs<M, W>(kernel: &Kernel<'_, M, W>) -> bool {
     match &kernel.isa {
         Isa::Arm64(state) => Some(state.geometry) == arm64::Geometry::of(12, 48),
         Isa::X86(_) => true,
+        Isa::I386(_) => false,
     }
 }
 

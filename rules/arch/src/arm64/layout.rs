@@ -11,17 +11,7 @@
 use kernmem_base::{Era, Granule, Level, VirtAddr};
 
 use super::{Fixmap, FixmapFacts, Geometry};
-
-/// Which shadow KASAN keeps.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Kasan {
-    /// None.
-    Off,
-    /// A byte of shadow for 8 bytes.
-    Generic,
-    /// A byte of shadow for 16 bytes.
-    SwTags,
-}
+use crate::kasan::{Kasan, ShadowMap};
 
 /// What decides the layout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +41,8 @@ pub struct Layout {
     pub page_end: VirtAddr,
     /// KASAN's shadow.
     pub kasan: Option<(VirtAddr, VirtAddr)>,
+    /// The arithmetic of that shadow.
+    pub shadow_map: Option<ShadowMap>,
     /// The BPF JIT region of 5.10.
     pub bpf: Option<(VirtAddr, VirtAddr)>,
     /// Start of the module region.
@@ -129,18 +121,6 @@ const fn pud_size(granule: Granule, va_bits: u32) -> u64 {
     }
 }
 
-impl Kasan {
-    /// log2 of the bytes that a byte of shadow describes; `None` without one.
-    #[must_use]
-    pub const fn scale_shift(self) -> Option<u32> {
-        match self {
-            Self::Off => None,
-            Self::Generic => Some(3),
-            Self::SwTags => Some(4),
-        }
-    }
-}
-
 /// Whether a kernel with this page size and these address bits can have the shadow.
 ///
 /// | era | generic | by tags |
@@ -163,21 +143,30 @@ pub const fn has_kasan(era: Era, granule: Granule, va_bits: u32, kasan: Kasan) -
 /// What is added to an address, divided by the scale, to reach its shadow: `KASAN_SHADOW_OFFSET`, cut to 64 bits.
 /// `None` without a shadow.
 ///
-/// | era | the shadow ends |
-/// |---|---|
-/// | to 5.10 | its size above the middle of the kernel's half (4.14 UNVERIFIED) |
-/// | 6.1 and later | at the middle |
-///
 /// Source: Linux 5.10–7.2 arch/arm64/Kconfig `KASAN_SHADOW_OFFSET`.
 #[must_use]
 pub const fn kasan_shadow_offset(facts: &LayoutFacts) -> Option<u64> {
-    let Some(scale) = facts.kasan.scale_shift() else { return None };
+    match ShadowMap::ending_at(facts.kasan, shadow_end(facts)) {
+        Some(map) => Some(map.offset),
+        None => None,
+    }
+}
+
+/// End of the shadow, exclusive: where the shadow of the last address ends.
+///
+/// | era | end |
+/// |---|---|
+/// | 4.14, 5.10 | an eighth (a sixteenth) of the address space above its middle |
+/// | 6.1 and later | its middle |
+///
+/// Source: Linux 5.10–7.2 arch/arm64/Kconfig `KASAN_SHADOW_OFFSET`, include/asm/memory.h `KASAN_SHADOW_END`.
+const fn shadow_end(facts: &LayoutFacts) -> VirtAddr {
     let bits = va_bits_min(facts.granule, facts.va_bits);
-    let end = match facts.era {
-        Era::V4_14 | Era::V5_10 => minus_pow2(bits - 1).wrapping_add(1 << (bits - scale)),
-        Era::V6_1 | Era::V6_12 | Era::V7_2 => minus_pow2(bits - 1),
-    };
-    Some(end.wrapping_sub(1 << (64 - scale)))
+    let middle = minus_pow2(bits - 1);
+    match (facts.era, facts.kasan.scale()) {
+        (Era::V4_14 | Era::V5_10, Some(scale)) => VirtAddr(middle.wrapping_add(1 << (bits - scale))),
+        (Era::V4_14 | Era::V5_10, None) | (Era::V6_1 | Era::V6_12 | Era::V7_2, _) => VirtAddr(middle),
+    }
 }
 
 impl Layout {
@@ -210,6 +199,7 @@ impl Layout {
             page_offset: VirtAddr(page_offset),
             page_end: VirtAddr(0),
             kasan: if shadow == 0 { None } else { Some((VirtAddr(bottom), VirtAddr(modules))) },
+            shadow_map: ShadowMap::ending_at(facts.kasan, VirtAddr(modules)),
             bpf: None,
             modules_start: VirtAddr(modules),
             modules_end: VirtAddr(modules + 128 * MIB),
@@ -258,6 +248,7 @@ impl Layout {
             page_offset: VirtAddr(page_offset),
             page_end: VirtAddr(page_end),
             kasan,
+            shadow_map: ShadowMap::ending_at(facts.kasan, shadow_end(facts)),
             bpf: if old { Some((VirtAddr(low), VirtAddr(modules))) } else { None },
             modules_start: VirtAddr(modules),
             modules_end: VirtAddr(modules + 128 * MIB),
@@ -291,6 +282,7 @@ impl Layout {
             page_offset: VirtAddr(page_offset),
             page_end: VirtAddr(page_end),
             kasan,
+            shadow_map: ShadowMap::ending_at(facts.kasan, shadow_end(facts)),
             bpf: None,
             modules_start: VirtAddr(modules),
             modules_end: VirtAddr(modules + 2048 * MIB),
@@ -313,10 +305,8 @@ impl Layout {
         let old = matches!(facts.era, Era::V4_14 | Era::V5_10);
         let bits = if old { facts.va_bits_actual } else { va_bits_min(facts.granule, facts.va_bits) };
         let middle = minus_pow2(bits - 1);
-        let (Some(scale), Some(offset)) = (facts.kasan.scale_shift(), kasan_shadow_offset(facts)) else {
-            return (page_offset, middle, None);
-        };
-        let end = offset.wrapping_add(1 << (64 - scale));
+        let Some(scale) = facts.kasan.scale() else { return (page_offset, middle, None) };
+        let end = shadow_end(facts).0;
         let start = end.wrapping_sub(1 << (facts.va_bits_actual - scale));
         (page_offset, if old { middle } else { start }, Some((VirtAddr(start), VirtAddr(end))))
     }

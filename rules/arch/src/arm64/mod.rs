@@ -29,11 +29,12 @@ pub mod soft;
 pub mod ttbr;
 mod user;
 
+pub use crate::kasan::Kasan;
 pub use fields::fields;
 pub use fixmap::{BTMAP_SLOTS, FixSlot, Fixmap, FixmapFacts, btmap_pages};
 pub use format::{Arm64, Arm64Attrs, Arm64Granule4K, Output, bit};
 pub use geometry::{Arm64Format, Geometry, WithArm64};
 pub use layout::{
-    Kasan, Layout, LayoutFacts, STRUCT_PAGE_SHIFT, has_kasan, kasan_shadow_offset, va_bits_choices, va_bits_min,
+    Layout, LayoutFacts, STRUCT_PAGE_SHIFT, has_kasan, kasan_shadow_offset, va_bits_choices, va_bits_min,
 };
 pub use memory_type::{MemoryType, mair};

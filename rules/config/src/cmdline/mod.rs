@@ -19,6 +19,7 @@ use kernmem_base::Era;
 
 mod crash;
 mod huge;
+mod map_words;
 mod memory;
 mod narrow;
 mod protection;
@@ -30,6 +31,7 @@ mod zones;
 
 pub use crash::{CrashKernel, CrashKernelPlan};
 pub use huge::{HugeFault, HugePagePool, HugePages};
+pub use map_words::map_words;
 pub use memory::MemoryLimit;
 pub use protection::{Pti, Rodata};
 pub use zones::{CmaWish, CoreMemory};
@@ -276,7 +278,10 @@ impl fmt::Display for CommandLine {
 }
 
 /// Words that some question reads.
-const READ: [&str; 52] = [
+const READ: [&str; 55] = [
+    "vmalloc",
+    "highmem",
+    "reservetop",
     "rodata",
     "debug_pagealloc",
     "kfence.sample_interval",

@@ -69,15 +69,24 @@ impl X86Cpu {
         Self { vendor, model, flags, bugs, processors: 0, physical_bits: 40, virtual_bits }
     }
 
-    /// The same CPU with `+features` added and `-features` taken away: `+pdpe1gb,-pcid`.
+    /// The same CPU with `+features` added and `-features` taken away: `+pdpe1gb,-pcid,-bug:cpu_meltdown`.
     #[must_use]
     pub fn changed(&self, changes: &str) -> Self {
         let mut cpu = self.clone();
         for word in changes.split([' ', ',']).filter(|word| !word.is_empty()) {
-            match word.strip_prefix('-') {
-                Some(feature) => cpu.flags.remove(feature),
-                None => cpu.flags.insert(word.strip_prefix('+').unwrap_or(word).to_owned()),
+            let (takes, feature) = match word.strip_prefix('-') {
+                Some(feature) => (true, feature),
+                None => (false, word.strip_prefix('+').unwrap_or(word)),
             };
+            let (set, name) = match feature.strip_prefix("bug:") {
+                Some(bug) => (&mut cpu.bugs, bug),
+                None => (&mut cpu.flags, feature),
+            };
+            if takes {
+                set.remove(name);
+            } else {
+                set.insert(name.to_owned());
+            }
         }
         cpu
     }
@@ -132,6 +141,8 @@ mod tests {
     fn a_list_of_features_makes_a_cpu() {
         let changed = X86Cpu::from_features("", "pse pcid").changed("+pdpe1gb,-pcid");
         assert!(changed.has("pse") && changed.has("pdpe1gb") && !changed.has("pcid"));
+        let leaky = changed.changed("bug:cpu_meltdown");
+        assert!(leaky.has_bug("cpu_meltdown") && !leaky.changed("-bug:cpu_meltdown").has_bug("cpu_meltdown"));
         let cpu = X86Cpu::from_features("AuthenticAMD", "nx,la57 pcid bug:cpu_meltdown");
         assert!(cpu.has("pcid") && cpu.has_bug("cpu_meltdown") && !cpu.has("bug:cpu_meltdown"));
         assert_eq!(cpu.virtual_bits, 57);

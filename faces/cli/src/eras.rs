@@ -1,0 +1,55 @@
+//! One source in several eras: the machine and the configuration stay, the image is linked where each era links its own.
+
+use kernmem::BootError;
+use kernmem_base::Era;
+use kernmem_view::{BootRecord, KernelView, LayoutView};
+
+use crate::machine::{Booted, Opened};
+
+/// The eras that are shown.
+pub const SHOWN: [Era; 4] = [Era::V5_10, Era::V6_1, Era::V6_12, Era::V7_2];
+
+/// How much higher this kernel's era links its image than the given symbols say; arm64 alone moved it between eras.
+fn distance(kernel: &Booted<'_>, opened: &Opened) -> u64 {
+    let text = opened.source.config.symbols.address("_text");
+    match (kernel.layout(), text) {
+        (LayoutView::Arm64 { layout, .. }, Some(text)) => layout.kimage.0.wrapping_sub(text.0),
+        _ => 0,
+    }
+}
+
+/// The image as another era would link it.
+fn relink(opened: &mut Opened, distance: u64) {
+    let config = &mut opened.source.config;
+    if let Some(text) = config.symbols.address("_text") {
+        let symbols = core::mem::take(&mut config.symbols);
+        config.symbols = symbols.linked_higher(text, distance);
+    }
+    config.given.text_virt = config.given.text_virt.map(|text| text.wrapping_add(distance));
+}
+
+/// Boots `own` in `era` and asks `then`.
+///
+/// # Errors
+/// Why this kernel does not boot there, in words.
+pub fn boot_in<T>(
+    own: &Opened,
+    era: Era,
+    then: impl FnOnce(&Opened, &Booted<'_>, &BootRecord) -> Result<T, String>,
+) -> Result<T, String> {
+    let why = |error: BootError| match error {
+        BootError::Beyond(what) => what,
+        error => format!("its image does not serve there: {error}"),
+    };
+    let mut other = Opened { name: own.name.clone(), source: own.source.clone() };
+    if era != own.source.config.era {
+        other.source.config.era = era;
+        other.source.config.kconfig.name_for_all_eras();
+        // Where an era puts its image follows from its layout, which the boot has.
+        let distance = other.try_boot(|kernel, _| distance(kernel, &other)).map_err(why)?;
+        if distance != 0 {
+            relink(&mut other, distance);
+        }
+    }
+    other.try_boot(|kernel, record| then(&other, kernel, record)).map_err(why)?
+}
