@@ -35,10 +35,30 @@ pub fn print(
                 }
             }
             Told::Log(LogEntry::ParamsParsed) => parsed = true,
+            Told::Log(LogEntry::KasanReady) => kasan_ready(format, era, out)?,
             Told::Log(entry) => line(entry, format, era, out)?,
         }
     }
     Ok(())
+}
+
+/// The shadow of KASAN is in place.
+///
+/// | era | arm64 names its mode | x86 |
+/// |---|---|---|
+/// | 4.14 (UNVERIFIED), 5.10 | no | no |
+/// | 6.1, 6.12 | yes | no |
+/// | 7.2 | yes | yes |
+///
+/// Source: Linux 5.10–7.2 arch/arm64/mm/kasan_init.c, arch/x86/mm/kasan_init_64.c `kasan_init`.
+fn kasan_ready(format: Format, era: Era, out: &mut impl fmt::Write) -> fmt::Result {
+    let names_mode = match era {
+        Era::V4_14 | Era::V5_10 => false,
+        Era::V6_1 | Era::V6_12 => matches!(format, Format::Arm64(_)),
+        Era::V7_2 => true,
+    };
+    let mode = if names_mode { " (generic)" } else { "" };
+    writeln!(out, "kasan: KernelAddressSanitizer initialized{mode}")
 }
 
 /// A range as the log prints it: sixteen digits, the end inclusive.

@@ -53,7 +53,7 @@ const HEADINGS: [&str; 3] = ["Zone ranges:", "Movable zone start for each node",
 
 const ENDS: [&str; 2] = ["MB HIGHMEM available.", "MB LOWMEM available."];
 
-const STARTS: [&str; 31] = [
+const STARTS: [&str; 33] = [
     "Memory limited to ",
     "NUMA: No NUMA",
     "NUMA: NUMA disabled",
@@ -79,6 +79,8 @@ const STARTS: [&str; 31] = [
     "Inode-cache hash table",
     "Mount-cache hash table",
     "Mountpoint-cache hash table",
+    "stackdepot hash table",
+    "kasan: KernelAddressSanitizer initialized",
     "mem auto-init: ",
     "software IO TLB: area num ",
     "software IO TLB: mapped ",

@@ -57,11 +57,9 @@ impl<A: RegionArray, W: Witness> ArrayMap<'_, A, W> {
         for index in 0..group.map_count {
             maps.push(match buffer {
                 Some(start) => start + index * map_bytes,
-                None => takers::allocate(
-                    self.memblock,
-                    Taker::MemoryMap,
-                    Request::new(map_bytes, map_bytes).from(MAX_DMA),
-                )?,
+                None => {
+                    takers::allocate(self.memblock, Taker::MemoryMap, Request::new(map_bytes, map_bytes).from(MAX_DMA))?
+                }
             });
         }
         let mut maps = maps.into_iter();

@@ -87,6 +87,22 @@ impl<F: X86Format, M: PhysMem, S: FrameSource> Cpa<'_, '_, F, M, S> {
         self.mapped.iter().any(|range| range.contains(pa))
     }
 
+    /// The CPU writes to `range`: leaves that it may write become dirty.
+    pub(crate) fn write(&mut self, range: VirtRange) -> Result<(), BootError> {
+        const WRITABLE: u64 = bit::PRESENT | bit::RW;
+        let mut at = Some(range.start);
+        while let Some(va) = at {
+            let (found, covered) = self.find(va)?;
+            if let Some(found) = found.filter(|found| found.attrs.0 & WRITABLE == WRITABLE) {
+                let attrs = X86Attrs(found.attrs.0 | bit::DIRTY);
+                let raw = F::raw_leaf(self.masks, found.base, attrs, found.level);
+                self.tables.set_entry(found.table, found.depth, found.index, raw)?;
+            }
+            at = following(VirtRange { start: va, last: covered.last.min(range.last) }, range);
+        }
+        Ok(())
+    }
+
     fn pass(&mut self, range: VirtRange, pass: Pass, touched: &mut Vec<VirtRange>) -> Result<(), BootError> {
         let mut at = Some(range.start);
         while let Some(va) = at {

@@ -215,9 +215,7 @@ impl Nodes {
         let has_subsections = geometry.model() == Model::Vmemmap;
         let has_descriptor = |pfn: Pfn| match era {
             Era::V6_1 | Era::V6_12 | Era::V7_2 if has_subsections => sections.subsection_in_use(pfn),
-            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 | Era::V7_2 => {
-                sections.has_map(geometry.section_of(pfn))
-            }
+            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 | Era::V7_2 => sections.has_map(geometry.section_of(pfn)),
         };
         let mut at = zone.span.start;
         while at < zone.span.end {

@@ -58,9 +58,8 @@ impl Thing {
         let place = Some(Self::Place(va, region.key));
         match region.key {
             "linear" => linear(view, PhysAddr(0)).map(|zero| Self::Memory(PhysAddr(va.0.wrapping_sub(zero.0)))),
-            "vmemmap" => first_descriptor(view, question).map_or(place, |first| {
-                Some(Self::Descriptor(va.0.wrapping_sub(first.0)))
-            }),
+            "vmemmap" => first_descriptor(view, question)
+                .map_or(place, |first| Some(Self::Descriptor(va.0.wrapping_sub(first.0)))),
             _ => place,
         }
     }
@@ -179,8 +178,13 @@ fn leaf_text(leaf: Option<&Leaf>) -> String {
 pub fn print(va: VirtAddr, own: Era, rows: &[Row], out: &mut impl fmt::Write) -> fmt::Result {
     writeln!(out, "{:#018x} in every era", va.0)?;
     writeln!(out, "  {}\n", whose(own))?;
-    let region = rows.iter().find_map(|row| row.found.as_ref().ok()?.cost.as_ref()).map_or("region", |cost| cost.region);
-    writeln!(out, "  {:<6} {:<18} {:<12} {:>10} {:>8} {:>12}", "era", "address", "leaf", "tables of", region, "TLB entries")?;
+    let region =
+        rows.iter().find_map(|row| row.found.as_ref().ok()?.cost.as_ref()).map_or("region", |cost| cost.region);
+    writeln!(
+        out,
+        "  {:<6} {:<18} {:<12} {:>10} {:>8} {:>12}",
+        "era", "address", "leaf", "tables of", region, "TLB entries"
+    )?;
     for row in rows {
         let mark = if row.era == own { "*" } else { "" };
         let era = format!("{}{mark}", row.era);

@@ -19,16 +19,13 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
     /// The tables, then the window.
     pub(super) fn early_fixmap(&mut self) -> Result<(), BootError> {
         let layout = &self.state.layout;
-        let (first, end) = match self.config.era {
-            Era::V4_14 | Era::V5_10 | Era::V6_1 => (layout.fixaddr_start, layout.fixaddr_start + 1),
-            Era::V6_12 | Era::V7_2 => (layout.fixaddr_tot_start, layout.fixaddr_top),
+        let (first, last) = match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 => (layout.fixaddr_start, layout.fixaddr_start),
+            Era::V6_12 | Era::V7_2 => (layout.fixaddr_tot_start, layout.fixaddr_top - 1),
         };
-        let covered = pmd_bytes(F::shape());
-        let (mut va, mut index) = (first, 0);
-        while va < end {
-            self.link_fixmap(va, index)?;
-            va = VirtAddr((va.0 | (covered - 1)) + 1);
-            index += 1;
+        let shift = pmd_shift(F::shape());
+        for nth in 0..=(last.0 >> shift) - (first.0 >> shift) {
+            self.link_fixmap(first + (nth << shift), nth)?;
         }
         self.map_devicetree()
     }
@@ -132,7 +129,7 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
     }
 }
 
-/// Bytes that one table of the last level covers.
-fn pmd_bytes(shape: &Shape) -> u64 {
-    shape.levels.len().checked_sub(2).map_or(u64::MAX, |depth| 1 << shape.levels[depth].shift)
+/// log2 of the bytes that one table of the last level covers.
+fn pmd_shift(shape: &Shape) -> u32 {
+    shape.levels.len().checked_sub(2).map_or(63, |depth| shape.levels[depth].shift)
 }

@@ -145,6 +145,23 @@ fn memory_map<F: Arm64Format, M: PhysMem, A: RegionArray, W: Witness>(
     Ok((sections, nodes))
 }
 
+/// Bytes of a node and of a property of the unpacked devicetree, where the compiled kernel does not tell.
+///
+/// | era | node | property |
+/// |---|---|---|
+/// | 4.14 (UNVERIFIED), 5.10 | 168 | 88 |
+/// | 6.1 | 208 | 96 |
+/// | 6.12, 7.2 | 208 | 104 |
+///
+/// Source: Linux 5.10–7.2 include/linux/of.h `struct device_node`, `struct property`.
+const fn tree_sizes(era: Era) -> (u64, u64) {
+    match era {
+        Era::V4_14 | Era::V5_10 => (168, 88),
+        Era::V6_1 => (208, 96),
+        Era::V6_12 | Era::V7_2 => (208, 104),
+    }
+}
+
 /// The devicetree unpacked into structures of the kernel.
 fn unflatten<A: RegionArray, W: Witness>(
     machine: &Machine,
@@ -152,13 +169,30 @@ fn unflatten<A: RegionArray, W: Witness>(
     memblock: &mut Memblock<A, W>,
 ) -> Result<(), BootError> {
     let Some(tree) = &machine.tree else { return Ok(()) };
-    let node = config.sizes.get("sizeof_device_node").unwrap_or(208);
-    let property = config.sizes.get("sizeof_property").unwrap_or(96);
+    let (node, property) = tree_sizes(config.era);
+    let node = config.sizes.get("sizeof_device_node").unwrap_or(node);
+    let property = config.sizes.get("sizeof_property").unwrap_or(property);
     let request = Request::new(tree.unflattened_size(node, property), 8);
     takers::allocate(memblock, Taker::UnflattenedTree, request).map(drop)
 }
 
-/// Nodes by firmware, or one for all; each attempt takes its table of distances. `numa=off` leaves out the first.
+/// Whether each attempt to find nodes takes a table of their distances.
+///
+/// | era | |
+/// |---|---|
+/// | 4.14 (UNVERIFIED), 5.10, 6.1 | yes |
+/// | 6.12, 7.2 | no: not before firmware tells a distance |
+///
+/// Source: Linux 5.10, 6.1 drivers/base/arch_numa.c `numa_alloc_distance`; 6.12, 7.2 mm/numa_memblks.c
+/// `numa_set_distance`.
+const fn has_distances(era: Era) -> bool {
+    match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => true,
+        Era::V6_12 | Era::V7_2 => false,
+    }
+}
+
+/// Nodes by firmware, or one for all. `numa=off` leaves out the first attempt.
 fn numa_init<A: RegionArray, W: Witness>(
     machine: &Machine,
     config: &Config,
@@ -173,7 +207,7 @@ fn numa_init<A: RegionArray, W: Witness>(
         let request = Request::new(max_nodes * max_nodes, granule.bytes());
         takers::allocate(memblock, Taker::DistanceTable, request)
     };
-    let table = distances(memblock)?;
+    let table = has_distances(config.era).then(|| distances(memblock)).transpose()?;
     let off = config.cmdline.numa_off();
     let blocks: Vec<NodeBlock> = machine
         .memory
@@ -188,8 +222,10 @@ fn numa_init<A: RegionArray, W: Witness>(
         memblock.observer().log(LogEntry::NumaOff);
     } else if !covered {
         memblock.observer().log(LogEntry::NoNuma);
-        memblock.phys_free(table, max_nodes * max_nodes)?;
-        distances(memblock)?;
+        if let Some(table) = table {
+            memblock.phys_free(table, max_nodes * max_nodes)?;
+            distances(memblock)?;
+        }
     }
     if !covered {
         let all = PhysRange::new(memblock.start_of_dram(), memblock.end_of_dram());

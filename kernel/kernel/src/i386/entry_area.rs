@@ -2,11 +2,11 @@
 //!
 //! Source: Linux 6.1 arch/x86/mm/cpu_entry_area.c `setup_cpu_entry_areas`, `setup_cpu_entry_area`, `cea_set_pte`.
 
+use kernmem_arch::Born;
 use kernmem_arch::i386::{I386Format, cpu_entry_area as cea};
+use kernmem_arch::x86::X86Attrs;
 use kernmem_arch::x86::cpu_entry_area::{self, Kind, Part};
 use kernmem_arch::x86::prot::Masks;
-use kernmem_arch::x86::X86Attrs;
-use kernmem_arch::Born;
 use kernmem_base::{FrameSource, Level, PhysAddr, PhysMem, VirtAddr};
 use kernmem_pgtable::{MapError, Tables};
 

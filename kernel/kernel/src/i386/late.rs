@@ -6,13 +6,11 @@
 use alloc::vec::Vec;
 
 use kernmem_arch::i386::{I386Format, cpu_entry_area as cea};
+use kernmem_arch::x86::bit;
 use kernmem_arch::x86::cpa::{Masking, Protections};
 use kernmem_arch::x86::cpu_entry_area;
-use kernmem_arch::x86::image::{
-    FreeFacts, FreedPart, ImageStep, ImageSymbols, Trampoline, idt_step, trampoline_steps,
-};
+use kernmem_arch::x86::image::{FreeFacts, FreedPart, ImageStep, ImageSymbols, Trampoline, idt_step, trampoline_steps};
 use kernmem_arch::x86::prot::{CpuFacts, Prot, table};
-use kernmem_arch::x86::bit;
 use kernmem_arch::{Born, Bound, Change, Reason};
 use kernmem_base::{PhysMem, PhysRange, VirtAddr, VirtRange};
 use kernmem_config::{Config, Rodata};
@@ -79,7 +77,8 @@ pub(super) fn run<'m, F: I386Format, M: PhysMem, W: Witness>(
     late.giving().discard_lists()?;
     late.free_smp_locks(Milestone::AllCpus)?;
     late.protect_trampoline()?;
-    let place = |range: PhysRange| Some((VirtRange::of_size(late.state.layout.direct(range.start), range.size())?, range));
+    let place =
+        |range: PhysRange| Some((VirtRange::of_size(late.state.layout.direct(range.start), range.size())?, range));
     let initrd = initrd.and_then(place);
     late.giving().unpack(initrd, prepared.bounce)?;
     late.free(FreedPart::Init, Moment::Later)?;

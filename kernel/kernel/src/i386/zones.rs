@@ -5,10 +5,10 @@
 
 use alloc::vec::Vec;
 
+use kernmem_arch::Entry;
 use kernmem_arch::i386::I386Format;
 use kernmem_arch::i386::layout::Paging;
 use kernmem_arch::x86::zones::MAX_DMA_PFN;
-use kernmem_arch::Entry;
 use kernmem_base::{Granule, Level, PhysMem};
 use kernmem_pgtable::steps;
 use kernmem_sparse::{Geometry, GeometryFacts, Model, Sections, SparseArch, VecStore};

@@ -113,7 +113,9 @@ impl Facts {
                 let nodes = state.percpu.nodes.clone();
                 (Format::x86(layout.paging), range, prot, KmallocArch::X86, (state.gbpages, true), nodes)
             }
-            Isa::I386(_) => return Err(BootError::Beyond("an i386 kernel that runs: it can be booted and listed".into())),
+            Isa::I386(_) => {
+                return Err(BootError::Beyond("an i386 kernel that runs: it can be booted and listed".into()));
+            }
         };
         let thread_size = match &kernel.isa {
             Isa::Arm64(_) => config.sizes.get("THREAD_SIZE").unwrap_or(16 << 10),
@@ -187,8 +189,7 @@ impl Facts {
 fn runs<M, W>(kernel: &Kernel<'_, M, W>) -> bool {
     match &kernel.isa {
         Isa::Arm64(state) => Some(state.geometry) == arm64::Geometry::of(12, 48),
-        Isa::X86(_) => true,
-        Isa::I386(_) => false,
+        Isa::X86(_) | Isa::I386(_) => true,
     }
 }
 

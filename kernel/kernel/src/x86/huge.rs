@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use kernmem_arch::x86::X86;
 use kernmem_arch::x86::prot::{Prot, table};
 use kernmem_arch::{Change, EntryFormat, Reason};
-use kernmem_base::{Granule, Level, NoTlb, Order, Pfn, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
+use kernmem_base::{Era, Granule, Level, NoTlb, Order, Pfn, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
 use kernmem_hugetlb::{Env, HvoError, Vmemmap, hvo};
 use kernmem_pgtable::{Sizes, Walk, translate};
 
@@ -60,6 +60,10 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
             HvoError::Map(error) => BootError::Map(error),
             error => BootError::Input(alloc::format!("descriptors of a gigantic page: {error}")),
         })?;
+        let kept = match kept {
+            Some(head) => Some(self.move_head(all, head, vmemmap)?),
+            None => None,
+        };
         for pa in given {
             self.nodes.release_whole_pages(PhysRange::new(pa, pa + PAGE), Moment::BeforeWatermarks);
         }
@@ -68,6 +72,35 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
             self.tell_shared(tails, pa);
         }
         Ok(())
+    }
+
+    /// The frame that all descriptors show, once it is where the era wants it.
+    ///
+    /// | era | frame |
+    /// |---|---|
+    /// | 4.14, 5.10 | nothing is shared |
+    /// | 6.1 | the first of the page's own |
+    /// | 6.12 | a copy from the page allocator; the first goes back too |
+    /// | 7.2 | pages of boot are not made so |
+    ///
+    /// Source: Linux 6.12 mm/hugetlb_vmemmap.c `vmemmap_remap_free`, `vmemmap_remap_pte`.
+    fn move_head(
+        &mut self,
+        all: VirtRange,
+        head: PhysAddr,
+        vmemmap: &Vmemmap<X86<LEVELS>>,
+    ) -> Result<PhysAddr, BootError> {
+        match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V7_2 => return Ok(head),
+            Era::V6_12 => {}
+        }
+        let Some(copy) = self.frames.page() else { return Ok(head) };
+        let attrs = |va| if va == all.start { vmemmap.writable } else { vmemmap.read_only };
+        self.tables.cursor(all).remap(&mut NoTlb, |va| (copy, attrs(va)))?.forgive("no CPU holds translations yet");
+        let old = PhysRange::new(head, head + PAGE);
+        self.nodes.release_whole_pages(old, Moment::BeforeWatermarks);
+        self.frames.add(old)?;
+        Ok(copy)
     }
 
     fn frame_of(&self, va: VirtAddr) -> Option<PhysAddr> {

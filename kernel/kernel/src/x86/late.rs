@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 
 use kernmem_arch::x86::cpa::{AliasFacts, Protections};
 use kernmem_arch::x86::image::{
-    FreeFacts, FreedPart, ImageSymbols, Trampoline, forces_page_zero, idt_step, page_zero_step,
-    rodata_steps, trampoline_steps,
+    FreeFacts, FreedPart, ImageSymbols, Trampoline, forces_page_zero, idt_step, page_zero_step, rodata_steps,
+    trampoline_steps,
 };
 use kernmem_arch::x86::prot::{CpuFacts, Prot, table};
 use kernmem_arch::x86::{X86, cpu_entry_area, prealloc};
@@ -32,7 +32,7 @@ use crate::pc::given::{Giving, Milestone, what};
 use crate::takers::gigantic::GiganticPool;
 use crate::takers::hash_tables;
 use crate::zones::Nodes;
-use crate::{Area, Boot, BootError, BootPages, Image, Kept, Kernel, Mapped, Roots, Witness};
+use crate::{Area, Boot, BootError, BootPages, Freed, Image, Kept, Kernel, Mapped, Roots, Witness};
 
 /// The steps after the hand-over.
 pub(super) struct Late<'c, 'm, M, W, const LEVELS: usize> {
@@ -92,8 +92,12 @@ pub(super) fn run<'m, M: PhysMem, W: Witness, const LEVELS: usize>(
     late.free_smp_locks(Milestone::AllCpus)?;
     late.protect_trampoline()?;
     late.gather_gigantic(&prepared.gigantic)?;
-    let place = |range: PhysRange| Some((VirtRange::of_size(late.state.layout.direct(range.start), range.size())?, range));
+    let place =
+        |range: PhysRange| Some((VirtRange::of_size(late.state.layout.direct(range.start), range.size())?, range));
     let initrd = initrd.and_then(place);
+    if let Some((_, memory)) = initrd.filter(|_| !config.cmdline.has("retain_initrd")) {
+        late.fill(memory)?;
+    }
     late.giving().unpack(initrd, prepared.bounce)?;
     late.free(FreedPart::Init, Moment::Later)?;
     late.mark_rodata_ro()?;
@@ -209,7 +213,7 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
         }
         if let Some(range) = part.range(&self.symbols) {
             let memory = frames_of(&self.image, range);
-            self.giving().release(range, memory, what(part), moment)?;
+            self.release(range, memory, what(part), moment)?;
         }
         Ok(())
     }
@@ -236,6 +240,21 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
             }
         }
         self.optimise_gigantic(pools)
+    }
+
+    /// Whole pages of the RAM disk or of the image become free; what is freed is filled with a pattern through the direct
+    /// map.
+    fn release(&mut self, range: VirtRange, memory: PhysRange, what: Freed, moment: Moment) -> Result<(), BootError> {
+        self.fill(memory)?;
+        self.giving().release(range, memory, what, moment)
+    }
+
+    fn fill(&mut self, memory: PhysRange) -> Result<(), BootError> {
+        let direct = VirtRange::of_size(self.state.layout.direct(memory.start), memory.size());
+        match direct.filter(|_| !self.config.debug_pagealloc().value) {
+            Some(direct) => self.write(direct),
+            None => Ok(()),
+        }
     }
 
     fn mark_rodata_ro(&mut self) -> Result<(), BootError> {

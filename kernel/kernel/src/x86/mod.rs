@@ -34,8 +34,8 @@ mod setup;
 pub use boot::boot;
 pub(crate) use entry_area::tell as tell_entry_area;
 pub(crate) use nodes::MAX_DMA;
-pub(crate) use pti::pti_ranges;
 pub use percpu::Percpu;
+pub(crate) use pti::pti_ranges;
 pub(crate) use setup::memory_ranges;
 
 use alloc::boxed::Box;

@@ -115,7 +115,6 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
         reserve::small(&mut self.memblock, self.config, &self.e820, io_apic)
     }
 
-
     /// Whether firmware has the ACPI table of that signature.
     pub(super) fn has_table(&self, signature: &str) -> bool {
         reserve::has_table(self.config, signature)

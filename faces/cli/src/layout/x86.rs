@@ -1,0 +1,175 @@
+//! Tables of x86-64: how many levels, and where the three large regions are.
+
+use kernmem_arch::x86::kaslr::{RegionFacts, Regions, Switches, draws};
+use kernmem_arch::x86::layout::{Bases, Layout, LayoutFacts, Paging};
+use kernmem_base::{Era, Pfn, PhysAddr};
+use kernmem_config::{Arch, Config};
+use kernmem_report::layout::{self, Moved, Table};
+
+use super::{Kasan, LayoutArgs, Tables};
+use crate::failure::Failure;
+use crate::machine::Opened;
+
+/// Frames that four levels of tables can name.
+const MAX_ARCH_PFN: u64 = 1 << 34;
+/// The same with five.
+const MAX_ARCH_PFN_LEVEL5: u64 = 1 << 40;
+
+/// The tables of all eras.
+pub(super) fn tables(args: &LayoutArgs, opened: &Opened, eras: &[Era]) -> Result<Tables, Failure> {
+    if args.kernel.page_size.is_some_and(|granule| granule.shift() != 12) {
+        return Err(Failure::input("--page-size: x86-64 has pages of 4K alone; leave it out"));
+    }
+    if args.kasan == Some(Kasan::SwTags) {
+        return Err(Failure::input("--kasan sw-tags: x86-64 has no such shadow; choose generic or off"));
+    }
+    let (mut tables, mut drawn) = (Vec::new(), false);
+    for era in eras {
+        let table = table(args, opened, *era)?;
+        drawn |= !table.moved.is_empty();
+        tables.push(table);
+    }
+    let notes = match (args.kernel.seed, drawn) {
+        (Some(_), false) => {
+            vec!["Nothing is drawn: RANDOMIZE_MEMORY is off, or KASAN or nokaslr forbids it.".to_owned()]
+        }
+        _ => Vec::new(),
+    };
+    Ok(Tables { tables, notes, beside: false })
+}
+
+/// The levels that the kernel is built for, and those that the CPU and the command line leave.
+///
+/// | era | built for five |
+/// |---|---|
+/// | to 6.12 | `CONFIG_X86_5LEVEL` |
+/// | 7.2 | always |
+///
+/// Without a word about them a kernel that can have five runs with four unless the CPU that is told has them.
+fn paging(args: &LayoutArgs, config: &Config, era: Era) -> Result<(Paging, Paging), Failure> {
+    let wished = match (args.levels, args.kernel.va_bits) {
+        (Some(levels), None) => Some(levels),
+        (None, Some(48)) | (Some(4), Some(48)) => Some(4),
+        (None, Some(57)) | (Some(5), Some(57)) => Some(5),
+        (None, None) => None,
+        (_, Some(bits)) => {
+            return Err(Failure::input(format!("--va-bits {bits}: x86-64 has 48 with 4 levels and 57 with 5")));
+        }
+    };
+    let has = config.cpu.x86().is_some_and(|cpu| cpu.has("la57"));
+    let refused = args.tells_cpu() && !has || args.tells_cmdline() && config.cmdline.no5lvl();
+    let can = config.kconfig.is_set("X86_5LEVEL") || era == Era::V7_2;
+    Ok(match wished {
+        Some(5) if refused => (Paging::Level5, Paging::Level4),
+        Some(5) => (Paging::Level5, Paging::Level5),
+        None if can && args.tells_cpu() && !refused => (Paging::Level5, Paging::Level5),
+        _ => (Paging::Level4, Paging::Level4),
+    })
+}
+
+fn table(args: &LayoutArgs, opened: &Opened, era: Era) -> Result<Table, Failure> {
+    let config = &opened.source.config;
+    let (built, in_use) = paging(args, config, era)?;
+    let set = |name| config.kconfig.is_set(name);
+    let number = |name, default| config.kconfig.number(name).unwrap_or(default);
+    let kasan = args.kasan.map_or_else(|| set("KASAN"), |mode| mode != Kasan::Off);
+    let facts = LayoutFacts {
+        era,
+        paging: in_use,
+        randomize_base: set("RANDOMIZE_BASE"),
+        kasan,
+        kmsan: set("KMSAN"),
+        force_kmap_local: set("DEBUG_KMAP_LOCAL_FORCE_MAP"),
+        physical_start: number("PHYSICAL_START", 0x100_0000),
+        physical_align: number("PHYSICAL_ALIGN", 0x20_0000),
+    };
+    let fixed = Bases::fixed(era, in_use);
+    let drawn = regions(args, opened, &facts);
+    let bases = match (args.bases, &drawn) {
+        (Some([page_offset, vmalloc, vmemmap]), _) => Bases { page_offset, vmalloc, vmemmap },
+        (None, Some((_, regions))) => regions.bases,
+        (None, None) => given(args, config).unwrap_or(fixed),
+    };
+    check(&facts, &bases)?;
+    let mut layout = Layout::new(&facts, bases);
+    let moved = match drawn {
+        Some((facts, regions)) if args.bases.is_none() => {
+            layout.physmem_last = PhysAddr((facts.sizes_tb()[0] << 40) - 1);
+            moved(&facts, &regions)
+        }
+        _ => Vec::new(),
+    };
+    Ok(layout::x86_table(&layout, built, moved))
+}
+
+/// Bases that a recording or a description tells; a preset's are those that every kernel has.
+fn given(args: &LayoutArgs, config: &Config) -> Option<Bases> {
+    let given = config.given.clone();
+    if !args.names_machine() {
+        return None;
+    }
+    Some(Bases { page_offset: given.page_offset_base?, vmalloc: given.vmalloc_base?, vmemmap: given.vmemmap_base? })
+}
+
+/// Bases in the kernel's half, whole gigabytes, in their order and with room.
+fn check(facts: &LayoutFacts, bases: &Bases) -> Result<(), Failure> {
+    let all = [bases.page_offset.0, bases.vmalloc.0, bases.vmemmap.0];
+    let least = Bases::fixed(facts.era, facts.paging).page_offset.0;
+    let vmalloc_end = bases.vmalloc.0.checked_add(facts.paging.vmalloc_tb() << 40);
+    let fits = all[0] >= least && all[0] < all[1] && vmalloc_end.is_some_and(|end| end <= all[2]);
+    if fits && all.iter().all(|base| base.is_multiple_of(1 << 30)) {
+        return Ok(());
+    }
+    let tb = facts.paging.vmalloc_tb();
+    let order = "direct map, vmalloc, page descriptors";
+    Err(Failure::input(format!(
+        "--bases: {order} in this order, whole gigabytes from {least:x} on, vmalloc of {tb} TB"
+    )))
+}
+
+/// The regions that the seed draws, if anything is drawn.
+fn regions(args: &LayoutArgs, opened: &Opened, layout: &LayoutFacts) -> Option<(RegionFacts, Regions)> {
+    let (machine, config) = (&opened.source.machine, &opened.source.config);
+    let seed = machine.kaslr_seed.filter(|_| args.names_machine() || args.kernel.seed.is_some())?;
+    let switches = Switches {
+        randomize_memory: config.kconfig.is_set("RANDOMIZE_MEMORY"),
+        loader_flag: !(args.tells_cmdline() && config.cmdline.nokaslr(layout.era, Arch::X86_64)),
+        kasan: layout.kasan,
+    };
+    if !switches.regions() {
+        return None;
+    }
+    let limit = match layout.paging {
+        Paging::Level4 => MAX_ARCH_PFN,
+        Paging::Level5 => MAX_ARCH_PFN_LEVEL5,
+    };
+    let facts = RegionFacts {
+        era: layout.era,
+        paging: layout.paging,
+        max_pfn: Pfn(machine.e820.end_pfn(layout.era, limit, limit)),
+        padding_tb: config.kconfig.number("RANDOMIZE_MEMORY_PHYSICAL_PADDING").unwrap_or(0),
+        zone_device: config.kconfig.is_set("ZONE_DEVICE"),
+        struct_page_bytes: config.sizes.get("sizeof_page").unwrap_or(64),
+    };
+    Some((facts, facts.place(draws(seed))))
+}
+
+/// The three bases, with the size of each region and the gap that was drawn before it.
+fn moved(facts: &RegionFacts, regions: &Regions) -> Vec<Moved> {
+    const GIB: u64 = 1 << 30;
+    let bases = [regions.bases.page_offset, regions.bases.vmalloc, regions.bases.vmemmap];
+    let names = ["page_offset_base", "vmalloc_base", "vmemmap_base"];
+    let mut end = Bases::fixed(facts.era, facts.paging).page_offset.0;
+    let all = bases.into_iter().zip(names).zip(facts.sizes_tb());
+    all.map(|((va, name), tb)| {
+        let gap = (va.0 - end) / GIB;
+        end = (va.0 + (tb << 40) + 1).next_multiple_of(GIB);
+        Moved { what: format!("{name}: {tb} TB, {gap} GB behind the region before"), va }
+    })
+    .chain([end_of_memory(regions.physmem_last)])
+    .collect()
+}
+
+fn end_of_memory(last: PhysAddr) -> Moved {
+    Moved { what: "last physical address that the direct map can hold".to_owned(), va: kernmem_base::VirtAddr(last.0) }
+}
