@@ -42,6 +42,7 @@ pub mod managed;
 pub mod movable;
 pub mod numa;
 pub mod orders;
+mod pc;
 pub mod running;
 pub mod sparse_init;
 pub mod takers;
