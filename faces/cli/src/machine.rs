@@ -54,7 +54,11 @@ impl KernelArgs {
 
     /// As [`KernelArgs::open`]; where all eras are asked for, in the source's own.
     pub fn open_in_its_era(&self, source: Option<&str>) -> Result<Opened, Failure> {
-        let preset = if self.arch == Some(Arch::X86_64) { "x86-4g" } else { "arm64-4g" };
+        let preset = match self.arch {
+            Some(Arch::X86_64) => "x86-4g",
+            Some(Arch::I386) => "i386-2g",
+            Some(Arch::Arm64) | None => "arm64-4g",
+        };
         let name = source.unwrap_or(preset);
         let options = self.parts();
         let source = Source::open_with(name, &options)?;

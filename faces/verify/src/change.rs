@@ -119,7 +119,7 @@ fn unmove(config: &mut Config) {
     match config.arch {
         Arch::Arm64 => {}
         // Here chance also chooses the memory under the image.
-        Arch::X86_64 => given.text_phys = None,
+        Arch::X86_64 | Arch::I386 => given.text_phys = None,
     }
 }
 

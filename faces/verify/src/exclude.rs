@@ -89,6 +89,8 @@ pub struct Context {
     pub entry_slots: Option<EntrySlots>,
     /// Whether absent pages print their other attributes (arm64).
     pub absent_pages_have_rights: bool,
+    /// The first address of the kernel's half.
+    pub kernel: VirtAddr,
     /// Whether the file shows the user half of a process.
     pub user_half: bool,
     /// Whether the file was read after a pool of huge pages had been filled at run time.
@@ -116,7 +118,7 @@ pub(crate) fn apply(listing: &mut Listing, context: &Context, active: &[Exclusio
             Exclusion::FreePages => free_pages(listing, context),
             Exclusion::KfenceObjects => kfence_objects(listing, context),
             Exclusion::HugePool if context.huge_pool => drop_lines(listing, |line| within(line, context.vmemmap)),
-            Exclusion::UserHalf if context.user_half => drop_lines(listing, is_user_half),
+            Exclusion::UserHalf if context.user_half => drop_lines(listing, |line| is_user_half(line, context.kernel)),
             Exclusion::Foreign => drop_lines(listing, |line| matches!(line, Line::Foreign(_))),
             Exclusion::EntrySlots => entry_slots(listing, context),
             Exclusion::HugePool | Exclusion::UserHalf | Exclusion::LostLogHead | Exclusion::AvailableMemory => 0,
@@ -174,9 +176,9 @@ fn is_mapped(rest: &str) -> bool {
 
 /// Lines of the user half, with the first line of the kernel half's hole, which starts where the process's last
 /// table ends, and the marker before it all.
-fn is_user_half(line: &Line) -> bool {
+fn is_user_half(line: &Line, kernel: VirtAddr) -> bool {
     match line {
-        Line::Range { range, .. } => range.start.0 >> 63 == 0,
+        Line::Range { range, .. } => range.start < kernel,
         Line::Marker(text) => text.contains("User Space"),
         Line::Foreign(_) => false,
     }
@@ -324,6 +326,7 @@ mod tests {
             vmemmap: range(0x20_0000, 1),
             entry_slots: None,
             absent_pages_have_rights: true,
+            kernel: VirtAddr(1 << 63),
             user_half: false,
             huge_pool: false,
         }

@@ -225,6 +225,7 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
                 vmemmap: region(layout.vmemmap_start, layout.vmemmap_end),
                 entry_slots: None,
                 absent_pages_have_rights: true,
+                kernel: VirtAddr(1 << 63),
                 user_half: false,
                 huge_pool: false,
             },
@@ -237,11 +238,27 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
                 }),
                 image: None,
                 linear: VirtRange { start: layout.page_offset, last: layout.vmalloc_start - 1 },
-                known_pages: debug_pagealloc.then(|| self.known_pages(layout)),
+                known_pages: debug_pagealloc.then(|| self.known_pages(layout.page_offset, layout.vmalloc_start)),
                 kfence_pool: None,
                 vmemmap: VirtRange { start: layout.vmemmap, last: layout.cpu_entry_area - 1 },
                 entry_slots: self.entry_slots,
                 absent_pages_have_rights: false,
+                kernel: VirtAddr(1 << 63),
+                user_half: false,
+                huge_pool: false,
+            },
+            LayoutView::I386 { layout, .. } => Context {
+                vmalloc: region(layout.vmalloc_start(), layout.vmalloc_end),
+                vmalloc_tables_last: layout.vmalloc_end - 1,
+                vmalloc_shadow: None,
+                image: None,
+                linear: region(layout.page_offset, layout.vmalloc_start()),
+                known_pages: debug_pagealloc.then(|| self.known_pages(layout.page_offset, layout.high_memory)),
+                kfence_pool: None,
+                vmemmap: region(layout.vmalloc_end, layout.cpu_entry_area),
+                entry_slots: None,
+                absent_pages_have_rights: false,
+                kernel: layout.page_offset,
                 user_half: false,
                 huge_pool: false,
             },
@@ -259,17 +276,17 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
 
     /// x86 with debug_pagealloc: the first MiB and what is reserved around the image are never handed out (parts of the
     /// image that boot freed apart, which follow), and behind the last memory nothing is mapped.
-    fn known_pages(&self, layout: &kernmem_arch::x86::layout::Layout) -> Vec<VirtRange> {
+    fn known_pages(&self, linear: VirtAddr, linear_end: VirtAddr) -> Vec<VirtRange> {
         const MIB: u64 = 1 << 20;
-        let mut known = vec![VirtRange { start: layout.page_offset, last: layout.page_offset + (MIB - 1) }];
+        let mut known = vec![VirtRange { start: linear, last: linear + (MIB - 1) }];
         if let (Answer::Known((_, text)), Answer::Known(reserved)) = (self.view.image(), self.view.reserved())
             && let Some(image) = reserved.iter().find(|region| region.range().contains(text))
         {
-            known.extend(VirtRange::of_size(layout.direct(text), image.end() - text));
+            known.extend(VirtRange::of_size(linear.wrapping_add(text.0), image.end() - text));
         }
         let end = self.view.memory().known().and_then(|memory| memory.last().map(|region| region.end()));
-        if let Some(end) = end {
-            known.push(VirtRange { start: layout.direct(end), last: layout.vmalloc_start - 1 });
+        if let Some(start) = end.map(|end| linear.wrapping_add(end.0)).filter(|start| *start < linear_end) {
+            known.push(VirtRange { start, last: linear_end - 1 });
         }
         known
     }
@@ -301,8 +318,7 @@ fn compare_listing(file: &str, ours: &str, recorded: &str, context: &Context, ac
     let printed = right.prints_as(recorded);
     apply(&mut left, context, active);
     let excluded = apply(&mut right, context, active);
-    let text = |listing: &Listing| listing.lines.iter().map(|line| line.text()).collect::<Vec<_>>();
-    let (left, right) = (text(&left), text(&right));
+    let (left, right): (Vec<String>, Vec<String>) = (left.texts().collect(), right.texts().collect());
     let mut tally = compare_lines(file, &left, &right);
     tally.excluded = excluded;
     if !printed && tally.difference.is_none() {

@@ -182,6 +182,10 @@ pub enum LogEntry {
     KasanReady,
     /// 1 GiB leaves are used for the direct map (x86).
     GbPages,
+    /// Bytes of high memory (i386).
+    HighMemory(u64),
+    /// Bytes of low memory (i386).
+    LowMemory(u64),
     /// A larger buffer for the log.
     LogBuffer {
         /// Bytes of text.

@@ -7,10 +7,10 @@ use alloc::vec::Vec;
 use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysRange};
 use kernmem_firmware::Machine;
 use kernmem_memblock::{Memblock, PfnRange, RegionArray};
-use kernmem_sparse::{Sections, SparseArch, VecStore};
+use kernmem_sparse::{Model, Sections, SparseArch, VecStore};
 
 use crate::managed::Managed;
-use crate::takers::page_counts;
+use crate::takers::page_counts::{self, FreePages};
 use crate::{LogEntry, Witness};
 
 /// The frames `[start, end)`.
@@ -81,7 +81,7 @@ pub struct Nodes {
     /// Memory in whole frames with its node, ascending.
     pub memory: Vec<(u32, Span)>,
     /// Whole free frames of the boot allocator when the zones were made.
-    pub free: u64,
+    pub free: FreePages,
 }
 
 /// Turns the upper ends of the zones (in order; a zone whose end is not above its predecessor's is empty) into limits.
@@ -107,7 +107,7 @@ pub fn free_area_init<A: RegionArray, W: Witness>(
     let granule = memblock.limits().granule;
     // With nodes, memory that has none is never used: x86 leaves it so above what its tables can reach.
     let numa = memblock.limits().numa;
-    let free = page_counts::free_pages(memblock);
+    let free = page_counts::free_pages(memblock, &limits);
     let ranges: Vec<PfnRange> = memblock.pfn_ranges(None).filter(|range| !numa || range.nid.is_some()).collect();
     let mapped = memblock.mapped_regions().map(|region| region.range()).collect();
     let log = memblock.observer();
@@ -193,7 +193,7 @@ impl Nodes {
     /// | era | frames that have one |
     /// |---|---|
     /// | 4.14, 5.10 | all of a section with memory |
-    /// | 6.1 and later | those of a subsection with memory |
+    /// | 6.1 and later | those of a subsection with memory; without a region of its own for the memory map, as before |
     ///
     /// Source: Linux 6.1 mm/vmstat.c `pagetypeinfo_showblockcount_print`.
     #[must_use]
@@ -214,9 +214,10 @@ impl Nodes {
     ) {
         let geometry = sections.geometry();
         let pageblock = geometry.pages_per_section() / geometry.pageblocks_per_section();
+        let has_subsections = geometry.model() == Model::Vmemmap;
         let has_descriptor = |pfn: Pfn| match era {
-            Era::V4_14 | Era::V5_10 => sections.has_map(geometry.section_of(pfn)),
-            Era::V6_1 | Era::V6_12 | Era::V7_2 => sections.subsection_in_use(pfn),
+            Era::V6_1 | Era::V6_12 | Era::V7_2 if has_subsections => sections.subsection_in_use(pfn),
+            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 | Era::V7_2 => sections.has_map(geometry.section_of(pfn)),
         };
         let mut at = zone.span.start;
         while at < zone.span.end {

@@ -95,7 +95,7 @@ fn print_moved(moved: &[Moved], out: &mut impl fmt::Write) -> fmt::Result {
     if moved.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\n  Moved by the seed:")?;
+    writeln!(out, "\n  Moved:")?;
     moved.iter().try_for_each(|one| writeln!(out, "  {:016x}\t{}", one.va.0, one.what))
 }
 

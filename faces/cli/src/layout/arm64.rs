@@ -131,9 +131,17 @@ fn table(args: &LayoutArgs, opened: &Opened, facts: &LayoutFacts) -> Table {
     layout::arm64_table(facts, moved(args, opened, facts))
 }
 
-/// What the seed moves: the image, and memory in the linear map.
+/// What the seed moves, or what is given: the image, and memory in the linear map.
 fn moved(args: &LayoutArgs, opened: &Opened, facts: &LayoutFacts) -> Vec<Moved> {
     let (machine, config) = (&opened.source.machine, &opened.source.config);
+    if args.names_machine() && args.kernel.seed.is_none() {
+        let given = [("_text, as given", config.given.text_virt), ("memory, as given", config.given.linear_start)];
+        let given: Vec<Moved> =
+            given.into_iter().filter_map(|(what, va)| Some(Moved { what: what.to_owned(), va: va? })).collect();
+        if !given.is_empty() {
+            return given;
+        }
+    }
     let seed = machine.kaslr_seed.filter(|_| args.names_machine() || args.kernel.seed.is_some()).unwrap_or(0);
     let off = args.tells_cmdline() && config.cmdline.nokaslr(facts.era, Arch::Arm64);
     let starts = machine.memory.iter().map(|bank| bank.range.start).min();

@@ -142,6 +142,7 @@ pub fn run(args: &LayoutArgs) -> Outcome {
     match config.arch {
         Arch::Arm64 => answer(args, &arm64::tables(args, &opened, &eras)?, layout::print_arm64),
         Arch::X86_64 => answer(args, &x86::tables(args, &opened, &eras)?, layout::print_x86),
+        Arch::I386 => return Err(Failure::beyond("the layout of i386".to_owned())),
     }
     Ok(ExitCode::SUCCESS)
 }

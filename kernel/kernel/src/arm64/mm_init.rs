@@ -14,7 +14,7 @@ use crate::takers::auto_init::auto_init;
 use crate::takers::gigantic::GiganticPool;
 use crate::takers::hash_tables::{self, HashFacts};
 use crate::takers::page_counts::{self, PageCountFacts};
-use crate::takers::percpu::{PercpuFacts, first_chunk};
+use crate::takers::percpu::{ModulesRoom, PercpuFacts, first_chunk};
 use crate::takers::{self, log_buffer, swiotlb};
 use crate::zones::Nodes;
 use crate::{BootError, Image, LogEntry, Witness, zonelists};
@@ -125,7 +125,7 @@ fn setup_percpu<A: RegionArray, W: Witness>(
     let facts = PercpuFacts {
         static_bytes: end - start,
         modules: shared.config.kconfig.is_set("MODULES"),
-        modules_within: false,
+        room: ModulesRoom::Beside,
         atom: shared.state.granule().bytes(),
         page: shared.state.granule().bytes(),
         from: PhysAddr(shared.state.memstart),

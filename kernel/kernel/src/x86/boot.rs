@@ -315,7 +315,7 @@ fn cpu_facts(config: &Config, cpu: &X86Cpu) -> CpuFacts {
 ///
 /// Source: Linux 5.10, 6.1 arch/x86/kernel/smpboot.c `prefill_possible_map`; 6.12, 7.2 arch/x86/kernel/cpu/topology.c
 /// `topology_apply_cmdline_limits_early`.
-fn possible_cpus(config: &Config) -> u32 {
+pub(crate) fn possible_cpus(config: &Config) -> u32 {
     let built = config.kconfig.number("NR_CPUS").unwrap_or(1) as u32;
     let (told, limit) = (config.possible_cpus, config.cmdline.maxcpus());
     let wished = config.cmdline.possible_cpus();

@@ -26,8 +26,11 @@ pub mod prealloc;
 pub mod prot;
 pub mod pti;
 pub mod steps;
-mod user;
+pub(crate) mod user;
 pub mod zones;
 
 pub use fields::fields;
-pub use format::{X86, X86Attrs, X86Level4, X86Level5, bit, listed_as_leaf};
+pub use format::{X86, X86Attrs, X86Format, X86Level4, X86Level5, bit, listed_as_leaf};
+pub(crate) use format::{decode, leaf, x86_entries};
+pub(crate) use mmu::x86_mmu;
+pub(crate) use user::user_format;

@@ -38,6 +38,8 @@ const SAME_DECISION: [&[&str]; 3] = [&["pti", "nopti"], &["gbpages", "nogbpages"
 /// | 4.14, 5.10 | `rodata=full`, `kpti=` | `noexec=off`, `nogbpages`, `nopti`, `nopcid`, `no5lvl`, `pti=on` |
 /// | 6.1, 6.12 | the same, and `kfence.sample_interval=` | without `noexec=`, with HVO and KFENCE |
 /// | 7.2 | `rodata=noalias` instead of `rodata=full` | the same |
+///
+/// i386 has `nopti`, `pti=on`, `noexec=off`, `vmalloc=` and `highmem=` in every era.
 #[must_use]
 pub fn map_words(arch: Arch, era: Era) -> Vec<&'static str> {
     const X86: [&str; 6] = ["nogbpages", "gbpages", "nopti", "pti=on", "nopcid", "no5lvl"];
@@ -47,6 +49,7 @@ pub fn map_words(arch: Arch, era: Era) -> Vec<&'static str> {
         (Arch::Arm64, Era::V4_14 | Era::V5_10) => [&["rodata=full", "kpti=on", "kpti=off"], &[]],
         (Arch::Arm64, Era::V6_1 | Era::V6_12) => [&["rodata=full", "kpti=on", "kpti=off"], &KFENCE],
         (Arch::Arm64, Era::V7_2) => [&["rodata=noalias", "kpti=on", "kpti=off"], &KFENCE],
+        (Arch::I386, _) => [&["nopti", "pti=on", "noexec=off", "vmalloc=256M", "highmem=256M"], &[]],
         (Arch::X86_64, Era::V4_14 | Era::V5_10) => [&X86, &["noexec=off"]],
         (Arch::X86_64, Era::V6_1 | Era::V6_12 | Era::V7_2) => {
             return COMMON.into_iter().chain(X86).chain(KFENCE).chain(HVO).collect();

@@ -21,6 +21,7 @@ mod crash;
 mod huge;
 mod map_words;
 mod memory;
+mod narrow;
 mod protection;
 #[cfg(test)]
 mod tests;
