@@ -381,7 +381,7 @@ mod tests {
         let cut = |text: &str| {
             let mut listing = Listing::parse(text);
             let touched = apply(&mut listing, &context(None), &[Exclusion::VmallocArea]);
-            (listing.lines.iter().map(Line::text).collect::<Vec<_>>(), touched)
+            (listing.lines.iter().map(|line| line.text(16)).collect::<Vec<_>>(), touched)
         };
         let end = "0x0000000000110000-0x0000000000130000         128K PMD";
         let split = format!(
