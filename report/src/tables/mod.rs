@@ -54,6 +54,8 @@ pub enum Kind {
     Leaf,
     /// It points to a table.
     Table,
+    /// It points to a table that has rows already: KASAN's shadow shares a few.
+    Shared,
     /// It is empty.
     Hole,
     /// It is not empty, and the MMU does not use it.
@@ -71,6 +73,7 @@ impl Kind {
         match self {
             Self::Leaf => "leaf",
             Self::Table => "table",
+            Self::Shared => "table again",
             Self::Hole => "hole",
             Self::Marked => "invalid",
             Self::Malformed => "MALFORMED",
@@ -122,6 +125,9 @@ impl Row {
             (Entry::Leaf { base, attrs }, Entry::Leaf { base: next, attrs: own }) => {
                 attrs == own && next.0 == base.0.wrapping_add(bytes)
             }
+            (Entry::Table { next, attrs }, Entry::Table { next: same, attrs: own }) => {
+                self.kind == Kind::Shared && (next, attrs) == (same, own)
+            }
             (Entry::Absent { sw: 0 }, Entry::Absent { sw: 0 }) => true,
             // A page that lost its valid bit keeps its address.
             (Entry::Absent { sw }, Entry::Absent { sw: own }) => own == sw.wrapping_add(bytes),
@@ -163,6 +169,17 @@ impl<S: FnMut(&Row) -> fmt::Result> EntryVisitor for Rows<S> {
             self.flush();
         }
         self.result.is_ok()
+    }
+
+    fn again(&mut self, place: &Place, next: PhysAddr, attrs: u64) {
+        let entry = Entry::Table { next, attrs };
+        if let Some(open) = &mut self.open
+            && open.is_continued_by(place, &entry)
+        {
+            open.count += 1;
+            return;
+        }
+        self.row(Row { kind: Kind::Shared, first: *place, entry, count: 1, error: None });
     }
 
     fn slot(&mut self, place: &Place, entry: Entry<u64>) {
