@@ -11,7 +11,7 @@ pub enum Exclusion {
     /// threads. The hole behind it as well, as far as it shares a root entry with it: areas at its end have made tables
     /// there or not.
     VmallocArea,
-    /// Lines that touch KASAN's shadow of the vmalloc area: memory comes with the areas that live there.
+    /// KASAN's shadow of the vmalloc area, beyond that of the image: memory comes with the areas that live there.
     VmallocShadow,
     /// debug_pagealloc unmaps free pages, and which are free depends on the moment: in the linear map a page is
     /// compared as if it was mapped (arm64), or left out beyond the first MiB and the image (x86).
@@ -75,6 +75,8 @@ pub struct Context {
     pub vmalloc_tables_last: VirtAddr,
     /// KASAN's shadow of the vmalloc area.
     pub vmalloc_shadow: Option<VirtRange>,
+    /// The pages of it that boot maps for the image, where the image lies in the vmalloc area.
+    pub image_shadow: Option<VirtRange>,
     /// The image, where it lies in the vmalloc area.
     pub image: Option<VirtRange>,
     /// The linear map.
@@ -114,7 +116,7 @@ pub(crate) fn apply(listing: &mut Listing, context: &Context, active: &[Exclusio
             Exclusion::VmallocArea => {
                 drop_lines(listing, |line| is_vmalloc(line, context)) + hole_behind_vmalloc(listing, context)
             }
-            Exclusion::VmallocShadow => drop_lines(listing, |line| overlaps(line, context.vmalloc_shadow)),
+            Exclusion::VmallocShadow => vmalloc_shadow(listing, context),
             Exclusion::FreePages => free_pages(listing, context),
             Exclusion::KfenceObjects => kfence_objects(listing, context),
             Exclusion::HugePool if context.huge_pool => drop_lines(listing, |line| within(line, context.vmemmap)),
@@ -165,8 +167,26 @@ fn hole_behind_vmalloc(listing: &mut Listing, context: &Context) -> usize {
     touched
 }
 
-fn overlaps(line: &Line, region: Option<VirtRange>) -> bool {
-    matches!((line, region), (Line::Range { range, .. }, Some(region)) if range.overlaps(&region))
+/// Cuts the lines of the shadow of vmalloc down to what boot maps of it; returns how many were cut or dropped.
+fn vmalloc_shadow(listing: &mut Listing, context: &Context) -> usize {
+    let Some(shadow) = context.vmalloc_shadow else { return 0 };
+    let mut touched = 0;
+    let cut = |line: Line| {
+        let Line::Range { range, rest } = &line else { return Some(line) };
+        if !range.overlaps(&shadow) || context.image_shadow.is_some_and(|image| contains(image, *range)) {
+            return Some(line);
+        }
+        touched += 1;
+        let image = context.image_shadow.filter(|image| image.overlaps(range))?;
+        let range = VirtRange { start: image.start.max(range.start), last: image.last.min(range.last) };
+        Some(Line::Range { range, rest: rest.clone() })
+    };
+    listing.lines = core::mem::take(&mut listing.lines).into_iter().filter_map(cut).collect();
+    touched
+}
+
+const fn contains(outer: VirtRange, inner: VirtRange) -> bool {
+    outer.start.0 <= inner.start.0 && inner.last.0 <= outer.last.0
 }
 
 /// Whether a line says rights, not only its level.
@@ -319,6 +339,7 @@ mod tests {
             vmalloc: range(0x10_0000, 1),
             vmalloc_tables_last: VirtAddr(0x10_ffff),
             vmalloc_shadow: None,
+            image_shadow: None,
             image: None,
             linear: range(0x1000, 64),
             known_pages: None,
@@ -348,6 +369,20 @@ mod tests {
         let expected =
             [(0x1000, 2, true), (0x3000, 1, false), (0x4000, 1, true), (0x5000, 1, false), (0x6000, 1, true)];
         assert_eq!(rests.collect::<Vec<_>>(), expected);
+    }
+
+    /// The shadow of the image, from 0x3000 to 0x5000, was mapped together with that of areas on both sides.
+    #[test]
+    fn of_the_shadow_of_vmalloc_that_of_the_image_stays() {
+        let text = "0x1000-0x2000           4K PTE       ro NX\n0x2000-0x6000          16K PTE       RW NX\n\
+                    0x6000-0x9000          12K PTE\n0x9000-0xa000           4K PTE       ro NX\n";
+        let mut listing = Listing::parse(text);
+        let shadow =
+            Context { vmalloc_shadow: Some(range(0x2000, 7)), image_shadow: Some(range(0x3000, 2)), ..context(None) };
+        assert_eq!(apply(&mut listing, &shadow, &[Exclusion::VmallocShadow]), [(Exclusion::VmallocShadow, 2)]);
+        let expected = "0x1000-0x2000           4K PTE       ro NX\n0x3000-0x5000           8K PTE       RW NX\n\
+                        0x9000-0xa000           4K PTE       ro NX\n";
+        assert_eq!(listing, Listing::parse(expected));
     }
 
     /// Slots of three pages from 0x31000 on: two areas in other slots map the same, one more page is another.
@@ -381,9 +416,9 @@ mod tests {
         let cut = |text: &str| {
             let mut listing = Listing::parse(text);
             let touched = apply(&mut listing, &context(None), &[Exclusion::VmallocArea]);
-            (listing.lines.iter().map(Line::text).collect::<Vec<_>>(), touched)
+            (listing.texts().collect::<Vec<_>>(), touched)
         };
-        let end = "0x0000000000110000-0x0000000000130000         128K PMD";
+        let end = "0x110000-0x130000         128K PMD";
         let split = format!(
             "0x101000-0x102000           4K PTE\n0x102000-0x108000          24K PMD\n{}",
             "0x108000-0x130000         160K PMD\n"

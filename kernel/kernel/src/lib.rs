@@ -55,4 +55,4 @@ pub use error::BootError;
 pub use frames::EarlyFrames;
 pub use image::Image;
 pub use kernel::{Boot, Isa, Kernel, Roots, boot, memory_ranges};
-pub use witness::{Area, Changed, Freed, Kept, LogEntry, Mapped, Segment, TableFrame, Witness};
+pub use witness::{Area, Changed, Freed, HardwareTags, Kept, LogEntry, Mapped, Segment, TableFrame, Witness};

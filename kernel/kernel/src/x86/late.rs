@@ -193,7 +193,8 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
             Era::V7_2 => (Milestone::AllCpus, Moment::BeforeWatermarks),
         };
         let cpus = self.cpus;
-        let alone = cpus == 1 || self.config.cmdline.maxcpus().is_some_and(|limit| limit <= 1);
+        let present = self.config.possible_cpus.min(cpus);
+        let alone = present == 1 || self.config.cmdline.maxcpus().is_some_and(|limit| limit <= 1);
         let patched = alone && !self.config.cmdline.has("noreplace-smp");
         if now == then && frees_smp_locks(patched, cpus) {
             self.free(FreedPart::SmpLocks, moment)?;

@@ -139,6 +139,22 @@ impl Arm64Cpu {
         self.field("ID_AA64MMFR2_EL1", 16) >= 1
     }
 
+    /// Whether a kernel with this page size finds 52 bits of virtual addresses.
+    ///
+    /// | page | what the CPU must have |
+    /// |---|---|
+    /// | 4K, 16K | LPA2 for this page size |
+    /// | 64K | LVA |
+    ///
+    /// Source: Linux 5.10, 6.1 arch/arm64/kernel/head.S `primary_entry`; 6.12, 7.2 arch/arm64/kernel/pi/map_kernel.c.
+    #[must_use]
+    pub fn has_52_bits(&self, granule: Granule) -> bool {
+        match granule {
+            Granule::K4 | Granule::K16 => self.has_lpa2(granule),
+            Granule::K64 => self.has_lva(),
+        }
+    }
+
     /// Level of break-before-make support (BBM): 2 allows changing block sizes in place.
     #[must_use]
     pub fn bbm(&self) -> u64 {
