@@ -298,7 +298,7 @@ mod tests {
         let mut tables = Tables::<F, _>::new(&mem, root);
         tables.cursor(range).map(&mut mem.frames(), &mapping).unwrap().forgive("a test");
         let mut text = String::new();
-        print::<F, _>(&mem, root, layout, era, &mut text).unwrap();
+        print::<F, _>(&mem, root, (layout, None), era, &mut text).unwrap();
         text
     }
 
@@ -355,7 +355,7 @@ mod tests {
         let mut tables = Tables::<Arm64<12, 52>, _>::new(&mem, root);
         tables.cursor(range).map(&mut mem.frames(), &mapping).unwrap().forgive("a test");
         let mut text = String::new();
-        print::<Arm64<12, 52>, _>(&mem, root, &layout, Era::V6_12, &mut text).unwrap();
+        print::<Arm64<12, 52>, _>(&mem, root, (&layout, None), Era::V6_12, &mut text).unwrap();
         let lines: Vec<&str> = text.lines().take(5).collect();
         assert_eq!(
             lines[1..],
