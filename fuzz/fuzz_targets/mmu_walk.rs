@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 
 use kernmem_arch::arm64::ttbr::{HalfControl, TranslationControl};
 use kernmem_arch::arm64::{Arm64Granule4K, mmu as arm64};
-use kernmem_arch::x86::{X86Level4, mmu as x86};
+use kernmem_arch::x86::{X86Level4, X86Level5, mmu as x86};
 use kernmem_arch::{FaultKind, MmuFormat};
 use kernmem_base::{Access, Asid, Half, Level, PhysAddr, PhysMem, PhysRange, PhysRead, Privilege, Slot, VirtAddr};
 use kernmem_pgtable::heap::HeapMem;
@@ -39,10 +39,10 @@ fn bit(raw: u64, number: u32) -> bool {
 }
 
 impl Mirror {
-    /// The entry of `va` in the table at `table`, if that is one of ours.
-    fn at(&mut self, table: u64, va: u64, level: usize) -> Option<&mut u64> {
+    /// The entry of `va` in the table at `table` with `below` levels below it, if that is one of ours.
+    fn at(&mut self, table: u64, va: u64, below: usize) -> Option<&mut u64> {
         let number = (table >> 12).checked_sub(1)? as usize;
-        let index = va >> (39 - 9 * level) & 511;
+        let index = va >> (12 + 9 * below) & 511;
         Some(&mut self.0.get_mut(number)?[index as usize])
     }
 
@@ -65,7 +65,7 @@ impl Mirror {
         let (mut table, mut taken) = (0x1000, 0);
         for level in 0..4 {
             let fault = |kind| (kind, Some(level));
-            let raw = *self.at(table, va, level).ok_or(fault(FaultKind::External))?;
+            let raw = *self.at(table, va, 3 - level).ok_or(fault(FaultKind::External))?;
             let is_table = raw & 3 == 3 && level < 3;
             let is_leaf = raw & 3 == 3 && level == 3 || raw & 3 == 1 && (level == 1 || level == 2);
             if !is_table && !is_leaf {
@@ -100,30 +100,32 @@ impl Mirror {
                 return Err(fault(FaultKind::Permission));
             }
             let dirty = if is_clean && access == Access::Write { 1 << 7 } else { 0 };
-            *self.at(table, va, level).expect("it was read") = (raw | 1 << 10) & !dirty;
+            *self.at(table, va, 3 - level).expect("it was read") = (raw | 1 << 10) & !dirty;
             return Ok((address | va & !(!0 << size), level));
         }
         unreachable!("level 3 ends a walk")
     }
 
-    fn x86(&mut self, wish: Wish, control: &x86::Control) -> End {
+    fn x86(&mut self, wish: Wish, control: &x86::Control, levels: usize) -> End {
         let Wish { va, access, user } = wish;
-        if (48..64).any(|number| bit(va, number) != bit(va, 47)) {
+        let sign = 11 + 9 * levels as u32;
+        if (sign + 1..64).any(|number| bit(va, number) != bit(va, sign)) {
             return Err((FaultKind::NonCanonical, None));
         }
         let (mut table, mut way) = (0x1000, Vec::new());
         let (mut can_write, mut can_user, mut nx) = (true, true, false);
-        for level in 0..4 {
+        for level in 0..levels {
             let fault = |kind| (kind, Some(level));
-            let raw = *self.at(table, va, level).ok_or(fault(FaultKind::External))?;
+            let below = levels - 1 - level;
+            let raw = *self.at(table, va, below).ok_or(fault(FaultKind::External))?;
             if !bit(raw, 0) {
                 return Err(fault(FaultKind::Translation));
             }
-            let is_leaf = level == 3 || bit(raw, 7);
-            let size = if is_leaf { 39 - 9 * level as u32 } else { 12 };
+            let is_leaf = below == 0 || bit(raw, 7);
+            let size = if is_leaf { 12 + 9 * below as u32 } else { 12 };
             let too_high = (control.physical_bits..52).any(|number| bit(raw, number));
-            let too_low = is_leaf && level > 0 && (13..size).any(|number| bit(raw, number));
-            let no_leaf = is_leaf && (level == 0 || level == 1 && !control.has_gib_pages);
+            let too_low = is_leaf && below < 3 && (13..size).any(|number| bit(raw, number));
+            let no_leaf = is_leaf && (below >= 3 || below == 2 && !control.has_gib_pages);
             if too_high || too_low || no_leaf || bit(raw, 63) && !control.nxe {
                 return Err(fault(FaultKind::ReservedBit));
             }
@@ -149,7 +151,7 @@ impl Mirror {
             }
             for (depth, &(table, _)) in way.iter().enumerate() {
                 let dirty = if depth == level && access == Access::Write { 1 << 6 } else { 0 };
-                *self.at(table, va, depth).expect("it was read") |= 1 << 5 | dirty;
+                *self.at(table, va, levels - 1 - depth).expect("it was read") |= 1 << 5 | dirty;
             }
             return Ok((address | va & !(!0 << size), level));
         }
@@ -226,23 +228,25 @@ fuzz_target!(|data: &[u8]| {
     let flags = u16::from_le_bytes([flags_low, flags_high]);
     let (mem, mut mirror) = fill(data);
     for wish in wishes.chunks_exact(6) {
-        let indices = (0..4).map(|level| (INDICES[usize::from(wish[0] >> (2 * level) & 3)] as u64) << (12 + 9 * level));
+        let levels = if which % 3 == 2 { 5 } else { 4 };
+        let chosen = u16::from(wish[0]) | u16::from(wish[3]) << 8;
+        let indices =
+            (0..levels).map(|level| (INDICES[usize::from(chosen >> (2 * level) & 3)] as u64) << (12 + 9 * level));
         let low = indices.fold(u64::from(wish[1]) << 4, |va, index| va | index);
         let high = match wish[2] % 4 {
             0 => 0,
             1 => 0xffff,
-            2 if bit(low, 47) => 0xffff,
+            2 if bit(low, 11 + 9 * levels as u32) => 0xffff,
             2 => 0,
             _ => u64::from(u16::from_le_bytes([wish[3], wish[4]])),
         };
         let access = [Access::Read, Access::Write, Access::Execute][usize::from(wish[5] % 3)];
-        let wish = Wish { va: high << 48 | low, access, user: wish[5] & 0x80 != 0 };
-        let (expected, got) = if which % 2 == 0 {
-            let control = arm64_control(flags, bits);
-            (mirror.arm64(wish, &control), ask::<Arm64Granule4K>(&mem, control, wish))
-        } else {
-            let control = x86_control(flags, bits);
-            (mirror.x86(wish, &control), ask::<X86Level4>(&mem, control, wish))
+        let wish = Wish { va: high << (12 + 9 * levels) | low, access, user: wish[5] & 0x80 != 0 };
+        let (arm64, x86) = (arm64_control(flags, bits), x86_control(flags, bits));
+        let (expected, got) = match which % 3 {
+            0 => (mirror.arm64(wish, &arm64), ask::<Arm64Granule4K>(&mem, arm64, wish)),
+            1 => (mirror.x86(wish, &x86, levels), ask::<X86Level4>(&mem, x86, wish)),
+            _ => (mirror.x86(wish, &x86, levels), ask::<X86Level5>(&mem, x86, wish)),
         };
         assert_eq!(got, expected, "{:#x} {:?}", wish.va, wish.access);
         for (number, table) in mirror.0.iter().enumerate() {
