@@ -4,6 +4,7 @@
 mod model;
 
 use kernmem_arch::arm64::Arm64Granule4K;
+use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::X86Level4;
 use model::{Window, play};
 use proptest::prelude::*;
@@ -31,6 +32,26 @@ proptest! {
     }
 
     #[test]
+    fn i386_pages_up_to_the_top(frames in 3_usize..20, words in words()) {
+        play::<I386Level2>(Window::TOP_32, frames, &words);
+    }
+
+    #[test]
+    fn i386_groups_over_a_seam(frames in 3_usize..20, words in words()) {
+        play::<I386Level2>(Window::SEAM_32, frames, &words);
+    }
+
+    #[test]
+    fn pae_pages_up_to_the_top(frames in 3_usize..20, words in words()) {
+        play::<I386Pae>(Window::TOP_32, frames, &words);
+    }
+
+    #[test]
+    fn pae_groups_over_a_seam(frames in 4_usize..40, words in words()) {
+        play::<I386Pae>(Window::SEAM_32, frames, &words);
+    }
+
+    #[test]
     fn arm64_groups_over_a_seam(frames in 8_usize..80, words in words()) {
         play::<Arm64Granule4K>(Window::SEAM, frames, &words);
     }
@@ -47,6 +68,11 @@ proptest! {
     #[test]
     fn arm64_gibibytes(frames in 16_usize..1700, words in words()) {
         play::<Arm64Granule4K>(Window::GIBS, frames, &words);
+    }
+
+    #[test]
+    fn pae_gibibytes(frames in 16_usize..1600, words in words()) {
+        play::<I386Pae>(Window::GIBS_32, frames, &words);
     }
 
     #[test]

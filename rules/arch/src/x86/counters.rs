@@ -72,7 +72,7 @@ impl DirectMapCounters {
     /// The three values of the listing in KiB; the last stands in it only if 1 GiB leaves are in use.
     #[must_use]
     pub const fn kib(&self) -> [u64; 3] {
-        [self.k4 << 2, self.m2 * self.pages_of_m2 << 2, self.g1 << 20]
+        [self.k4 << 2, (self.m2 * self.pages_of_m2) << 2, self.g1 << 20]
     }
 
     const fn counter(&mut self, level: Level) -> Option<&mut u64> {

@@ -11,8 +11,8 @@ use crate::number::memparse;
 impl CommandLine {
     /// The last number of bytes that the word gives.
     fn last_bytes(&self, name: &str, era: Era) -> Option<u64> {
-        let values = self.named(name).filter_map(|word| word.value.as_deref());
-        values.last().map(|value| memparse(value, era).0)
+        let mut values = self.named(name).filter_map(|word| word.value.as_deref());
+        values.next_back().map(|value| memparse(value, era).0)
     }
 
     /// Bytes that `vmalloc=` asks for.
