@@ -31,8 +31,10 @@ impl Build {
         let split = words.next().expect("a split");
         let split = Split::ALL.into_iter().find(|(_, name)| *name == split).expect("a known split").0;
         let highmem = words.next() == Some("highmem");
-        let nr_cpus =
-            words.next().and_then(|word| word.strip_prefix("NR_CPUS=")).map_or(8, |cpus| cpus.parse().unwrap());
+        let nr_cpus = words
+            .next()
+            .and_then(|word| word.strip_prefix("NR_CPUS="))
+            .map_or(8, |cpus| cpus.parse().expect("a number of CPUs"));
         let facts = LayoutFacts {
             era,
             paging: if arch == "i386" { Paging::Level2 } else { Paging::Pae },
