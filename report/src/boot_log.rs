@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use kernmem::LogEntry;
+use kernmem::{HardwareTags, LogEntry};
 use kernmem_base::{Era, PhysRange};
 use kernmem_view::{BootRecord, Format, Told};
 
@@ -36,6 +36,9 @@ pub fn print(
             }
             Told::Log(LogEntry::ParamsParsed) => parsed = true,
             Told::Log(LogEntry::KasanReady) => kasan_ready(format, era, out)?,
+            Told::Log(LogEntry::KasanTagsReady { hardware, stacktrace }) => {
+                kasan_tags(*hardware, *stacktrace, era, out)?;
+            }
             Told::Log(entry) => line(entry, format, era, out)?,
         }
     }
@@ -59,6 +62,23 @@ fn kasan_ready(format: Format, era: Era, out: &mut impl fmt::Write) -> fmt::Resu
     };
     let mode = if names_mode { " (generic)" } else { "" };
     writeln!(out, "kasan: KernelAddressSanitizer initialized{mode}")
+}
+
+/// The tags of KASAN are in use; 7.2 also tells whether writes alone are checked.
+///
+/// Source: Linux 6.1–7.2 mm/kasan/sw_tags.c `kasan_init_sw_tags`, hw_tags.c `kasan_init_hw_tags`.
+fn kasan_tags(hardware: Option<HardwareTags>, stacktrace: bool, era: Era, out: &mut impl fmt::Write) -> fmt::Result {
+    let on_off = |on| if on { "on" } else { "off" };
+    write!(out, "kasan: KernelAddressSanitizer initialized (")?;
+    match hardware {
+        None => write!(out, "sw-tags")?,
+        Some(tags) => write!(out, "hw-tags, mode={}, vmalloc={}", tags.mode, on_off(tags.vmalloc))?,
+    }
+    write!(out, ", stacktrace={}", on_off(stacktrace))?;
+    if let (Some(tags), Era::V7_2) = (hardware, era) {
+        write!(out, ", write_only={}", on_off(tags.write_only))?;
+    }
+    writeln!(out, ")")
 }
 
 /// A range as the log prints it: sixteen digits, the end inclusive.
@@ -111,6 +131,8 @@ fn line(entry: &LogEntry, format: Format, era: Era, out: &mut impl fmt::Write) -
         | LogEntry::HashTable { .. }
         | LogEntry::AutoInit(_)
         | LogEntry::SwiotlbAreas(_)
+        | LogEntry::SwiotlbAdjusted(_)
+        | LogEntry::SwiotlbRounded(_)
         | LogEntry::SwiotlbMapped(_)
         | LogEntry::Memory(_)
         | LogEntry::Unmapped(_)

@@ -57,6 +57,15 @@ pub fn linear<V: KernelView>(view: &V, pa: PhysAddr) -> Option<VirtAddr> {
     }
 }
 
+/// The memory that the linear map has at `va`, mapped or not: the other way round.
+fn memory_of_linear<V: KernelView>(view: &V, va: VirtAddr) -> Option<PhysAddr> {
+    match view.layout() {
+        LayoutView::Arm64 { layout, memstart } => Some(PhysAddr((va - layout.page_offset).wrapping_add(memstart))),
+        LayoutView::X86 { layout, .. } => Some(PhysAddr(va - layout.page_offset)),
+        _ => None,
+    }
+}
+
 /// The image's addresses and the memory behind the first of them: the image is one piece of memory.
 fn image<V: KernelView>(view: &V) -> Option<(VirtRange, PhysAddr)> {
     let (range, _) = view.image().known()?;
@@ -123,6 +132,25 @@ fn aliases<V: KernelView>(view: &V, pa: PhysAddr) -> Vec<Alias> {
         push(range.start + offset, "kernel image");
     }
     all
+}
+
+/// What KASAN has to do with an address.
+enum Shadow {
+    /// It is shadow: of these addresses.
+    Of(VirtRange),
+    /// It has shadow, here.
+    At(VirtAddr),
+}
+
+/// KASAN's shadow at `va`, or of it; `None` without a shadow.
+fn shadow<V: KernelView>(view: &V, va: VirtAddr) -> Option<Shadow> {
+    let LayoutView::Arm64 { layout, .. } = view.layout() else { return None };
+    let (map, (start, end)) = (layout.shadow_map?, layout.kasan?);
+    let inside = |at: VirtAddr| start <= at && at < end;
+    if inside(va) {
+        return Some(Shadow::Of(map.memory_of(VirtRange { start: va, last: va })));
+    }
+    Some(map.of(va)).filter(|at| va.0 >> 63 == 1 && inside(*at)).map(Shadow::At)
 }
 
 /// Who has the frame after boot.
@@ -196,6 +224,14 @@ pub fn print<V: KernelView>(view: &V, question: &Question<'_>, va: VirtAddr, out
     let pa = memory_of(view, va);
     if let Some(pa) = pa {
         memory(view, question, va, pa, out)?;
+    }
+    match shadow(view, va) {
+        Some(Shadow::Of(memory)) => {
+            let (start, last) = (memory.start.0, memory.last.0);
+            writeln!(out, "  shadow of   {start:#018x}-{last:#018x}  {}", region_names(view, memory.start))?;
+        }
+        Some(Shadow::At(at)) => writeln!(out, "  shadow      {:#018x}  KASAN's byte for this address", at.0)?,
+        None => {}
     }
     match story(view, question, va) {
         Err(error) => writeln!(out, "  a table cannot be read: {error}"),
@@ -299,6 +335,11 @@ pub fn json<V: KernelView>(view: &V, question: &Question<'_>, va: VirtAddr, out:
         if let Some(at) = descriptor(view, pfn, bytes) {
             json.hex("descriptor", at.0)?;
         }
+    }
+    match shadow(view, va) {
+        Some(Shadow::Of(memory)) => json.hex("shadow_of", memory.start.0)?,
+        Some(Shadow::At(at)) => json.hex("shadow", at.0)?,
+        None => {}
     }
     match story(view, question, va) {
         Ok(Some(Story::Leaf(leaf))) => leaf_json(view, question, &leaf, &mut json)?,

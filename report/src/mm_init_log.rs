@@ -49,6 +49,12 @@ pub(crate) fn line(entry: &LogEntry, arm64: bool, out: &mut impl fmt::Write) -> 
         }
         LogEntry::AutoInit(init) => auto_init(*init, out),
         LogEntry::SwiotlbAreas(areas) => writeln!(out, "software IO TLB: area num {areas}."),
+        LogEntry::SwiotlbAdjusted(bytes) => {
+            writeln!(out, "software IO TLB: SWIOTLB bounce buffer size adjusted to {}MB", bytes >> 20)
+        }
+        LogEntry::SwiotlbRounded(bytes) => {
+            writeln!(out, "software IO TLB: SWIOTLB bounce buffer size roundup to {}MB", bytes >> 20)
+        }
         LogEntry::SwiotlbMapped(pool) => mapped(*pool, out),
         LogEntry::Memory(figures) => memory(figures, out),
         LogEntry::Freed { what, bytes } => {

@@ -191,3 +191,55 @@ fn every_x86_kernel_of_the_headers_has_its_table() {
     println!("x86-64: {tables} tables, {compared} values compared");
     assert_eq!((tables, golden.0.len()), (24, 24));
 }
+
+fn compare_i386(what: &str, table: &Value, golden: &BTreeMap<&str, u64>, highmem: bool, compared: &mut usize) {
+    let get = |name: &str| golden.get(name).copied();
+    let sum = |base: &str, size: Option<u64>| Some(get(base)? + size?);
+    let mut tally = Tally { table, compared, what: what.to_owned() };
+    tally.end("user", get("PAGE_OFFSET"));
+    tally.start("lowmem", get("PAGE_OFFSET"));
+    tally.end("lowmem", sum("PAGE_OFFSET", get("MAXMEM")));
+    tally.start("vmalloc", get("VMALLOC_START(full lowmem)"));
+    tally.end("vmalloc", get("VMALLOC_END"));
+    tally.start("pkmap", get("PKMAP_BASE").filter(|_| highmem));
+    tally.end("pkmap", sum("PKMAP_BASE", get("LAST_PKMAP").map(|pages| pages << 12)).filter(|_| highmem));
+    tally.start("ldt", get("LDT_BASE_ADDR"));
+    tally.end("ldt", get("LDT_END_ADDR"));
+    tally.start("cpu_entry", get("CPU_ENTRY_AREA_BASE"));
+    tally.start("fixmap", get("FIXADDR_START"));
+    tally.end("fixmap", get("FIXADDR_TOP"));
+}
+
+/// With as much memory as low memory can have.
+#[test]
+fn every_i386_kernel_of_the_headers_has_its_table() {
+    let golden = Golden::parse(X86_ROWS, |cells| cells[1].starts_with("i386"));
+    let mut builds: Vec<[&str; 2]> = golden.0.keys().map(|key| [key[1], key[3]]).collect();
+    builds.sort_unstable();
+    builds.dedup();
+    let (mut tables, mut compared) = (0, 0);
+    for [arch, option] in builds {
+        let mut words = option.split('+');
+        let (split, high) = (words.next().unwrap(), words.next().unwrap());
+        let cpus = words.next().map_or("NR_CPUS=8", |word| word);
+        let pae = if arch == "i386pae" { "CONFIG_X86_PAE=y\n" } else { "" };
+        let highmem = if high == "highmem" { "CONFIG_HIGHMEM=y\n" } else { "" };
+        let apics = "CONFIG_X86_LOCAL_APIC=y\nCONFIG_X86_IO_APIC=y\nCONFIG_PCI_MMCONFIG=y\n";
+        let text = format!("CONFIG_X86_32=y\nCONFIG_{split}=y\nCONFIG_{cpus}\n{pae}{highmem}{apics}");
+        let file = common::file(&format!("golden-{arch}-{option}.config"), text.as_bytes());
+        let args = ["layout", "--arch", "i386", "--era", "all", "--kconfig", &file, "--memory", "4G", "--json"];
+        let answer = json(&args, "kernmem.layout");
+        for table in answer["layouts"].as_array().unwrap() {
+            let levels = if pae.is_empty() { "2" } else { "3" };
+            assert_eq!(table["levels"].to_string(), levels);
+            let key = vec![table["era"].as_str().unwrap(), arch, levels, option];
+            // No 4.14, and no kernel that an era does not have.
+            let Some(golden) = golden.0.get(&key) else { continue };
+            compare_i386(&format!("{key:?}"), table, golden, !highmem.is_empty(), &mut compared);
+            tables += 1;
+        }
+    }
+    println!("i386: {tables} tables, {compared} values compared");
+    assert_eq!(tables, golden.0.len());
+    assert_eq!(compared, 12 * tables);
+}

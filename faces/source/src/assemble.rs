@@ -171,6 +171,9 @@ impl Parts {
             self.kernel.kconfig = KernelConfig::parse(&read::text(path)?);
             overridden("configuration");
         }
+        if options.era.is_some() {
+            self.kernel.kconfig.name_for_all_eras();
+        }
         if let Some(granule) = options.page_size {
             self.kernel.kconfig.set_arm64_pages(granule);
             overridden("page size");

@@ -106,7 +106,10 @@ impl Change {
                     config.cpu = Cpu::Arm64(cpu);
                 }
             }
-            Self::Era(era) => config.era = *era,
+            Self::Era(era) => {
+                config.era = *era;
+                config.kconfig.name_for_all_eras();
+            }
         }
     }
 }

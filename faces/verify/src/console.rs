@@ -53,7 +53,7 @@ const HEADINGS: [&str; 3] = ["Zone ranges:", "Movable zone start for each node",
 
 const ENDS: [&str; 2] = ["MB HIGHMEM available.", "MB LOWMEM available."];
 
-const STARTS: [&str; 33] = [
+const STARTS: [&str; 34] = [
     "Memory limited to ",
     "NUMA: No NUMA",
     "NUMA: NUMA disabled",
@@ -83,6 +83,7 @@ const STARTS: [&str; 33] = [
     "kasan: KernelAddressSanitizer initialized",
     "mem auto-init: ",
     "software IO TLB: area num ",
+    "software IO TLB: SWIOTLB bounce buffer size ",
     "software IO TLB: mapped ",
     "Memory: ",
     "Freeing ",

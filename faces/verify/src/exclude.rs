@@ -8,9 +8,10 @@ use crate::listing::{Line, Listing};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Exclusion {
     /// Lines that touch the vmalloc area and map no part of the image: which areas live there depends on drivers and
-    /// threads.
+    /// threads. The hole behind it as well, as far as it shares a root entry with it: areas at its end have made tables
+    /// there or not.
     VmallocArea,
-    /// Lines that touch KASAN's shadow of the vmalloc area: memory comes with the areas that live there.
+    /// KASAN's shadow of the vmalloc area, beyond that of the image: memory comes with the areas that live there.
     VmallocShadow,
     /// debug_pagealloc unmaps free pages, and which are free depends on the moment: in the linear map a page is
     /// compared as if it was mapped (arm64), or left out beyond the first MiB and the image (x86).
@@ -70,8 +71,12 @@ impl Exclusion {
 pub struct Context {
     /// The vmalloc area.
     pub vmalloc: VirtRange,
+    /// The last address whose root entry is that of the end of the vmalloc area.
+    pub vmalloc_tables_last: VirtAddr,
     /// KASAN's shadow of the vmalloc area.
     pub vmalloc_shadow: Option<VirtRange>,
+    /// The pages of it that boot maps for the image, where the image lies in the vmalloc area.
+    pub image_shadow: Option<VirtRange>,
     /// The image, where it lies in the vmalloc area.
     pub image: Option<VirtRange>,
     /// The linear map.
@@ -108,8 +113,10 @@ pub(crate) fn apply(listing: &mut Listing, context: &Context, active: &[Exclusio
     let mut touched = Vec::new();
     for &exclusion in active {
         let count = match exclusion {
-            Exclusion::VmallocArea => drop_lines(listing, |line| is_vmalloc(line, context)),
-            Exclusion::VmallocShadow => drop_lines(listing, |line| overlaps(line, context.vmalloc_shadow)),
+            Exclusion::VmallocArea => {
+                drop_lines(listing, |line| is_vmalloc(line, context)) + hole_behind_vmalloc(listing, context)
+            }
+            Exclusion::VmallocShadow => vmalloc_shadow(listing, context),
             Exclusion::FreePages => free_pages(listing, context),
             Exclusion::KfenceObjects => kfence_objects(listing, context),
             Exclusion::HugePool if context.huge_pool => drop_lines(listing, |line| within(line, context.vmemmap)),
@@ -137,8 +144,49 @@ fn is_vmalloc(line: &Line, context: &Context) -> bool {
     range.overlaps(&context.vmalloc) && !(maps_image && is_mapped(rest))
 }
 
-fn overlaps(line: &Line, region: Option<VirtRange>) -> bool {
-    matches!((line, region), (Line::Range { range, .. }, Some(region)) if range.overlaps(&region))
+/// Cuts the hole behind the vmalloc area, up to the next mapped line or root entry, out of the lines; markers stay.
+fn hole_behind_vmalloc(listing: &mut Listing, context: &Context) -> usize {
+    let mut touched = 0;
+    let mut is_behind = true;
+    listing.lines.retain_mut(|line| {
+        let Line::Range { range, rest } = line else { return true };
+        if range.start <= context.vmalloc.last || range.start > context.vmalloc_tables_last {
+            return true;
+        }
+        is_behind &= !is_mapped(rest);
+        if !is_behind {
+            return true;
+        }
+        touched += 1;
+        if range.last <= context.vmalloc_tables_last {
+            return false;
+        }
+        range.start = context.vmalloc_tables_last + 1;
+        true
+    });
+    touched
+}
+
+/// Cuts the lines of the shadow of vmalloc down to what boot maps of it; returns how many were cut or dropped.
+fn vmalloc_shadow(listing: &mut Listing, context: &Context) -> usize {
+    let Some(shadow) = context.vmalloc_shadow else { return 0 };
+    let mut touched = 0;
+    let cut = |line: Line| {
+        let Line::Range { range, rest } = &line else { return Some(line) };
+        if !range.overlaps(&shadow) || context.image_shadow.is_some_and(|image| contains(image, *range)) {
+            return Some(line);
+        }
+        touched += 1;
+        let image = context.image_shadow.filter(|image| image.overlaps(range))?;
+        let range = VirtRange { start: image.start.max(range.start), last: image.last.min(range.last) };
+        Some(Line::Range { range, rest: rest.clone() })
+    };
+    listing.lines = core::mem::take(&mut listing.lines).into_iter().filter_map(cut).collect();
+    touched
+}
+
+const fn contains(outer: VirtRange, inner: VirtRange) -> bool {
+    outer.start.0 <= inner.start.0 && inner.last.0 <= outer.last.0
 }
 
 /// Whether a line says rights, not only its level.
@@ -166,10 +214,11 @@ fn free_pages(listing: &mut Listing, context: &Context) -> usize {
         return keep_known(listing, context.linear, known);
     }
     let mut touched = 0;
+    let is_global = maps_globally(listing, context.linear);
     for line in &mut listing.lines {
         if within(line, context.linear)
             && let Line::Range { rest, .. } = line
-            && let Some(mapped) = as_if_mapped(rest)
+            && let Some(mapped) = as_if_mapped(rest, is_global)
         {
             *rest = mapped;
             touched += 1;
@@ -204,18 +253,31 @@ fn keep_known(listing: &mut Listing, linear: VirtRange, known: &[VirtRange]) -> 
     touched
 }
 
-/// arm64: ` PTE F     RW` becomes ` PTE       RW`.
-fn as_if_mapped(rest: &str) -> Option<String> {
-    let at = rest.find(" F ")? + 1;
+/// arm64: ` PTE F     RW` becomes ` PTE       RW`; where mappings are global, a mark that only absent pages have goes as
+/// well (7.2: the bit that says otherwise).
+fn as_if_mapped(rest: &str, is_global: bool) -> Option<String> {
+    let at = rest.find(ABSENT)? + 1;
     let mut text = rest.to_owned();
     text.replace_range(at..=at, " ");
-    Some(text)
+    Some(if is_global { text.replacen(NOT_GLOBAL, "    ", 1) } else { text })
+}
+
+const ABSENT: &str = " F ";
+const NOT_GLOBAL: &str = " NG ";
+
+/// Whether the mapped pages of a region belong to no address space.
+fn maps_globally(listing: &Listing, region: VirtRange) -> bool {
+    !listing.lines.iter().any(|line| match line {
+        Line::Range { rest, .. } => within(line, region) && !rest.contains(ABSENT) && rest.contains(NOT_GLOBAL),
+        Line::Marker(_) | Line::Foreign(_) => false,
+    })
 }
 
 /// The first two pages of the pool and every odd one are guards; any other may hold a freed object.
 fn kfence_objects(listing: &mut Listing, context: &Context) -> usize {
     const PAGE: u64 = 4096;
     let Some(pool) = context.kfence_pool else { return 0 };
+    let is_global = maps_globally(listing, context.linear);
     let mut lines = Vec::with_capacity(listing.lines.len());
     let mut touched = 0;
     for line in listing.lines.drain(..) {
@@ -223,7 +285,8 @@ fn kfence_objects(listing: &mut Listing, context: &Context) -> usize {
             lines.push(line);
             continue;
         };
-        let Some(mapped) = as_if_mapped(rest).filter(|_| pool.contains(range.start) && pool.contains(range.last))
+        let Some(mapped) =
+            as_if_mapped(rest, is_global).filter(|_| pool.contains(range.start) && pool.contains(range.last))
         else {
             lines.push(line);
             continue;
@@ -274,7 +337,9 @@ mod tests {
     fn context(kfence_pool: Option<VirtRange>) -> Context {
         Context {
             vmalloc: range(0x10_0000, 1),
+            vmalloc_tables_last: VirtAddr(0x10_ffff),
             vmalloc_shadow: None,
+            image_shadow: None,
             image: None,
             linear: range(0x1000, 64),
             known_pages: None,
@@ -306,6 +371,20 @@ mod tests {
         assert_eq!(rests.collect::<Vec<_>>(), expected);
     }
 
+    /// The shadow of the image, from 0x3000 to 0x5000, was mapped together with that of areas on both sides.
+    #[test]
+    fn of_the_shadow_of_vmalloc_that_of_the_image_stays() {
+        let text = "0x1000-0x2000           4K PTE       ro NX\n0x2000-0x6000          16K PTE       RW NX\n\
+                    0x6000-0x9000          12K PTE\n0x9000-0xa000           4K PTE       ro NX\n";
+        let mut listing = Listing::parse(text);
+        let shadow =
+            Context { vmalloc_shadow: Some(range(0x2000, 7)), image_shadow: Some(range(0x3000, 2)), ..context(None) };
+        assert_eq!(apply(&mut listing, &shadow, &[Exclusion::VmallocShadow]), [(Exclusion::VmallocShadow, 2)]);
+        let expected = "0x1000-0x2000           4K PTE       ro NX\n0x3000-0x5000           8K PTE       RW NX\n\
+                        0x9000-0xa000           4K PTE       ro NX\n";
+        assert_eq!(listing, Listing::parse(expected));
+    }
+
     /// Slots of three pages from 0x31000 on: two areas in other slots map the same, one more page is another.
     #[test]
     fn areas_in_drawn_slots_are_compared_by_their_place() {
@@ -328,6 +407,42 @@ mod tests {
         assert_eq!(ours.lines.len(), 3, "the page before the slots, and two of an area");
         assert_eq!(ours, settled(&format!("{idt}{}", area(0x3_a000))).0);
         assert_ne!(ours, settled(&format!("{idt}{}", area(0x3_b000))).0, "an area starts where a slot starts");
+    }
+
+    /// The vmalloc area ends at 0x101000 and its root entry at 0x110000: what is mapped behind it counts, and so does the
+    /// rest of a hole beyond the entry.
+    #[test]
+    fn the_hole_behind_vmalloc_is_cut_at_its_root_entry() {
+        let cut = |text: &str| {
+            let mut listing = Listing::parse(text);
+            let touched = apply(&mut listing, &context(None), &[Exclusion::VmallocArea]);
+            (listing.texts().collect::<Vec<_>>(), touched)
+        };
+        let end = "0x110000-0x130000         128K PMD";
+        let split = format!(
+            "0x101000-0x102000           4K PTE\n0x102000-0x108000          24K PMD\n{}",
+            "0x108000-0x130000         160K PMD\n"
+        );
+        assert_eq!(cut(&split), (vec![end.to_owned()], vec![(Exclusion::VmallocArea, 3)]));
+        assert_eq!(cut("0x0f0000-0x110000         128K PGD\n0x110000-0x130000         128K PMD\n").0, [end]);
+        let mapped = "0x101000-0x102000           4K PTE       RW\n0x102000-0x103000           4K PTE\n";
+        assert_eq!(cut(mapped).0.len(), 2, "a hole behind something that is mapped");
+    }
+
+    /// Linux 7.2 marks absent pages with the bit that says that a page is not global.
+    #[test]
+    fn an_absent_page_is_compared_without_its_mark_where_pages_are_global() {
+        let settled = |text: &str| {
+            let mut listing = Listing::parse(text);
+            let context = Context { known_pages: Some(Vec::new()), ..context(None) };
+            apply(&mut listing, &context, &[Exclusion::FreePages]);
+            listing.lines.len()
+        };
+        let global = "0x1000-0x2000           4K PTE       RW NX SHD AF            UXN\n\
+                      0x2000-0x3000           4K PTE F     RW NX SHD AF NG         UXN\n";
+        let not = "0x1000-0x2000           4K PTE       RW NX SHD AF NG         UXN\n\
+                   0x2000-0x3000           4K PTE F     RW NX SHD AF NG         UXN\n";
+        assert_eq!((settled(global), settled(not)), (1, 1));
     }
 
     #[test]

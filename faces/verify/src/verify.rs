@@ -5,11 +5,12 @@ use core::fmt;
 use std::path::Path;
 
 use kernmem::{Boot, Isa, Kernel, Witness};
-use kernmem_base::{Era, PhysRead, VirtAddr, VirtRange};
+use kernmem_base::{Era, PhysAddr, PhysRange, PhysRead, VirtAddr, VirtRange};
+use kernmem_memblock::Region;
 use kernmem_report::{boot_log, ptdump};
 use kernmem_sim::Memory;
 use kernmem_source::{Options, Source};
-use kernmem_view::{Answer, BootRecord, KernelView, LayoutView, RootKind};
+use kernmem_view::{Answer, BootRecord, Format, KernelView, LayoutView, RootKind};
 
 use crate::console::{
     compare_memblock, compare_memory, has_head, is_memblock, memblock_lines, memory_lines, without_available,
@@ -80,7 +81,7 @@ pub fn verify_without(path: &Path, missing: Option<Exclusion>) -> Result<Verdict
     let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).map_err(|error| failed(error.into(), false))?;
     let mut record = BootRecord::default();
-    let kernel = match kernmem::boot(&memory, &boot, &mut record) {
+    let kernel = match kernmem_live::boot(&memory, &boot, &mut record) {
         Ok(kernel) => kernel,
         Err(error) => {
             let beyond = matches!(error, kernmem::BootError::Beyond(_));
@@ -127,7 +128,7 @@ pub fn listing_of(path: &Path, root: RootKind) -> Result<String, VerifyError> {
     let source = open(path).map_err(failed)?;
     let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).map_err(|error| failed(error.into()))?;
-    let kernel = kernmem::boot(&memory, &boot, ()).map_err(|error| failed(error.into()))?;
+    let kernel = kernmem_live::boot(&memory, &boot, ()).map_err(|error| failed(error.into()))?;
     let mut text = String::new();
     ptdump::linux(&kernel, root, &mut text).map_err(|error| failed(error.into()))?;
     Ok(text)
@@ -169,7 +170,9 @@ fn listing_files(path: &Path) -> Vec<ListingFile> {
         for suffix in ["", ".dump", ".hvo-8", ".hvo-0"] {
             let name = format!("{kind}{suffix}");
             if path.join(&name).is_file() {
-                let huge_pool = suffix.starts_with(".hvo");
+                // A dump is taken last: what a pool split stays so.
+                let had_pool = path.join(format!("{kind}.hvo-8")).is_file();
+                let huge_pool = suffix.starts_with(".hvo") || suffix == ".dump" && had_pool;
                 files.push(ListingFile { name, root, user_half, huge_pool });
             }
         }
@@ -216,7 +219,9 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
         match self.view.layout() {
             LayoutView::Arm64 { layout, .. } => Context {
                 vmalloc: region(layout.kimage, layout.vmalloc_end),
-                vmalloc_shadow: None,
+                vmalloc_tables_last: self.root_entry_last(layout.vmalloc_end - 1),
+                vmalloc_shadow: self.vmalloc_shadow(layout),
+                image_shadow: self.image_shadow(layout),
                 image: self.view.image().known().map(|(image, _)| image),
                 linear: region(layout.page_offset, layout.page_end),
                 known_pages: debug_pagealloc.then(Vec::new),
@@ -230,10 +235,12 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
             },
             LayoutView::X86 { layout, .. } => Context {
                 vmalloc: VirtRange { start: layout.vmalloc_start, last: layout.vmalloc_last },
+                vmalloc_tables_last: layout.vmalloc_last,
                 vmalloc_shadow: layout.kasan_shadow.map(|_| VirtRange {
                     start: layout.kasan_shadow_of(layout.vmalloc_start),
                     last: layout.kasan_shadow_of(layout.vmalloc_last),
                 }),
+                image_shadow: None,
                 image: None,
                 linear: VirtRange { start: layout.page_offset, last: layout.vmalloc_start - 1 },
                 known_pages: debug_pagealloc.then(|| self.known_pages(layout.page_offset, layout.vmalloc_start)),
@@ -247,7 +254,9 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
             },
             LayoutView::I386 { layout, .. } => Context {
                 vmalloc: region(layout.vmalloc_start(), layout.vmalloc_end),
+                vmalloc_tables_last: layout.vmalloc_end - 1,
                 vmalloc_shadow: None,
+                image_shadow: None,
                 image: None,
                 linear: region(layout.page_offset, layout.vmalloc_start()),
                 known_pages: debug_pagealloc.then(|| self.known_pages(layout.page_offset, layout.high_memory)),
@@ -263,18 +272,53 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
         }
     }
 
-    /// x86 with debug_pagealloc: the first MiB and what is reserved around the image are never handed out (parts of the
-    /// image that boot freed apart, which follow), and behind the last memory nothing is mapped.
-    fn known_pages(&self, linear: VirtAddr, linear_end: VirtAddr) -> Vec<VirtRange> {
-        const MIB: u64 = 1 << 20;
-        let mut known = vec![VirtRange { start: linear, last: linear + (MIB - 1) }];
-        if let (Answer::Known((_, text)), Answer::Known(reserved)) = (self.view.image(), self.view.reserved())
-            && let Some(image) = reserved.iter().find(|region| region.range().contains(text))
-        {
-            known.extend(VirtRange::of_size(linear.wrapping_add(text.0), image.end() - text));
+    /// The last address that the root entry of `va` covers.
+    fn root_entry_last(&self, va: VirtAddr) -> VirtAddr {
+        match self.view.format() {
+            Format::Arm64(geometry) => VirtAddr(va.0 | ((1 << geometry.shape().levels[0].shift) - 1)),
+            _ => va,
         }
-        let end = self.view.memory().known().and_then(|memory| memory.last().map(|region| region.end()));
-        if let Some(start) = end.map(|end| linear.wrapping_add(end.0)).filter(|start| *start < linear_end) {
+    }
+
+    /// arm64: KASAN's shadow of what comes and goes after boot: modules, and the vmalloc area if its areas bring their
+    /// own shadow.
+    fn vmalloc_shadow(&self, layout: &kernmem_arch::arm64::Layout) -> Option<VirtRange> {
+        let map = layout.shadow_map?;
+        let areas_bring_shadow = self.source.config.kconfig.is_set("KASAN_VMALLOC");
+        let end = if areas_bring_shadow { layout.vmalloc_end } else { layout.modules_end };
+        VirtRange::until(map.of(layout.modules_start), map.of(end))
+    }
+
+    /// arm64: the pages of KASAN's shadow of the image, which boot maps from `_text` to `_end`.
+    fn image_shadow(&self, layout: &kernmem_arch::arm64::Layout) -> Option<VirtRange> {
+        let (image, _) = self.view.image().known()?;
+        let symbols = &self.source.config.symbols;
+        let bytes = symbols.address("_end")?.0.checked_sub(symbols.address("_text")?.0)?;
+        let whole = VirtRange::of_size(VirtAddr(image.end().0.wrapping_sub(bytes)), bytes)?;
+        Some(layout.shadow_map?.pages(whole, self.view.granule()))
+    }
+
+    /// x86 with debug_pagealloc: of the first MiB what boot did not leave free, and what is reserved around the image, are
+    /// never handed out (parts of the image that boot freed apart, which follow), and behind the last memory nothing is
+    /// mapped.
+    fn known_pages(&self, linear: VirtAddr, linear_end: VirtAddr) -> Vec<VirtRange> {
+        let direct = |pa: PhysAddr| linear.wrapping_add(pa.0);
+        const FIRST: PhysRange = PhysRange::new(PhysAddr(0), PhysAddr(1 << 20));
+        let ranges = |answer: Answer<Vec<Region>>| -> Vec<PhysRange> {
+            answer.known().into_iter().flatten().map(|region| region.range()).collect()
+        };
+        let (memory, reserved) = (ranges(self.view.memory()), ranges(self.view.reserved()));
+        let mut known: Vec<VirtRange> = not_free(FIRST, &memory, &reserved)
+            .into_iter()
+            .filter_map(|part| VirtRange::of_size(direct(part.start), part.size()))
+            .collect();
+        if let Answer::Known((_, text)) = self.view.image()
+            && let Some(image) = reserved.iter().find(|region| region.contains(text))
+        {
+            known.extend(VirtRange::of_size(direct(text), image.end - text));
+        }
+        let end = memory.last().map(|region| direct(region.end)).filter(|end| *end < linear_end);
+        if let Some(start) = end {
             known.push(VirtRange { start, last: linear_end - 1 });
         }
         known
@@ -300,6 +344,25 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
         kernmem_report::meminfo::direct_map(self.view, &mut ours).ok()?;
         Some(compare_text("meminfo DirectMap", &ours, &recorded))
     }
+}
+
+/// The parts of `window`, ascending, whose pages are no free memory: pages that memory does not fill, and those that are
+/// reserved in part. Both lists ascend.
+fn not_free(window: PhysRange, memory: &[PhysRange], reserved: &[PhysRange]) -> Vec<PhysRange> {
+    const PAGE: u64 = 4096;
+    let mut parts: Vec<PhysRange> = Vec::new();
+    for start in (window.start.0..window.end.0).step_by(PAGE as usize) {
+        let page = PhysRange::new(PhysAddr(start), PhysAddr(start + PAGE));
+        let is_memory = memory.iter().any(|range| range.start <= page.start && page.end <= range.end);
+        if is_memory && !reserved.iter().any(|range| range.overlaps(&page)) {
+            continue;
+        }
+        match parts.last_mut() {
+            Some(last) if last.end == page.start => last.end = page.end,
+            _ => parts.push(page),
+        }
+    }
+    parts
 }
 
 fn compare_listing(file: &str, ours: &str, recorded: &str, context: &Context, active: &[Exclusion]) -> FileTally {
@@ -369,4 +432,20 @@ fn compare_log(
         files.push(FileTally { file: "console memblock log".to_owned(), equal: found.compared, excluded, difference });
     }
     files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first MiB of a PC: 5.10 reserves 64 KiB, the trampoline and the BIOS, later eras all of it.
+    #[test]
+    fn what_is_free_of_the_first_mib_goes_by_what_is_reserved() {
+        let range = |start, end| PhysRange::new(PhysAddr(start), PhysAddr(end));
+        let (first, memory) = (range(0, 1 << 20), [range(0x1000, 0x9_f000)]);
+        let of_5_10 = [range(0, 0x1_0000), range(0x9_9000, 0x10_0000)];
+        assert_eq!(not_free(first, &memory, &of_5_10), of_5_10);
+        assert_eq!(not_free(first, &memory, &[range(0, 1 << 20)]), [first]);
+        assert_eq!(not_free(first, &memory, &[]), [range(0, 0x1000), range(0x9_f000, 1 << 20)]);
+    }
 }

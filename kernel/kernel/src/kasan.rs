@@ -81,7 +81,7 @@ fn place(level: Level) -> usize {
     Level::ALL.iter().position(|other| *other == level).unwrap_or_default()
 }
 
-fn not_encodable(error: EncodeError) -> BootError {
+pub(crate) fn not_encodable(error: EncodeError) -> BootError {
     BootError::Map(MapError::Encode(error))
 }
 

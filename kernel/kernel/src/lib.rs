@@ -55,5 +55,5 @@ pub use boot_pages::{BootPages, CPU_SLOTS};
 pub use error::BootError;
 pub use frames::EarlyFrames;
 pub use image::Image;
-pub use kernel::{Boot, Isa, Kernel, Roots, boot, memory_ranges};
-pub use witness::{Area, Changed, Freed, Kept, LogEntry, Mapped, Segment, TableFrame, Witness};
+pub use kernel::{Boot, Isa, Kernel, Roots, boot, boot_heard, memory_ranges};
+pub use witness::{Area, Changed, Freed, HardwareTags, Kept, LogEntry, Mapped, Segment, TableFrame, Witness};

@@ -50,6 +50,16 @@ pub fn assign<A: RegionArray, W: Witness>(
     Ok(nodes.into_iter().map(Nid).collect())
 }
 
+/// The node of the memory at `pa`; the first node if no memory is there.
+///
+/// Source: Linux 6.1 mm/page_alloc.c `early_pfn_to_nid`.
+pub fn early_nid<A: RegionArray, W: Witness>(memblock: &Memblock<A, W>, pa: PhysAddr) -> Nid {
+    let regions = || memblock.memory().regions().iter();
+    let own = regions().find(|region| region.range().contains(pa));
+    let first = || regions().filter_map(|region| region.nid).min();
+    own.and_then(|region| region.nid).or_else(first).unwrap_or(Nid(0))
+}
+
 /// Bytes of a node's descriptor: what the compiled kernel tells, else what its fields add up to.
 ///
 /// | part | bytes |

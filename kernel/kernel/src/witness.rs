@@ -122,6 +122,17 @@ pub enum Freed {
     RodataGap,
 }
 
+/// How KASAN uses the CPU's own tags.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HardwareTags {
+    /// When a mismatch is told: `sync`, `async` or `asymm`.
+    pub mode: &'static str,
+    /// Whether memory of vmalloc is tagged.
+    pub vmalloc: bool,
+    /// Whether writes alone are checked (7.2).
+    pub write_only: bool,
+}
+
 /// A fact that the boot log tells; its text is `kernmem-report`'s business.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -180,6 +191,13 @@ pub enum LogEntry {
     SectionsReady,
     /// The shadow of KASAN is in place.
     KasanReady,
+    /// The tags of KASAN are in use (arm64).
+    KasanTagsReady {
+        /// The CPU's own tags; else those of software.
+        hardware: Option<HardwareTags>,
+        /// Whether the stacks of allocations are kept.
+        stacktrace: bool,
+    },
     /// 1 GiB leaves are used for the direct map (x86).
     GbPages,
     /// Bytes of high memory (i386).
@@ -230,6 +248,10 @@ pub enum LogEntry {
     AutoInit(AutoInit),
     /// Areas of the pool of bounce buffers.
     SwiotlbAreas(u64),
+    /// The pool of bounce buffers has so many bytes instead of the default.
+    SwiotlbAdjusted(u64),
+    /// The pool of bounce buffers was rounded up to so many bytes.
+    SwiotlbRounded(u64),
     /// The pool of bounce buffers.
     SwiotlbMapped(PhysRange),
     /// Memory at the hand-over.

@@ -76,7 +76,8 @@ impl Census {
     }
 }
 
-/// Counts what `ranges` of one tree hold; the root counts as one table.
+/// Counts what `ranges` of one tree hold; the root counts as one table, and a table that KASAN's shadow reaches again and
+/// again counts once, with its leaves, in each range.
 ///
 /// # Errors
 /// There is no such tree, and why.

@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 
+use kernmem::kasan::ZeroShadow;
 use kernmem_arch::{Entry, EntryFormat, Format, WithFormat};
 use kernmem_base::{BusError, Level, PhysAddr, PhysRead, Slot, VirtAddr, VirtRange};
 use kernmem_pgtable::{Visitor, steps, visit};
@@ -37,6 +38,10 @@ pub trait EntryVisitor {
     /// A table entry, before the entries of its table. Returning `false` skips the table.
     fn table(&mut self, place: &Place, next: PhysAddr, attrs: u64) -> bool;
 
+    /// A table entry whose table was handed out before: KASAN's shadow reaches a few tables through very many entries,
+    /// and each of them is visited once.
+    fn again(&mut self, _place: &Place, _next: PhysAddr, _attrs: u64) {}
+
     /// An entry that is no table.
     fn slot(&mut self, place: &Place, entry: Entry<u64>);
 
@@ -63,24 +68,27 @@ pub fn entries<V: KernelView>(view: &V, root: PhysAddr, range: VirtRange, visito
         mem: &'a M,
         root: PhysAddr,
         range: VirtRange,
+        zero: Option<ZeroShadow>,
         visitor: &'a mut V,
     }
     impl<M: PhysRead, V: EntryVisitor> WithFormat for Visit<'_, M, V> {
         type Output = ();
         fn run<F: EntryFormat>(self) {
-            typed::<F, M, V>(self.mem, self.root, self.range, self.visitor);
+            let tables = [self.root; Level::ALL.len()];
+            let mut erased = Erased { tables, zero: self.zero, met: Vec::new(), visitor: self.visitor };
+            visit::<F, M>(self.mem, self.root, self.range, &mut erased);
         }
     }
-    view.format().with(Visit { mem: view.mem(), root, range, visitor });
-}
-
-fn typed<F: EntryFormat, M: PhysRead, V: EntryVisitor>(mem: &M, root: PhysAddr, range: VirtRange, visitor: &mut V) {
-    visit::<F, M>(mem, root, range, &mut Erased { tables: [root; Level::ALL.len()], visitor });
+    let zero = view.zero_shadow().known();
+    view.format().with(Visit { mem: view.mem(), root, range, zero, visitor });
 }
 
 /// Forgets the format, and remembers which table is read at each level.
 struct Erased<'v, V> {
     tables: [PhysAddr; Level::ALL.len()],
+    zero: Option<ZeroShadow>,
+    /// Tables that are shared and were handed out.
+    met: Vec<PhysAddr>,
     visitor: &'v mut V,
 }
 
@@ -101,6 +109,13 @@ impl<V> Erased<'_, V> {
 impl<F: EntryFormat, V: EntryVisitor> Visitor<F> for Erased<'_, V> {
     fn table(&mut self, va: VirtAddr, level: Level, raw: u64, next: PhysAddr) -> bool {
         let place = self.place::<F>(va, level, raw);
+        if self.zero.is_some_and(|zero| zero.is_shared(next)) {
+            if self.met.contains(&next) {
+                self.visitor.again(&place, next, raw & !F::place(next));
+                return false;
+            }
+            self.met.push(next);
+        }
         if let Some(below) = self.tables.get_mut(F::shape().depth(level) + 1) {
             *below = next;
         }

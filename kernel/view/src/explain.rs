@@ -9,6 +9,7 @@
 use alloc::vec::Vec;
 
 use kernmem::Area;
+use kernmem::kasan::ZeroShadow;
 use kernmem_arch::x86::bit;
 use kernmem_arch::{Change, Entry, EntryFormat, LeafSize, Opt, Reason, Shape, WithFormat};
 use kernmem_base::{BusError, Level, PhysAddr, PhysRead, VirtAddr, VirtRange};
@@ -81,7 +82,7 @@ pub enum Story {
 /// # Errors
 /// A table cannot be read.
 pub fn leaf<V: KernelView>(view: &V, record: &BootRecord, root: PhysAddr, va: VirtAddr) -> Result<Story, BusError> {
-    let mut found = Collector { record, stories: Vec::new(), error: None };
+    let mut found = Collector { record, zero: None, stories: Vec::new(), error: None };
     let page = VirtRange { start: va, last: va };
     visit_format(view, root, page, &mut found);
     if let Some(error) = found.error {
@@ -90,7 +91,7 @@ pub fn leaf<V: KernelView>(view: &V, record: &BootRecord, root: PhysAddr, va: Vi
     Ok(found.stories.pop().unwrap_or(Story::Hole { level: Level::Pgd, range: page }))
 }
 
-/// The stories of every leaf of `range`, in address order.
+/// The stories of every leaf of `range`, in address order; those of the page that KASAN's shadow shares are left out.
 ///
 /// # Errors
 /// A table cannot be read.
@@ -100,7 +101,8 @@ pub fn leaves<V: KernelView>(
     root: PhysAddr,
     range: VirtRange,
 ) -> Result<Vec<LeafStory>, BusError> {
-    let mut found = Collector { record, stories: Vec::new(), error: None };
+    let zero = view.zero_shadow().known();
+    let mut found = Collector { record, zero, stories: Vec::new(), error: None };
     visit_format(view, root, range, &mut found);
     if let Some(error) = found.error {
         return Err(error);
@@ -130,13 +132,15 @@ fn visit_format<V: KernelView>(view: &V, root: PhysAddr, range: VirtRange, found
 
 struct Collector<'r> {
     record: &'r BootRecord,
+    /// What is not gone into.
+    zero: Option<ZeroShadow>,
     stories: Vec<Story>,
     error: Option<BusError>,
 }
 
 impl<F: EntryFormat> Visitor<F> for Collector<'_> {
-    fn table(&mut self, _va: VirtAddr, _level: Level, _raw: u64, _next: PhysAddr) -> bool {
-        true
+    fn table(&mut self, _va: VirtAddr, _level: Level, _raw: u64, next: PhysAddr) -> bool {
+        !self.zero.is_some_and(|zero| zero.is_shared(next))
     }
 
     fn slot(&mut self, va: VirtAddr, level: Level, raw: u64, entry: Entry<F::Attrs>) {

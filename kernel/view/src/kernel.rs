@@ -89,6 +89,7 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
 
     fn zero_shadow(&self) -> Answer<ZeroShadow> {
         let shadow = match &self.isa {
+            Isa::Arm64(state) => state.zero_shadow,
             Isa::X86(state) => state.zero_shadow.as_deref().copied(),
             _ => None,
         };

@@ -54,6 +54,10 @@ pub(super) fn reason(reason: Reason) -> String {
         Reason::Realm => "the guest of a realm shares memory page by page",
         Reason::KfencePool => "KFENCE's pool needs a guard page beside each object",
         Reason::PagesOnly => "the code that maps it maps pages, never blocks",
+        Reason::ShadowPages => "KASAN takes memory for its shadow page by page",
+        Reason::SharedShadow => {
+            "one page stands for all shadow of what is no memory, so each entry maps that page again"
+        }
         Reason::BlocksOnly => "the code that maps it maps 2M blocks, nothing larger and no groups",
         Reason::NoContiguous => "no contiguous groups: neighbours get other rights later",
         Reason::CpuLacks => "the CPU has no leaves of the next larger size",
@@ -80,6 +84,7 @@ const fn bound(bound: Bound) -> &'static str {
         Bound::KfencePool => "KFENCE's pool begins or ends",
         Bound::IsaHole => "the legacy hole below 1 MiB begins or ends",
         Bound::Object => "the mapped object itself ends",
+        Bound::Shadow => "the memory begins or ends that the shadow speaks for",
         Bound::Section => "a section of the memory map ends",
         _ => UNKNOWN,
     }
@@ -96,6 +101,8 @@ const fn born(born: Born) -> &'static str {
         }
         Born::Linear => "mapped as ordinary memory of the linear map: writable, not executable",
         Born::ReadOnly => "mapped read only from the start",
+        Born::Shadow => "mapped as KASAN's shadow: writable, not executable",
+        Born::SharedShadow => "mapped read only: this shadow says the same for every byte, and nobody may write it",
         Born::Device => "mapped as device memory",
         _ => UNKNOWN,
     }

@@ -6,11 +6,11 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use kernmem_arch::arm64::{Layout, bit};
-use kernmem_arch::{Entry, EntryFormat};
+use kernmem_arch::{Entry, EntryFormat, Shape};
 use kernmem_base::{BusError, Era, Level, PhysAddr, PhysRead, VirtAddr, VirtRange};
 use kernmem_pgtable::{Visitor, visit};
 
-use super::{Kib, ListingError};
+use super::{Kib, ListingError, SharedShadow};
 
 /// What a column prints when `raw & mask == value`, and otherwise.
 struct Column {
@@ -134,13 +134,14 @@ fn markers(era: Era, layout: &Layout) -> Vec<(VirtAddr, &'static str)> {
 pub(super) fn print<F: EntryFormat, M: PhysRead>(
     mem: &M,
     root: PhysAddr,
-    layout: &Layout,
+    (layout, shadow): (&Layout, Option<SharedShadow>),
     era: Era,
     out: &mut impl fmt::Write,
 ) -> Result<(), ListingError> {
     let mask = columns(era).fold(0, |mask, column| mask | column.mask);
-    let (levels, markers) = (F::shape().levels.len(), markers(era, layout));
-    let mut listing = Listing { out, era, levels, mask, markers, marker: 0, run: first_run(era), failed: false };
+    let (shape, markers) = (F::shape(), markers(era, layout));
+    let run = first_run(era);
+    let mut listing = Listing { out, era, shape, shadow, mask, markers, marker: 0, run, failed: false };
     let start = starts(era, layout).0;
     visit::<F, M>(mem, root, VirtRange { start, last: VirtAddr(u64::MAX) }, &mut listing);
     listing.note(VirtAddr(0), None, 0);
@@ -173,8 +174,9 @@ struct Run {
 struct Listing<'o, W> {
     out: &'o mut W,
     era: Era,
-    levels: usize,
     mask: u64,
+    shape: &'static Shape,
+    shadow: Option<SharedShadow>,
     markers: Vec<(VirtAddr, &'static str)>,
     marker: usize,
     run: Option<Run>,
@@ -222,7 +224,7 @@ impl<W: fmt::Write> Listing<'_, W> {
 
     fn try_line(&mut self, run: &Run, end: VirtAddr) -> fmt::Result {
         let size = Kib(end.0.wrapping_sub(run.start.0));
-        let level = run.level.map_or("", |level| level_name(self.era, self.levels, level, run.prot != 0));
+        let level = run.level.map_or("", |level| level_name(self.era, self.shape.levels.len(), level, run.prot != 0));
         write!(self.out, "0x{:016x}-0x{:016x}   {size} {level}", run.start.0, end.0)?;
         if run.prot != 0 {
             for column in columns(self.era) {
@@ -237,8 +239,14 @@ impl<W: fmt::Write> Listing<'_, W> {
 }
 
 impl<F: EntryFormat, W: fmt::Write> Visitor<F> for Listing<'_, W> {
-    fn table(&mut self, _va: VirtAddr, _level: Level, _raw: u64, _next: PhysAddr) -> bool {
-        true
+    /// A table that all zero shadow shares is noted as one page of it. Linux does not go into those of the last two
+    /// levels; into others it does, and finds the same again: that shows only where a marker is due inside.
+    fn table(&mut self, va: VirtAddr, level: Level, _raw: u64, next: PhysAddr) -> bool {
+        let Some(shadow) = self.shadow.filter(|shadow| shadow.zero.is_shared(next)) else { return true };
+        self.note(va, Some(Level::Pte), shadow.page);
+        let below = self.shape.levels.get(self.shape.depth(level) + 1).map(|below| below.level);
+        let last = VirtAddr(va.0 | (self.shape.level(level).bytes() - 1));
+        matches!(below, Some(Level::P4d | Level::Pud)) && self.next_marker() <= last
     }
 
     fn slot(&mut self, va: VirtAddr, level: Level, raw: u64, entry: Entry<F::Attrs>) {

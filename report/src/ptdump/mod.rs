@@ -78,7 +78,7 @@ pub fn linux<V: KernelView>(view: &V, root: RootKind, out: &mut impl fmt::Write)
     let shadow = SharedShadow::of(view);
     match (view.format(), view.layout()) {
         (Format::Arm64(_), LayoutView::Arm64 { layout, .. }) => {
-            let tables = Arm64Tables { mem: view.mem(), root, layout, era: view.era(), out };
+            let tables = Arm64Tables { mem: view.mem(), root, layout, shadow, era: view.era(), out };
             view.format().with(tables)
         }
         (Format::X86Level4, LayoutView::X86 { layout, markers, .. }) => {
@@ -104,6 +104,7 @@ struct Arm64Tables<'a, M, W> {
     mem: &'a M,
     root: PhysAddr,
     layout: &'a Layout,
+    shadow: Option<SharedShadow>,
     era: Era,
     out: &'a mut W,
 }
@@ -112,7 +113,7 @@ impl<M: PhysRead, W: fmt::Write> WithFormat for Arm64Tables<'_, M, W> {
     type Output = Result<(), ListingError>;
 
     fn run<F: UserFormat>(self) -> Self::Output {
-        arm64::print::<F, M>(self.mem, self.root, self.layout, self.era, self.out)
+        arm64::print::<F, M>(self.mem, self.root, (self.layout, self.shadow), self.era, self.out)
     }
 }
 

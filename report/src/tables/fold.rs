@@ -36,7 +36,9 @@ impl Stretch {
                 let distance = |base: &PhysAddr, place: &Place| base.0.wrapping_sub(place.va.0);
                 attrs == other_attrs && distance(base, &self.first) == distance(other_base, &other.first)
             }
-            (Entry::Table { attrs, .. }, Entry::Table { attrs: other_attrs, .. }) => attrs == other_attrs,
+            (Entry::Table { next, attrs }, Entry::Table { next: other_next, attrs: other_attrs }) => {
+                attrs == other_attrs && (self.kind != Kind::Shared || next == other_next)
+            }
             (one, two) => one == two,
         };
         same_meaning
@@ -59,7 +61,10 @@ impl Stretch {
             return false;
         }
         match (&self.entry, &next.entry) {
-            (Entry::Table { attrs, .. }, Entry::Table { attrs: own, .. }) => attrs == own && self.holds_the_same(next),
+            (Entry::Table { next: table, attrs }, Entry::Table { next: same, attrs: own }) => {
+                let is_same = self.kind != Kind::Shared || table == same;
+                self.kind == next.kind && is_same && attrs == own && self.holds_the_same(next)
+            }
             (Entry::Leaf { base, attrs }, Entry::Leaf { base: behind, attrs: own }) => {
                 attrs == own && behind.0 == base.0.wrapping_add(self.first.bytes * self.count)
             }
@@ -133,6 +138,11 @@ impl<W: FnMut(&Stretch, usize) -> fmt::Result> EntryVisitor for Visit<'_, W> {
         self.tree.result.is_ok() && self.tree.open.len() < self.tree.level_count
     }
 
+    fn again(&mut self, place: &Place, next: PhysAddr, attrs: u64) {
+        self.tree.close_to((self.depth)(place.level));
+        self.tree.add(Stretch::new(Kind::Shared, *place, Entry::Table { next, attrs }));
+    }
+
     fn slot(&mut self, place: &Place, entry: Entry<u64>) {
         self.tree.close_to((self.depth)(place.level));
         let kind = match entry {
@@ -198,6 +208,7 @@ fn line<V: KernelView>(
     }
     write!(out, "{} {}", Size(first.bytes), first.level)?;
     match stretch.entry {
+        Entry::Table { next, .. } if stretch.kind == Kind::Shared => writeln!(out, " table at {:#x} again", next.0)?,
         Entry::Table { next, .. } if stretch.count > 1 => {
             writeln!(out, " table, the first at {:#x}; each goes on where the one before it ends:", next.0)?;
         }

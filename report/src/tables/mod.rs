@@ -16,7 +16,7 @@ pub use lines::{csv, json, table};
 use alloc::vec::Vec;
 use core::fmt;
 
-use kernmem_arch::{Entry, Field, arm64, x86};
+use kernmem_arch::{Entry, Field, arm64, i386, x86};
 use kernmem_base::{BusError, Era, Level, PhysAddr, VirtAddr, VirtRange};
 use kernmem_view::entries::{EntryVisitor, Place, entries, root_ranges};
 use kernmem_view::{Answer, Format, KernelView, RootKind};
@@ -28,6 +28,8 @@ use crate::ptdump::ListingError;
 pub fn fields(format: Format, era: Era, level: Level, entry: &Entry<u64>) -> &'static [Field] {
     match format {
         Format::Arm64(geometry) => arm64::fields(era, geometry.output(), level, entry),
+        Format::I386Level2 => i386::fields(era, i386::layout::Paging::Level2, level, entry),
+        Format::I386Pae => i386::fields(era, i386::layout::Paging::Pae, level, entry),
         _ => x86::fields(era, level, entry),
     }
 }
@@ -52,6 +54,8 @@ pub enum Kind {
     Leaf,
     /// It points to a table.
     Table,
+    /// It points to a table that has rows already: KASAN's shadow shares a few.
+    Shared,
     /// It is empty.
     Hole,
     /// It is not empty, and the MMU does not use it.
@@ -69,6 +73,7 @@ impl Kind {
         match self {
             Self::Leaf => "leaf",
             Self::Table => "table",
+            Self::Shared => "table again",
             Self::Hole => "hole",
             Self::Marked => "invalid",
             Self::Malformed => "MALFORMED",
@@ -120,6 +125,9 @@ impl Row {
             (Entry::Leaf { base, attrs }, Entry::Leaf { base: next, attrs: own }) => {
                 attrs == own && next.0 == base.0.wrapping_add(bytes)
             }
+            (Entry::Table { next, attrs }, Entry::Table { next: same, attrs: own }) => {
+                self.kind == Kind::Shared && (next, attrs) == (same, own)
+            }
             (Entry::Absent { sw: 0 }, Entry::Absent { sw: 0 }) => true,
             // A page that lost its valid bit keeps its address.
             (Entry::Absent { sw }, Entry::Absent { sw: own }) => own == sw.wrapping_add(bytes),
@@ -161,6 +169,17 @@ impl<S: FnMut(&Row) -> fmt::Result> EntryVisitor for Rows<S> {
             self.flush();
         }
         self.result.is_ok()
+    }
+
+    fn again(&mut self, place: &Place, next: PhysAddr, attrs: u64) {
+        let entry = Entry::Table { next, attrs };
+        if let Some(open) = &mut self.open
+            && open.is_continued_by(place, &entry)
+        {
+            open.count += 1;
+            return;
+        }
+        self.row(Row { kind: Kind::Shared, first: *place, entry, count: 1, error: None });
     }
 
     fn slot(&mut self, place: &Place, entry: Entry<u64>) {

@@ -59,6 +59,8 @@ pub enum Bound {
     Section,
     /// Memory above is high and has no map of its own (i386).
     LowMemory,
+    /// What KASAN's shadow speaks for begins or ends.
+    Shadow,
 }
 
 /// Why a leaf has its size or its rights.
@@ -105,6 +107,10 @@ pub enum Reason {
     NotGlobalKaslr,
     /// Not global because user and kernel tables are apart (arm64 nG).
     NotGlobalKpti,
+    /// KASAN's shadow is made page by page.
+    ShadowPages,
+    /// One page of KASAN's shadow stands for all that nobody writes.
+    SharedShadow,
     /// A caller that maps 2M blocks, nothing larger and no groups.
     BlocksOnly,
     /// Not global because of page-table isolation (x86).
@@ -135,6 +141,10 @@ pub enum Born {
     ReadOnly,
     /// Device memory.
     Device,
+    /// KASAN's shadow of memory.
+    Shadow,
+    /// KASAN's shadow of what is no memory: read only once boot has filled its one page.
+    SharedShadow,
 }
 
 /// A step of boot that changed the rights of a range.
@@ -193,6 +203,8 @@ impl Reason {
             | Self::PagesOnly
             | Self::BlocksOnly
             | Self::NoContiguous
+            | Self::ShadowPages
+            | Self::SharedShadow
             | Self::CpuLacks
             | Self::Realm
             | Self::Born(_) => None,

@@ -34,7 +34,7 @@ impl Build {
         let nr_cpus = words
             .next()
             .and_then(|word| word.strip_prefix("NR_CPUS="))
-            .map_or(8, |cpus| cpus.parse().expect("a number of CPUs"));
+            .map_or(8, |cpus| cpus.parse().expect("a number"));
         let facts = LayoutFacts {
             era,
             paging: if arch == "i386" { Paging::Level2 } else { Paging::Pae },

@@ -16,7 +16,7 @@ use crate::machine::Opened;
 /// A kernel of 52 bits has two where nobody tells its CPU: with them and without.
 pub(super) fn tables(args: &LayoutArgs, opened: &Opened, eras: &[Era]) -> Result<Tables, Failure> {
     if args.levels.is_some() || args.bases.is_some() {
-        return Err(Failure::input("--levels and --bases are x86-64's; arm64 has --page-size and --va-bits"));
+        return Err(Failure::input("--levels and --bases are x86's; arm64 has --page-size and --va-bits"));
     }
     let (mut tables, mut notes) = (Vec::new(), Vec::new());
     for era in eras {
@@ -114,17 +114,10 @@ fn in_use(args: &LayoutArgs, config: &Config, era: Era, granule: Granule, va_bit
     Ok(match cpu {
         _ if va_bits != 52 => vec![va_bits],
         _ if turned_off && args.tells_cmdline() => vec![least],
-        Some(cpu) if has_52(cpu, granule) => vec![va_bits],
+        Some(cpu) if cpu.has_52_bits(granule) => vec![va_bits],
         Some(_) => vec![least],
         None => vec![va_bits, least],
     })
-}
-
-fn has_52(cpu: &Arm64Cpu, granule: Granule) -> bool {
-    match granule {
-        Granule::K4 | Granule::K16 => cpu.has_lpa2(granule),
-        Granule::K64 => cpu.has_lva(),
-    }
 }
 
 fn table(args: &LayoutArgs, opened: &Opened, facts: &LayoutFacts) -> Table {

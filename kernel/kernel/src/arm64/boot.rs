@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use kernmem_arch::arm64::{
-    Arm64Format, FixmapFacts, Geometry, Kasan, Layout, LayoutFacts, WithArm64, kaslr, va_bits_choices, va_bits_min,
+    Arm64Format, FixmapFacts, Geometry, Layout, LayoutFacts, WithArm64, kaslr, va_bits_choices, va_bits_min,
 };
 use kernmem_arch::{Bound, Reason};
 use kernmem_base::{Era, Granule, PhysAddr, PhysMem, PhysRange, Size};
@@ -14,7 +14,8 @@ use kernmem_memblock::{Limits, Memblock, VecArray};
 use kernmem_pgtable::Tables;
 
 use crate::arm64::image::image_start;
-use crate::arm64::{EarlyRoots, State, late, later, map_range, mm_init};
+use crate::arm64::{EarlyRoots, State, kasan, late, later, map_range, mm_init};
+use crate::kasan::ZeroShadow;
 use crate::takers::swiotlb;
 use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
 
@@ -85,12 +86,14 @@ fn run<'m, F: Arm64Format, M: PhysMem, W: Witness>(
 ) -> Result<Kernel<'m, M, W>, BootError> {
     let mut booting = Booting::<F, M, W>::new(mem, boot, witness, geometry)?;
     booting.early_tables()?;
+    booting.kasan_early_init()?;
     booting.arm64_memblock_init()?;
     let idmap = booting.paging_init()?;
     let physical_bits = booting.physical_mask_shift();
     let Booting { machine, config, image, mut tables, mut memblock, state, rodata, not_global, .. } = booting;
     let shared = later::Shared { machine, config, state: &state, not_global, physical_bits };
     let later::Brought { sections, mut nodes, gigantic } = later::bootmem_init(&shared, &mut tables, &mut memblock)?;
+    kasan::kasan_init(&shared, &image, &mut tables, &mut memblock)?;
     let prepared = mm_init::take(&shared, &image, &mut memblock, &nodes, gigantic)?;
     let mut late = late::Late::new(&shared, image, &mut tables, memblock, &mut nodes, rodata, boot)?;
     late.run(&prepared)?;
@@ -129,6 +132,7 @@ impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
             .range(image_start(config.era), "_end")?
             .ok_or_else(|| BootError::Input("symbols: _text is _end".into()))?;
         let (not_global, isolates) = isolation(config, cpu, is_kaslr(config.era, offset));
+        let zero_shadow = layout.kasan.map(|_| ZeroShadow::of_image(&image, F::shape().levels)).transpose()?;
         let state = State {
             geometry,
             layout,
@@ -141,6 +145,7 @@ impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
             isolates,
             identity: identity_geometry(config.era, geometry),
             kfence_pool: None,
+            zero_shadow,
             initrd: None,
             early: EarlyRoots { identity: PhysAddr(0), kernel: PhysAddr(0) },
         };
@@ -198,9 +203,6 @@ impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
 
 fn check_modelled(config: &Config) -> Result<(), BootError> {
     let kconfig = &config.kconfig;
-    if kconfig.is_set("KASAN") {
-        return Err(BootError::Beyond("an arm64 kernel with KASAN".into()));
-    }
     if config.cmdline.last_value("percpu_alloc") == Some("page") {
         return Err(BootError::Beyond("per-CPU areas page by page".into()));
     }
@@ -236,18 +238,10 @@ fn va_bits(config: &Config) -> u32 {
 
 /// The address bits that are in use: fewer than 52 on a CPU without them.
 ///
-/// | page | what the CPU must have |
-/// |---|---|
-/// | 4K, 16K | LPA2 for this page size |
-/// | 64K | LVA |
-///
 /// Source: Linux 5.10, 6.1 arch/arm64/kernel/head.S `primary_entry`; 6.12, 7.2 arch/arm64/kernel/pi/map_kernel.c.
 fn va_bits_in_use(config: &Config, cpu: &Arm64Cpu, granule: Granule) -> u32 {
     let built = va_bits(config);
-    let has_all = match granule {
-        Granule::K4 | Granule::K16 => cpu.has_lpa2(granule),
-        Granule::K64 => cpu.has_lva(),
-    };
+    let has_all = cpu.has_52_bits(granule);
     let turned_off = matches!(config.era, Era::V6_12 | Era::V7_2) && config.cmdline.has("arm64.nolva");
     if built == 52 && (!has_all || turned_off) { va_bits_min(granule, built) } else { built }
 }
@@ -268,7 +262,7 @@ fn layout(config: &Config, cpu: &Arm64Cpu, granule: Granule) -> Layout {
         granule,
         va_bits: va_bits(config),
         va_bits_actual: va_bits_in_use(config, cpu, granule),
-        kasan: Kasan::Off,
+        kasan: kasan::mode(config),
         fixmap,
     })
 }

@@ -22,14 +22,14 @@ use crate::{Area, Boot, BootError, BootPages, Changed, Freed, Image, LogEntry, M
 
 /// The steps after the hand-over.
 pub(super) struct Late<'s, 'm, 'c, F, M, W> {
-    config: &'c Config,
-    state: &'c State,
+    pub(super) config: &'c Config,
+    pub(super) state: &'c State,
     not_global: Option<Reason>,
     image: Image<'c>,
-    tables: &'s mut Tables<'m, F, M>,
+    pub(super) tables: &'s mut Tables<'m, F, M>,
     memblock: HandedOver<VecArray, W>,
     nodes: &'s mut Nodes,
-    frames: BootPages,
+    pub(super) frames: BootPages,
     rodata: Rodata,
 }
 
@@ -117,6 +117,9 @@ impl<'s, 'm, 'c, F: Arm64Format, M: PhysMem, W: Witness> Late<'s, 'm, 'c, F, M, 
         let image = VirtRange { start: self.state.image.start, last: self.state.image.last + self.page() };
         if VirtRange::of_size(start, bytes + self.page()).is_some_and(|range| range.overlaps(&image)) {
             start = image.end();
+        }
+        if let Some(area) = VirtRange::of_size(start, bytes + self.page()) {
+            self.populate_vmalloc_shadow(area)?;
         }
         for page in 0..bytes >> self.state.granule().shift() {
             let Some(pa) = self.frames.page() else { return Ok(()) };
@@ -268,7 +271,7 @@ impl<'s, 'm, 'c, F: Arm64Format, M: PhysMem, W: Witness> Late<'s, 'm, 'c, F, M, 
         Ok(())
     }
 
-    fn map_page(
+    pub(super) fn map_page(
         &mut self,
         va: VirtAddr,
         pa: kernmem_base::PhysAddr,

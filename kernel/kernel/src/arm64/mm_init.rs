@@ -9,13 +9,14 @@ use kernmem_base::{Era, PhysAddr};
 use kernmem_config::Config;
 use kernmem_memblock::{Memblock, Nid, RegionArray};
 
+use super::kasan::init_tags;
 use super::later::{Shared, gigantic_pages};
 use crate::takers::auto_init::auto_init;
 use crate::takers::gigantic::GiganticPool;
 use crate::takers::hash_tables::{self, HashFacts};
 use crate::takers::page_counts::{self, PageCountFacts};
 use crate::takers::percpu::{ModulesRoom, PercpuFacts, first_chunk};
-use crate::takers::{self, log_buffer, swiotlb};
+use crate::takers::{self, log_buffer, stack_depot, swiotlb};
 use crate::zones::Nodes;
 use crate::{BootError, Image, LogEntry, Witness, zonelists};
 
@@ -46,6 +47,7 @@ pub(super) fn take<A: RegionArray, W: Witness>(
     let cpus = config.possible_cpus.min(config.cmdline.nr_cpus(built)).max(1);
     let cpu_nodes: Vec<u32> = (0..cpus).map(|cpu| nodes.of_cpu(machine, cpu)).collect();
     setup_percpu(shared, image, memblock, &cpu_nodes)?;
+    init_tags(config, memblock);
     let facts = PageCountFacts {
         era: config.era,
         granule,
@@ -75,23 +77,26 @@ pub(super) fn take<A: RegionArray, W: Witness>(
     match config.era {
         Era::V4_14 | Era::V5_10 | Era::V6_1 => {
             memblock.observer().log(init);
+            stack_depot::early(config, &hashes, memblock)?;
             bounce_buffers(config, memblock, nodes, cpus)?;
         }
         Era::V6_12 => {
             zonelists::build(config, nodes, counts, memblock.observer());
             memblock.observer().log(init);
+            stack_depot::early(config, &hashes, memblock)?;
             bounce_buffers(config, memblock, nodes, cpus)?;
         }
         Era::V7_2 => {
             bounce_buffers(config, memblock, nodes, cpus)?;
             zonelists::build(config, nodes, counts, memblock.observer());
             memblock.observer().log(init);
+            stack_depot::early(config, &hashes, memblock)?;
         }
     }
     Ok(Prepared { hashes, gigantic })
 }
 
-/// A pool of bounce buffers, if some device cannot reach all memory.
+/// A pool of bounce buffers, if some device cannot reach all memory; from 6.12 on else a small one.
 fn bounce_buffers<A: RegionArray, W: Witness>(
     config: &Config,
     memblock: &mut Memblock<A, W>,
@@ -100,7 +105,12 @@ fn bounce_buffers<A: RegionArray, W: Witness>(
 ) -> Result<(), BootError> {
     let dma_end = nodes.limits.first().and_then(|zone| zone.span.end.to_phys(nodes.granule));
     let needed = dma_end.is_some_and(|dma_end| swiotlb::arm64_needs(memblock.end_of_dram(), dma_end));
-    if let Some(pool) = swiotlb::init(config, memblock, needed, cpus)? {
+    let small = swiotlb::small_pool(config, memblock.phys_mem_size()).filter(|_| !needed);
+    let pool = match small {
+        Some(bytes) => swiotlb::init_small(config, memblock, bytes, cpus)?,
+        None => swiotlb::init(config, memblock, needed, cpus)?,
+    };
+    if let Some(pool) = pool {
         memblock.observer().log(LogEntry::SwiotlbMapped(pool));
     }
     Ok(())

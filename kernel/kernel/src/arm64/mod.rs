@@ -7,6 +7,7 @@
 //! fixmap   its tables, the devicetree             early_fixmap_init
 //! linear   the linear map                         map_mem
 //! later    nodes, memory map, zones               bootmem_init
+//! kasan    the shadow of KASAN                    kasan_early_init, kasan_init
 //! mm_init  per-CPU areas, hash tables, buffers     mm_init
 //! late     aliases, read-only data, init memory   mark_rodata_ro, free_initmem
 //! ```
@@ -19,6 +20,7 @@ mod crash;
 mod early;
 mod fixmap;
 mod image;
+mod kasan;
 mod late;
 mod later;
 mod linear;
@@ -32,6 +34,8 @@ pub use early::EarlyRoots;
 
 use kernmem_arch::arm64::{Arm64Attrs, Geometry, Layout, kaslr, prot};
 use kernmem_base::{Granule, PhysAddr, PhysRange, VirtAddr, VirtRange};
+
+use crate::kasan::ZeroShadow;
 
 /// What only an arm64 kernel has.
 #[derive(Clone, Debug)]
@@ -60,6 +64,8 @@ pub struct State {
     pub identity: Geometry,
     /// KFENCE's pool, if it has one from the start.
     pub kfence_pool: Option<PhysRange>,
+    /// The page that all shadow of KASAN without memory of its own shares, if there is a shadow.
+    pub zero_shadow: Option<ZeroShadow>,
     /// The RAM disk, byte by byte, if it can be reached.
     pub initrd: Option<PhysRange>,
 }

@@ -285,7 +285,9 @@ fn check_modelled(config: &Config) -> Result<(), BootError> {
     Ok(())
 }
 
-fn layout_facts(config: &Config) -> LayoutFacts {
+/// What configuration and command line say about the address space.
+#[must_use]
+pub fn layout_facts(config: &Config) -> LayoutFacts {
     let set = |name| config.kconfig.is_set(name);
     let split = Split::ALL.into_iter().find(|(_, option)| set(option)).map_or(Split::G3, |(split, _)| split);
     LayoutFacts {

@@ -23,7 +23,8 @@ mod pti;
 mod setup;
 mod zones;
 
-pub use boot::boot;
+pub use boot::{boot, layout_facts};
+pub use setup::low_facts;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

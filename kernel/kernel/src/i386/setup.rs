@@ -7,9 +7,11 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use kernmem_arch::i386::I386Format;
+use kernmem_arch::i386::layout::Layout;
 use kernmem_arch::i386::low_memory::{LowFacts, split};
 use kernmem_arch::x86::layout::ISA_END;
 use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysMem, PhysRange};
+use kernmem_config::Config;
 
 use super::boot::{Booting, PAGE};
 use crate::pc::reserve;
@@ -33,15 +35,7 @@ impl<F: I386Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
         self.state.e820 = self.e820.clone();
         let most = F::PAGING.max_arch_pfn().0;
         let max_pfn = Pfn(self.e820.end_pfn(self.config.era, most, most));
-        let set = |name| self.config.kconfig.is_set(name);
-        let low = split(&LowFacts {
-            era: self.config.era,
-            max_pfn,
-            most_low: Pfn(self.state.layout.max_low_bytes / PAGE),
-            highmem: set("HIGHMEM"),
-            highmem_64g: set("HIGHMEM64G"),
-            asked: self.config.cmdline.highmem(self.config.era),
-        });
+        let low = split(&low_facts(self.config, &self.state.layout, max_pfn));
         if image.end.0 > low.max_low.0 * PAGE || low.max_low.0 * PAGE <= ISA_END.0 {
             return Err(BootError::Input("the kernel lies outside low memory".into()));
         }
@@ -104,5 +98,19 @@ impl<F: I386Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
     pub(super) fn reserve_small(&mut self) -> Result<(), BootError> {
         let io_apic = self.uses_io_apic();
         reserve::small(&mut self.memblock, self.config, &self.e820, io_apic)
+    }
+}
+
+/// What decides how much of memory up to frame `max_pfn` is low, for the layout of this kernel.
+#[must_use]
+pub fn low_facts(config: &Config, layout: &Layout, max_pfn: Pfn) -> LowFacts {
+    let set = |name| config.kconfig.is_set(name);
+    LowFacts {
+        era: config.era,
+        max_pfn,
+        most_low: Pfn(layout.max_low_bytes / PAGE),
+        highmem: set("HIGHMEM"),
+        highmem_64g: set("HIGHMEM64G"),
+        asked: config.cmdline.highmem(config.era),
     }
 }

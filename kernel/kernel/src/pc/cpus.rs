@@ -50,7 +50,8 @@ pub(crate) fn smp_locks_are_freed(config: &Config, cpus: u32, now: Milestone) ->
         Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => (Milestone::OneCpu, Moment::BeforeReserves),
         Era::V7_2 => (Milestone::AllCpus, Moment::BeforeWatermarks),
     };
-    let alone = cpus == 1 || config.cmdline.maxcpus().is_some_and(|limit| limit <= 1);
+    let present = config.possible_cpus.min(cpus);
+    let alone = present == 1 || config.cmdline.maxcpus().is_some_and(|limit| limit <= 1);
     let patched = alone && !config.cmdline.has("noreplace-smp");
     (now == then && frees_smp_locks(patched, cpus)).then_some(moment)
 }

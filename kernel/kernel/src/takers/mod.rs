@@ -89,6 +89,8 @@ pub enum Taker {
     BounceBooks,
     /// Shadow of KASAN.
     KasanShadow,
+    /// The ring in which tag modes of KASAN keep stacks.
+    KasanStacks,
 }
 
 impl Taker {
@@ -123,6 +125,7 @@ impl Taker {
             Self::BouncePool => "swiotlb_memblock_alloc",
             Self::BounceBooks => "swiotlb_init_remap",
             Self::KasanShadow => "kasan_init",
+            Self::KasanStacks => "kasan_init_tags",
         }
     }
 
@@ -156,6 +159,7 @@ impl Taker {
             Self::BouncePool => "swiotlb= or 64 MiB",
             Self::BounceBooks => "slots of the pool",
             Self::KasanShadow => "mapped memory by the scale of the shadow",
+            Self::KasanStacks => "kasan.stack_ring_size= or 32768 entries",
         }
     }
 }

@@ -13,7 +13,7 @@ pub mod cpa;
 pub mod cpu_entry_area;
 pub mod direct_map;
 pub mod error_code;
-mod fields;
+pub(crate) mod fields;
 pub mod fixmap;
 mod format;
 pub mod image;
