@@ -5,7 +5,7 @@ mod model;
 
 use kernmem_arch::arm64::Arm64Granule4K;
 use kernmem_arch::i386::{I386Level2, I386Pae};
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::{X86Level4, X86Level5};
 use model::{Window, play};
 use proptest::prelude::*;
 
@@ -52,6 +52,11 @@ proptest! {
     }
 
     #[test]
+    fn x86_pages_up_to_the_top_of_five_levels(frames in 5_usize..20, words in words()) {
+        play::<X86Level5>(Window::TOP, frames, &words);
+    }
+
+    #[test]
     fn arm64_groups_over_a_seam(frames in 8_usize..80, words in words()) {
         play::<Arm64Granule4K>(Window::SEAM, frames, &words);
     }
@@ -59,6 +64,11 @@ proptest! {
     #[test]
     fn x86_groups_over_a_seam(frames in 8_usize..80, words in words()) {
         play::<X86Level4>(Window::SEAM, frames, &words);
+    }
+
+    #[test]
+    fn x86_groups_over_a_seam_of_five_levels(frames in 10_usize..80, words in words()) {
+        play::<X86Level5>(Window::SEAM_OF_FIVE, frames, &words);
     }
 }
 
@@ -78,5 +88,10 @@ proptest! {
     #[test]
     fn x86_gibibytes(frames in 16_usize..1700, words in words()) {
         play::<X86Level4>(Window::GIBS, frames, &words);
+    }
+
+    #[test]
+    fn x86_gibibytes_of_five_levels(frames in 17_usize..1700, words in words()) {
+        play::<X86Level5>(Window::GIBS, frames, &words);
     }
 }
