@@ -203,7 +203,7 @@ fn pages_go_down_in_memory_and_follow_their_tables() {
             let leaf = |index| mem.entry::<AtomicU64>(table, index).unwrap();
             assert_eq!(
                 [leaf(0), leaf(1), leaf(2)],
-                [prot::PAGE_KERNEL.0 | top - 0x4000, prot::PAGE_KERNEL.0 | top - 0x5000, 0]
+                [prot::PAGE_KERNEL.0 | (top - 0x4000), prot::PAGE_KERNEL.0 | (top - 0x5000), 0]
             );
         }
     }
