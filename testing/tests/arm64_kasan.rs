@@ -19,7 +19,7 @@ use kernmem_view::{Answer, BootRecord, KernelView, LayoutView, RootKind};
 const LINKED: u64 = 0xffff_8000_0800_0000;
 
 /// What symbols other eras and KASAN add, and rooms that they need larger; as linked in 6.1.
-const MORE: [(&str, u64); 8] = [
+const MORE: [(&str, u64); 10] = [
     ("kasan_early_shadow_page", LINKED + 0x47_0000),
     ("kasan_early_shadow_pte", LINKED + 0x47_1000),
     ("kasan_early_shadow_pmd", LINKED + 0x47_2000),
@@ -28,6 +28,8 @@ const MORE: [(&str, u64); 8] = [
     ("init_idmap_pg_end", LINKED + 0x33_0000),
     ("init_pg_end", LINKED + 0x4e_0000),
     ("idmap_ptes", LINKED + 0x48_0000),
+    ("kpti_ptes", LINKED + 0x48_8000),
+    ("__entry_tramp_data_start", LINKED + 0x2e_6000),
 ];
 
 fn symbols(of: &Symbols, image: u64) -> Symbols {
