@@ -131,10 +131,14 @@ fn line(entry: &LogEntry, format: Format, era: Era, out: &mut impl fmt::Write) -
         | LogEntry::HashTable { .. }
         | LogEntry::AutoInit(_)
         | LogEntry::SwiotlbAreas(_)
+        | LogEntry::SwiotlbAdjusted(_)
+        | LogEntry::SwiotlbRounded(_)
         | LogEntry::SwiotlbMapped(_)
         | LogEntry::Memory(_)
         | LogEntry::Unmapped(_)
         | LogEntry::Freed { .. } => mm_init_log::line(entry, arm64, out),
+        LogEntry::HighMemory(bytes) => writeln!(out, "{}MB HIGHMEM available.", bytes >> 20),
+        LogEntry::LowMemory(bytes) => writeln!(out, "{}MB LOWMEM available.", bytes >> 20),
         LogEntry::CrashLowMemory => writeln!(out, "Reserving the low 1M of memory for crashkernel"),
         LogEntry::GbPages => writeln!(out, "Using GB pages for direct mapping"),
         LogEntry::ParamsParsed | LogEntry::SectionsReady | LogEntry::HandOver { .. } => Ok(()),

@@ -57,6 +57,15 @@ pub fn linear<V: KernelView>(view: &V, pa: PhysAddr) -> Option<VirtAddr> {
     }
 }
 
+/// The memory that the linear map has at `va`, mapped or not: the other way round.
+fn memory_of_linear<V: KernelView>(view: &V, va: VirtAddr) -> Option<PhysAddr> {
+    match view.layout() {
+        LayoutView::Arm64 { layout, memstart } => Some(PhysAddr((va - layout.page_offset).wrapping_add(memstart))),
+        LayoutView::X86 { layout, .. } => Some(PhysAddr(va - layout.page_offset)),
+        _ => None,
+    }
+}
+
 /// The image's addresses and the memory behind the first of them: the image is one piece of memory.
 fn image<V: KernelView>(view: &V) -> Option<(VirtRange, PhysAddr)> {
     let (range, _) = view.image().known()?;

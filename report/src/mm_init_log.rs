@@ -49,6 +49,12 @@ pub(crate) fn line(entry: &LogEntry, arm64: bool, out: &mut impl fmt::Write) -> 
         }
         LogEntry::AutoInit(init) => auto_init(*init, out),
         LogEntry::SwiotlbAreas(areas) => writeln!(out, "software IO TLB: area num {areas}."),
+        LogEntry::SwiotlbAdjusted(bytes) => {
+            writeln!(out, "software IO TLB: SWIOTLB bounce buffer size adjusted to {}MB", bytes >> 20)
+        }
+        LogEntry::SwiotlbRounded(bytes) => {
+            writeln!(out, "software IO TLB: SWIOTLB bounce buffer size roundup to {}MB", bytes >> 20)
+        }
         LogEntry::SwiotlbMapped(pool) => mapped(*pool, out),
         LogEntry::Memory(figures) => memory(figures, out),
         LogEntry::Freed { what, bytes } => {
@@ -97,11 +103,11 @@ fn mapped(pool: PhysRange, out: &mut impl fmt::Write) -> fmt::Result {
 }
 
 fn memory(figures: &MemoryFigures, out: &mut impl fmt::Write) -> fmt::Result {
-    let MemoryFigures { available, total, code, data, rodata, init, bss, reserved, cma } = *figures;
+    let MemoryFigures { available, total, code, data, rodata, init, bss, reserved, cma, highmem } = *figures;
     let k = |bytes: u64| bytes >> 10;
-    writeln!(
+    write!(
         out,
-        "Memory: {}K/{}K available ({}K kernel code, {}K rwdata, {}K rodata, {}K init, {}K bss, {}K reserved, {}K cma-reserved)",
+        "Memory: {}K/{}K available ({}K kernel code, {}K rwdata, {}K rodata, {}K init, {}K bss, {}K reserved, {}K cma-reserved",
         k(available),
         k(total),
         k(code),
@@ -111,5 +117,9 @@ fn memory(figures: &MemoryFigures, out: &mut impl fmt::Write) -> fmt::Result {
         k(bss),
         k(reserved),
         k(cma)
-    )
+    )?;
+    if let Some(highmem) = highmem {
+        write!(out, ", {}K highmem", k(highmem))?;
+    }
+    writeln!(out, ")")
 }

@@ -22,7 +22,7 @@ pub fn of(config: &Config) -> Vec<String> {
     }));
     let granule = match arch {
         Arch::Arm64 => config.kconfig.arm64_granule(),
-        Arch::X86_64 => Granule::K4,
+        Arch::X86_64 | Arch::I386 => Granule::K4,
     };
     let lists = [
         config.debug_pagealloc().warnings,
@@ -57,7 +57,9 @@ pub fn rodata_note(era: Era, arch: Arch, in_force: Rodata) -> String {
         (Arch::Arm64, Era::V6_1 | Era::V6_12) => "on, off or full; 5.10 also read booleans, where 0 meant off",
         (Arch::Arm64, Era::V7_2) => "on, off or noalias; here on protects the linear alias too, as full did before",
         (_, Era::V4_14 | Era::V5_10) => "a boolean",
-        (Arch::X86_64, Era::V6_1 | Era::V6_12 | Era::V7_2) => "on or off; 5.10 read booleans, where 0 meant off",
+        (Arch::X86_64 | Arch::I386, Era::V6_1 | Era::V6_12 | Era::V7_2) => {
+            "on or off; 5.10 read booleans, where 0 meant off"
+        }
     };
     format!("{era} reads {words}; rodata={} stays in force", rodata_name(era, arch, in_force))
 }

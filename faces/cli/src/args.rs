@@ -25,7 +25,7 @@ pub struct Cli {
 pub enum Verb {
     /// Boot a machine and tell it on one page: log, memory, address space, linear map, costs
     Boot {
-        /// A preset (arm64-4g, x86-4g), a devicetree, a machine's TOML, a boot log, an iomem text, a recording, or `-`
+        /// A preset (arm64-4g, x86-4g, i386-2g), a devicetree, a machine's TOML, a boot log, an iomem text, a recording, or `-`
         source: Option<String>,
         #[command(flatten)]
         options: crate::boot::BootArgs,

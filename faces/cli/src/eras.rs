@@ -2,6 +2,7 @@
 
 use kernmem::BootError;
 use kernmem_base::Era;
+use kernmem_config::Arch;
 use kernmem_view::{BootRecord, KernelView, LayoutView};
 
 use crate::machine::{Booted, Opened};
@@ -9,7 +10,7 @@ use crate::machine::{Booted, Opened};
 /// The eras that are shown.
 pub const SHOWN: [Era; 4] = [Era::V5_10, Era::V6_1, Era::V6_12, Era::V7_2];
 
-/// How much higher this kernel's era links its image than the given symbols say; arm64 alone moved it between eras.
+/// How much higher this kernel's era links its image than the given symbols say.
 fn distance(kernel: &Booted<'_>, opened: &Opened) -> u64 {
     let text = opened.source.config.symbols.address("_text");
     match (kernel.layout(), text) {
@@ -18,14 +19,22 @@ fn distance(kernel: &Booted<'_>, opened: &Opened) -> u64 {
     }
 }
 
-/// The image as another era would link it.
-fn relink(opened: &mut Opened, distance: u64) {
+/// Links the image where the source's era puts it: on arm64 that follows from the layout, which the boot has.
+///
+/// # Errors
+/// The boot's, and the image stays where it is.
+pub fn relink(opened: &mut Opened) -> Result<(), BootError> {
+    if opened.source.machine.arch != Arch::Arm64 {
+        return Ok(());
+    }
+    let distance = opened.try_boot(|kernel, _| distance(kernel, opened))?;
     let config = &mut opened.source.config;
-    if let Some(text) = config.symbols.address("_text") {
+    if let Some(text) = config.symbols.address("_text").filter(|_| distance != 0) {
         let symbols = core::mem::take(&mut config.symbols);
         config.symbols = symbols.linked_higher(text, distance);
+        config.given.text_virt = config.given.text_virt.map(|virt| virt.wrapping_add(distance));
     }
-    config.given.text_virt = config.given.text_virt.map(|text| text.wrapping_add(distance));
+    Ok(())
 }
 
 /// Boots `own` in `era` and asks `then`.
@@ -45,11 +54,7 @@ pub fn boot_in<T>(
     if era != own.source.config.era {
         other.source.config.era = era;
         other.source.config.kconfig.name_for_all_eras();
-        // Where an era puts its image follows from its layout, which the boot has.
-        let distance = other.try_boot(|kernel, _| distance(kernel, &other)).map_err(why)?;
-        if distance != 0 {
-            relink(&mut other, distance);
-        }
+        relink(&mut other).map_err(why)?;
     }
     other.try_boot(|kernel, record| then(&other, kernel, record)).map_err(why)?
 }

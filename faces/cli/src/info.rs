@@ -178,10 +178,12 @@ fn json(opened: &Opened, texts: &[(File, String)], out: &mut impl fmt::Write) ->
     json.finish()
 }
 
-const fn huge_arch(opened: &Opened) -> HugeArch {
+fn huge_arch(opened: &Opened) -> HugeArch {
     match opened.source.config.arch {
         Arch::Arm64 => HugeArch::Arm64,
         Arch::X86_64 => HugeArch::X86_64,
+        Arch::I386 if opened.source.config.kconfig.is_set("X86_PAE") => HugeArch::I386Pae,
+        Arch::I386 => HugeArch::I386,
     }
 }
 

@@ -66,6 +66,7 @@ fn preset(arch: Option<Arch>) -> Option<String> {
     let name = match arch? {
         Arch::Arm64 => "arm64-4g",
         Arch::X86_64 => "x86-4g",
+        Arch::I386 => "i386-2g",
     };
     Some(name.to_owned())
 }

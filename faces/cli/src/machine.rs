@@ -49,12 +49,21 @@ impl KernelArgs {
         if self.era == Some(Eras::All) {
             return Err(Failure::input("--era all: only boot, explain and layout tell all eras; name one of them"));
         }
-        self.open_in_its_era(source)
+        let mut opened = self.open_in_its_era(source)?;
+        if self.era.is_some() {
+            // A kernel that does not boot says so when it is asked for.
+            let _ = crate::eras::relink(&mut opened);
+        }
+        Ok(opened)
     }
 
     /// As [`KernelArgs::open`]; where all eras are asked for, in the source's own.
     pub fn open_in_its_era(&self, source: Option<&str>) -> Result<Opened, Failure> {
-        let preset = if self.arch == Some(Arch::X86_64) { "x86-4g" } else { "arm64-4g" };
+        let preset = match self.arch {
+            Some(Arch::X86_64) => "x86-4g",
+            Some(Arch::I386) => "i386-2g",
+            Some(Arch::Arm64) | None => "arm64-4g",
+        };
         let name = source.unwrap_or(preset);
         let options = self.parts();
         let source = Source::open_with(name, &options)?;
@@ -93,7 +102,7 @@ impl Opened {
     pub fn try_boot<T>(&self, then: impl FnOnce(&Booted<'_>, &BootRecord) -> T) -> Result<T, BootError> {
         let boot = Boot::new(&self.source.machine, &self.source.config);
         let memory = Memory::new(kernmem::memory_ranges(&boot)).map_err(|error| BootError::Input(error.to_string()))?;
-        let mut kernel = kernmem::boot(&memory, &boot, Guard::new(&self.name))?;
+        let mut kernel = kernmem_live::boot(&memory, &boot, Guard::new(&self.name))?;
         let record = core::mem::take(&mut kernel.memblock.observer().record);
         Ok(then(&kernel, &record))
     }
@@ -102,8 +111,8 @@ impl Opened {
         let boot = Boot::new(&self.source.machine, &self.source.config);
         let ranges = kernmem::memory_ranges(&boot);
         let memory = Memory::new(ranges).map_err(|error| Failure::input(format!("{}: {error}", self.name)))?;
-        let mut kernel =
-            kernmem::boot(&memory, &boot, Guard::new(&self.name)).map_err(|error| Failure::boot(&self.name, &error))?;
+        let mut kernel = kernmem_live::boot(&memory, &boot, Guard::new(&self.name))
+            .map_err(|error| Failure::boot(&self.name, &error))?;
         let record = core::mem::take(&mut kernel.memblock.observer().record);
         then(kernel, &record)
     }

@@ -82,7 +82,12 @@ fn wrong_options_are_one_line_each() {
     }
     refused(&["boot", "--memory", "0"], 2, &["arm64-4g"]);
     refused(&["boot", "--era", "5.15"], 2, &["5.15", "4.14, 5.10, 6.1, 6.12, 7.2"]);
-    refused(&["boot", "--era", "all"], 2, &["all"]);
+    refused(&["ptdump", "--era", "all"], 2, &["--era all", "explain"]);
+    refused(&["diff", "arm64-4g", "--era", "all"], 2, &["--era all"]);
+    refused(&["boot", "--era", "all", "--log"], 2, &["--log"]);
+    refused(&["explain", "--era", "all", "no_such_symbol"], 2, &["no_such_symbol"]);
+    refused(&["explain", "--era", "all", "0xffff000000000000", "no/such"], 2, &["no/such"]);
+    refused(&["explain", "--era", "all", "0xffffe90000000000", "x86-4g"], 2, &["no region"]);
     refused(&["layout", "--era", "0"], 2, &["6.1", "all"]);
     refused(&["boot", "--arch", "riscv"], 2, &["arm64, x86-64"]);
     refused(&["boot", "--page-size", "8K"], 2, &["4K, 16K, 64K"]);

@@ -23,8 +23,9 @@ fffffdffffe00000	ffffffffffdfffff	   2TB		vmemmap
 ffffffffffe00000	ffffffffffffffff	   2MB		[guard region]
 ";
 
+/// The rows of the first table.
 fn rows(text: &str) -> Vec<&str> {
-    text.lines().skip(4).map(str::trim_start).collect()
+    text.lines().skip(4).take_while(|line| !line.is_empty()).map(str::trim_start).collect()
 }
 
 #[test]
@@ -136,21 +137,49 @@ fn all_eras_stand_side_by_side() {
     assert_eq!(answer["layouts"].as_array().map(Vec::len), Some(5));
 }
 
-/// Rows of Documentation/x86/x86_64/mm.rst, four levels: start, offset, last, size.
-#[test]
-fn the_x86_layout_is_the_documentations_table() {
-    let config = common::file("x86-unmoved.config", b"CONFIG_X86_64=y\nCONFIG_KASAN=y\n");
-    let text = kernmem(&["layout", "--arch", "x86-64", "--kconfig", &config]).good();
-    let found: Vec<[String; 4]> = text
-        .lines()
+/// Start, offset, last address and size of each row.
+fn x86_rows(text: &str) -> Vec<[String; 4]> {
+    text.lines()
         .filter(|line| line.starts_with([' ']) && line.matches('|').count() == 4)
         .map(|line| {
             let mut cells = line.split('|').map(|cell| cell.split_whitespace().collect::<Vec<_>>().join(" "));
             [(); 4].map(|()| cells.next().unwrap())
         })
-        .collect();
-    for row in [
+        .collect()
+}
+
+#[track_caller]
+fn check_x86(text: &str, expected: &[[&str; 4]]) {
+    let found = x86_rows(text);
+    for row in expected {
+        assert!(found.iter().any(|own| own == row), "{row:?} is not in\n{text}");
+    }
+}
+
+/// Rows of Documentation/x86/x86_64/mm.rst from the end of the shadow on, the same with four and five levels.
+const COMMON: [[&str; 4]; 10] = [
+    ["fffffc0000000000", "-4 TB", "fffffdffffffffff", "2 TB"],
+    ["fffffe0000000000", "-2 TB", "fffffe7fffffffff", "0.5 TB"],
+    ["fffffe8000000000", "-1.5 TB", "fffffeffffffffff", "0.5 TB"],
+    ["ffffff0000000000", "-1 TB", "ffffff7fffffffff", "0.5 TB"],
+    ["ffffff8000000000", "-512 GB", "ffffffeeffffffff", "444 GB"],
+    ["ffffffef00000000", "-68 GB", "fffffffeffffffff", "64 GB"],
+    ["ffffffff00000000", "-4 GB", "ffffffff7fffffff", "2 GB"],
+    ["ffffffff80000000", "-2 GB", "ffffffff9fffffff", "512 MB"],
+    ["ffffffffff600000", "-10 MB", "ffffffffff600fff", "4 kB"],
+    // The documentation counts this one in megabytes on both sides.
+    ["ffffffffa0000000", "-1.5 GB", "fffffffffeffffff", "1520 MB"],
+];
+
+/// Rows of the same file, four levels: start, offset, last, size.
+#[test]
+fn the_x86_layout_is_the_documentations_table() {
+    let config = common::file("x86-unmoved.config", b"CONFIG_X86_64=y\nCONFIG_KASAN=y\n");
+    let text = kernmem(&["layout", "--arch", "x86-64", "--kconfig", &config]).good();
+    check_x86(&text, &COMMON);
+    let expected = [
         ["0000000000000000", "0", "00007fffffffffff", "128 TB"],
+        ["0000800000000000", "+128 TB", "ffff7fffffffffff", "~16M TB"],
         ["ffff800000000000", "-128 TB", "ffff87ffffffffff", "8 TB"],
         ["ffff880000000000", "-120 TB", "ffff887fffffffff", "0.5 TB"],
         ["ffff888000000000", "-119.5 TB", "ffffc87fffffffff", "64 TB"],
@@ -160,18 +189,28 @@ fn the_x86_layout_is_the_documentations_table() {
         ["ffffea0000000000", "-22 TB", "ffffeaffffffffff", "1 TB"],
         ["ffffeb0000000000", "-21 TB", "ffffebffffffffff", "1 TB"],
         ["ffffec0000000000", "-20 TB", "fffffbffffffffff", "16 TB"],
-        ["fffffc0000000000", "-4 TB", "fffffdffffffffff", "2 TB"],
-        ["fffffe0000000000", "-2 TB", "fffffe7fffffffff", "0.5 TB"],
-        ["fffffe8000000000", "-1.5 TB", "fffffeffffffffff", "0.5 TB"],
-        ["ffffff0000000000", "-1 TB", "ffffff7fffffffff", "0.5 TB"],
-        ["ffffff8000000000", "-512 GB", "ffffffeeffffffff", "444 GB"],
-        ["ffffffef00000000", "-68 GB", "fffffffeffffffff", "64 GB"],
-        ["ffffffff00000000", "-4 GB", "ffffffff7fffffff", "2 GB"],
-        ["ffffffff80000000", "-2 GB", "ffffffff9fffffff", "512 MB"],
-        ["ffffffffff600000", "-10 MB", "ffffffffff600fff", "4 kB"],
-    ] {
-        assert!(found.iter().any(|own| *own == row), "{row:?} is not in\n{text}");
+    ];
+    check_x86(&text, &expected);
+}
+
+/// The same with five levels. The documentation lets the shadow begin with its root slot; the headers say 0xffdffc...
+#[test]
+fn the_x86_layout_of_five_levels_is_the_documentations_table() {
+    let config = common::file("x86-unmoved-5.config", b"CONFIG_X86_64=y\nCONFIG_KASAN=y\nCONFIG_X86_5LEVEL=y\n");
+    for args in [["--levels", "5"], ["--va-bits", "57"]] {
+        let text = kernmem(&[&["layout", "--arch", "x86-64", "--kconfig", &config][..], &args].concat()).good();
+        check_x86(&text, &COMMON);
+        let expected = [
+            ["0000000000000000", "0", "00ffffffffffffff", "64 PB"],
+            ["0100000000000000", "+64 PB", "feffffffffffffff", "~16K PB"],
+            ["ff00000000000000", "-64 PB", "ff0fffffffffffff", "4 PB"],
+            ["ff10000000000000", "-60 PB", "ff10ffffffffffff", "0.25 PB"],
+            ["ff11000000000000", "-59.75 PB", "ff90ffffffffffff", "32 PB"],
+            ["ff91000000000000", "-27.75 PB", "ff9fffffffffffff", "3.75 PB"],
+            ["ffa0000000000000", "-24 PB", "ffd1ffffffffffff", "12.5 PB"],
+            ["ffd2000000000000", "-11.5 PB", "ffd3ffffffffffff", "0.5 PB"],
+            ["ffd4000000000000", "-11 PB", "ffd5ffffffffffff", "0.5 PB"],
+        ];
+        check_x86(&text, &expected);
     }
-    // The documentation counts this one in megabytes on both sides.
-    assert!(found.iter().any(|own| (own[0].as_str(), own[3].as_str()) == ("ffffffffa0000000", "1520 MB")), "{text}");
 }

@@ -51,7 +51,7 @@ impl Bench {
     pub(crate) fn of_arm64(self, lab: &'static str) -> Result<Self, LabError> {
         match self.source.machine.arch {
             Arch::Arm64 => Ok(self),
-            arch @ Arch::X86_64 => Err(LabError::Architecture { lab, arch }),
+            arch @ (Arch::X86_64 | Arch::I386) => Err(LabError::Architecture { lab, arch }),
         }
     }
 
@@ -59,7 +59,7 @@ impl Bench {
     pub(crate) fn of_x86(self, lab: &'static str) -> Result<Self, LabError> {
         match self.source.machine.arch {
             Arch::X86_64 => Ok(self),
-            arch @ Arch::Arm64 => Err(LabError::Architecture { lab, arch }),
+            arch @ (Arch::Arm64 | Arch::I386) => Err(LabError::Architecture { lab, arch }),
         }
     }
 
@@ -92,8 +92,8 @@ impl Bench {
         match (self.source.machine.arch, options.reverse) {
             (Arch::Arm64, false) => self.with_word("rodata", Some("rodata=off")),
             (Arch::Arm64, true) => self.with_word("rodata", Some("rodata=full")),
-            (Arch::X86_64, false) => self.with_word("nogbpages", None),
-            (Arch::X86_64, true) => self.with_word("nogbpages", Some("nogbpages")),
+            (Arch::X86_64 | Arch::I386, false) => self.with_word("nogbpages", None),
+            (Arch::X86_64 | Arch::I386, true) => self.with_word("nogbpages", Some("nogbpages")),
         }
     }
 
@@ -101,7 +101,7 @@ impl Bench {
     pub(crate) fn boot<T>(&self, then: impl FnOnce(&mut Booted<'_>) -> Result<T, LabError>) -> Result<T, LabError> {
         let boot = Boot::new(&self.source.machine, &self.source.config);
         let memory = Memory::new(kernmem::memory_ranges(&boot))?;
-        let kernel = kernmem::boot(&memory, &boot, BootRecord::default())?;
+        let kernel = kernmem_live::boot(&memory, &boot, BootRecord::default())?;
         then(&mut Booted { memory: &memory, kernel })
     }
 

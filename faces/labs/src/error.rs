@@ -61,6 +61,7 @@ impl fmt::Display for LabError {
                 let other = match arch {
                     Arch::Arm64 => Arch::X86_64,
                     Arch::X86_64 => Arch::Arm64,
+                    Arch::I386 => Arch::X86_64,
                 };
                 let (own, other) = (arch.name(), other.name());
                 write!(f, "the claims of this lab do not speak of {own}; name a machine of {other}")

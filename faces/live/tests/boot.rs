@@ -24,7 +24,7 @@ const ARM64: PhysAddr = PhysAddr(0x4000_0000);
 fn boots(source: &mut Source, bytes: u64) -> Result<Format, LiveError> {
     match source.machine.arch {
         Arch::Arm64 => source.machine.replace_memory(ARM64, bytes),
-        Arch::X86_64 => source.machine.replace_e820_memory(bytes),
+        Arch::X86_64 | Arch::I386 => source.machine.replace_e820_memory(bytes),
     }
     let memory = Live::memory(source)?;
     Live::start(&memory, source, Options::default()).map(|live| live.running.facts.format)

@@ -101,6 +101,7 @@ fn from_machine(name: &str, mut machine: Machine, kind: &str) -> Result<Parts, S
     let given = match machine.arch {
         Arch::Arm64 => Given::default(),
         Arch::X86_64 => presets::unmoved_x86(),
+        Arch::I386 => presets::unmoved_i386(),
     };
     if machine.cpus == 0 {
         machine.cpus = preset.machine.cpus;
@@ -128,7 +129,7 @@ fn cpu(name: &str, arch: Arch, model: &str, own: &Cpu) -> Result<Cpu, SourceErro
             let cpu = Arm64Cpu::by_model(model).map(Cpu::Arm64);
             cpu.ok_or_else(|| SourceError::new(name, Problem::UnknownCpu(model.to_owned())))
         }
-        Arch::X86_64 => Ok(Cpu::X86(match own {
+        Arch::X86_64 | Arch::I386 => Ok(Cpu::X86(match own {
             Cpu::X86(own) if model.starts_with(['+', '-']) => own.changed(model),
             _ => X86Cpu::from_features("", model),
         })),
@@ -169,6 +170,9 @@ impl Parts {
         if let Some(path) = &options.kconfig {
             self.kernel.kconfig = KernelConfig::parse(&read::text(path)?);
             overridden("configuration");
+        }
+        if options.era.is_some() {
+            self.kernel.kconfig.name_for_all_eras();
         }
         if let Some(granule) = options.page_size {
             self.kernel.kconfig.set_arm64_pages(granule);
@@ -211,7 +215,7 @@ impl Parts {
     fn replace_memory(&mut self, source: &str, bytes: u64) -> Result<(), SourceError> {
         match self.machine.arch {
             Arch::Arm64 => self.machine.replace_memory(ARM64_MEMORY_START, bytes),
-            Arch::X86_64 => self.machine.replace_e820_memory(bytes),
+            Arch::X86_64 | Arch::I386 => self.machine.replace_e820_memory(bytes),
         }
         let machine = &self.machine;
         if machine.memory.iter().all(|bank| bank.range.is_empty()) {

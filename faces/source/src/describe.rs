@@ -192,9 +192,9 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Described, SourceError> {
 }
 
 fn describe(keys: &Keys) -> Result<Described, Wrong> {
-    let arch = Arch::from_name(&keys.arch).ok_or(Wrong("arch", "\"arm64\" or \"x86_64\""))?;
+    let arch = Arch::from_name(&keys.arch).ok_or(Wrong("arch", "\"arm64\", \"x86_64\" or \"i386\""))?;
     let mut machine = match arch {
-        Arch::X86_64 => x86(keys)?,
+        Arch::X86_64 | Arch::I386 => Machine { arch, ..x86(keys)? },
         Arch::Arm64 if !keys.e820.is_empty() => return Err(Wrong("e820", "no firmware map on arm64")),
         Arch::Arm64 => Machine { memory: banks(keys)?, ..Machine::new(arch) },
     };

@@ -93,7 +93,7 @@ impl fmt::Display for SourceError {
                 }
                 Ok(())
             }
-            Problem::UnknownPreset => f.write_str("no such file or preset; the presets are arm64-4g and x86-4g"),
+            Problem::UnknownPreset => f.write_str("no such file or preset; the presets are arm64-4g, x86-4g and i386-2g"),
             Problem::Architecture(arch) => write!(f, "architecture `{arch}` is not supported; arm64 and x86_64 are"),
             Problem::Btf => f.write_str("is no BTF; copy /sys/kernel/btf/vmlinux again, or leave the file out"),
             Problem::NotText => f.write_str("is not UTF-8 text; give the file as the kernel wrote it"),

@@ -20,13 +20,14 @@ pub(crate) struct Preset {
 }
 
 /// The names of the presets.
-pub const PRESETS: [&str; 2] = ["arm64-4g", "x86-4g"];
+pub const PRESETS: [&str; 3] = ["arm64-4g", "x86-4g", "i386-2g"];
 
 /// The preset of that name.
 pub(crate) fn named(name: &str) -> Option<Result<Preset, SourceError>> {
     match name {
         "arm64-4g" => Some(arm64(name)),
         "x86-4g" => Some(x86(name)),
+        "i386-2g" => Some(i386(name)),
         _ => None,
     }
 }
@@ -36,6 +37,7 @@ pub(crate) fn for_arch(arch: Arch) -> Result<Preset, SourceError> {
     match arch {
         Arch::Arm64 => arm64("arm64-4g"),
         Arch::X86_64 => x86("x86-4g"),
+        Arch::I386 => i386("i386-2g"),
     }
 }
 
@@ -84,6 +86,28 @@ fn x86(name: &str) -> Result<Preset, SourceError> {
     };
     let cmdline = "console=ttyS0 nokaslr";
     Ok(Preset { machine, kernel, cmdline, cpu: Cpu::X86(cpu), given, era: Era::V6_1 })
+}
+
+/// QEMU's `pc` with two CPUs of 32 bits and 2 GiB, and a small 6.1 kernel with PAE.
+fn i386(name: &str) -> Result<Preset, SourceError> {
+    let kernel = KernelFiles::embedded(
+        name,
+        include_bytes!("../presets/i386-2g/config.gz"),
+        include_bytes!("../presets/i386-2g/System.map.zst"),
+        include_str!("../presets/i386-2g/sizes.csv"),
+    )?;
+    let cpu = X86Cpu::from_cpuinfo(include_str!("../presets/i386-2g/cpuinfo"));
+    let cpu = cpu.ok_or_else(|| SourceError::new(name, Problem::NoFlags))?;
+    let mut machine = Machine::with_e820(e820::parse_e820(include_str!("../presets/i386-2g/e820.txt")));
+    machine.arch = Arch::I386;
+    machine.cpus = cpu.processors;
+    let given = Given { initrd: Some((0x7ffd_f000, 0x7ffd_ffff)), ..unmoved_i386() };
+    Ok(Preset { machine, kernel, cmdline: "console=ttyS0 nokaslr", cpu: Cpu::X86(cpu), given, era: Era::V6_1 })
+}
+
+/// Where an i386 kernel lies that drew nothing.
+pub(crate) fn unmoved_i386() -> Given {
+    Given { text_phys: Some(PhysAddr(0x100_0000)), ..Given::default() }
 }
 
 /// Where an x86-64 kernel with four levels lies that drew nothing.

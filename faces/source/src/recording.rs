@@ -60,7 +60,7 @@ pub(crate) fn open(folder: &Path) -> Result<Parts, SourceError> {
     let kernel = KernelFiles::open(&root.join("kernels").join(&kernel_name))?;
     let (machine, cpu) = match arch {
         Arch::Arm64 => (devicetree(&tree_file(folder))?, arm64_cpu(&boot, &root)?),
-        Arch::X86_64 => x86(folder, &boot)?,
+        Arch::X86_64 | Arch::I386 => x86(folder, arch, &boot)?,
     };
     let cmdline = boot.text("cmdline")?.to_owned();
     let given = given(&boot)?;
@@ -72,7 +72,7 @@ pub(crate) fn open(folder: &Path) -> Result<Parts, SourceError> {
 }
 
 /// The firmware's lines of the log, the CPU, and how many of them the emulator has.
-fn x86(folder: &Path, boot: &Boot<'_>) -> Result<(Machine, Cpu), SourceError> {
+fn x86(folder: &Path, arch: Arch, boot: &Boot<'_>) -> Result<(Machine, Cpu), SourceError> {
     let (log, map_file) = (folder.join("console.txt"), folder.join("e820"));
     let has_log = log.exists() || !map_file.exists();
     let text = if has_log { read::text(&log)? } else { String::new() };
@@ -86,6 +86,7 @@ fn x86(folder: &Path, boot: &Boot<'_>) -> Result<(Machine, Cpu), SourceError> {
     let mut machine = log_machine(map, &text);
     let info = folder.join("cpuinfo");
     let cpu = X86Cpu::from_cpuinfo(&read::text(&info)?).ok_or_else(|| SourceError::new(info, Problem::NoFlags))?;
+    machine.arch = arch;
     // A kernel that was told to use fewer shows only those.
     let emulated = boot.json.get("smp").and_then(Value::as_u64).and_then(|cpus| u32::try_from(cpus).ok());
     machine.cpus = machine.cpus.max(cpu.processors).max(emulated.unwrap_or(0));

@@ -106,7 +106,10 @@ impl Change {
                     config.cpu = Cpu::Arm64(cpu);
                 }
             }
-            Self::Era(era) => config.era = *era,
+            Self::Era(era) => {
+                config.era = *era;
+                config.kconfig.name_for_all_eras();
+            }
         }
     }
 }
@@ -119,7 +122,7 @@ fn unmove(config: &mut Config) {
     match config.arch {
         Arch::Arm64 => {}
         // Here chance also chooses the memory under the image.
-        Arch::X86_64 => given.text_phys = None,
+        Arch::X86_64 | Arch::I386 => given.text_phys = None,
     }
 }
 

@@ -41,7 +41,8 @@ pub(crate) fn memory_lines(console: &str) -> Vec<String> {
         // The indented lines belong to the heading before them.
         let heading = HEADINGS.contains(&line);
         inside = heading || inside && line.starts_with("  ");
-        if inside || STARTS.iter().any(|start| line.starts_with(start)) {
+        let is_known = STARTS.iter().any(|start| line.starts_with(start)) || ENDS.iter().any(|end| line.ends_with(end));
+        if inside || is_known {
             lines.push(line.to_owned());
         }
     }
@@ -50,7 +51,9 @@ pub(crate) fn memory_lines(console: &str) -> Vec<String> {
 
 const HEADINGS: [&str; 3] = ["Zone ranges:", "Movable zone start for each node", "Early memory node ranges"];
 
-const STARTS: [&str; 33] = [
+const ENDS: [&str; 2] = ["MB HIGHMEM available.", "MB LOWMEM available."];
+
+const STARTS: [&str; 34] = [
     "Memory limited to ",
     "NUMA: No NUMA",
     "NUMA: NUMA disabled",
@@ -80,6 +83,7 @@ const STARTS: [&str; 33] = [
     "kasan: KernelAddressSanitizer initialized",
     "mem auto-init: ",
     "software IO TLB: area num ",
+    "software IO TLB: SWIOTLB bounce buffer size ",
     "software IO TLB: mapped ",
     "Memory: ",
     "Freeing ",

@@ -8,7 +8,8 @@ use crate::listing::{Line, Listing};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Exclusion {
     /// Lines that touch the vmalloc area and map no part of the image: which areas live there depends on drivers and
-    /// threads.
+    /// threads. The hole behind it as well, as far as it shares a root entry with it: areas at its end have made tables
+    /// there or not.
     VmallocArea,
     /// KASAN's shadow of the vmalloc area, beyond that of the image: memory comes with the areas that live there.
     VmallocShadow,
@@ -70,6 +71,8 @@ impl Exclusion {
 pub struct Context {
     /// The vmalloc area.
     pub vmalloc: VirtRange,
+    /// The last address whose root entry is that of the end of the vmalloc area.
+    pub vmalloc_tables_last: VirtAddr,
     /// KASAN's shadow of the vmalloc area.
     pub vmalloc_shadow: Option<VirtRange>,
     /// The pages of it that boot maps for the image, where the image lies in the vmalloc area.
@@ -88,6 +91,8 @@ pub struct Context {
     pub entry_slots: Option<EntrySlots>,
     /// Whether absent pages print their other attributes (arm64).
     pub absent_pages_have_rights: bool,
+    /// The first address of the kernel's half.
+    pub kernel: VirtAddr,
     /// Whether the file shows the user half of a process.
     pub user_half: bool,
     /// Whether the file was read after a pool of huge pages had been filled at run time.
@@ -108,12 +113,14 @@ pub(crate) fn apply(listing: &mut Listing, context: &Context, active: &[Exclusio
     let mut touched = Vec::new();
     for &exclusion in active {
         let count = match exclusion {
-            Exclusion::VmallocArea => drop_lines(listing, |line| is_vmalloc(line, context)),
+            Exclusion::VmallocArea => {
+                drop_lines(listing, |line| is_vmalloc(line, context)) + hole_behind_vmalloc(listing, context)
+            }
             Exclusion::VmallocShadow => vmalloc_shadow(listing, context),
             Exclusion::FreePages => free_pages(listing, context),
             Exclusion::KfenceObjects => kfence_objects(listing, context),
             Exclusion::HugePool if context.huge_pool => drop_lines(listing, |line| within(line, context.vmemmap)),
-            Exclusion::UserHalf if context.user_half => drop_lines(listing, is_user_half),
+            Exclusion::UserHalf if context.user_half => drop_lines(listing, |line| is_user_half(line, context.kernel)),
             Exclusion::Foreign => drop_lines(listing, |line| matches!(line, Line::Foreign(_))),
             Exclusion::EntrySlots => entry_slots(listing, context),
             Exclusion::HugePool | Exclusion::UserHalf | Exclusion::LostLogHead | Exclusion::AvailableMemory => 0,
@@ -135,6 +142,29 @@ fn is_vmalloc(line: &Line, context: &Context) -> bool {
     let Line::Range { range, rest } = line else { return false };
     let maps_image = context.image.is_some_and(|image| image.start <= range.start && range.last <= image.last);
     range.overlaps(&context.vmalloc) && !(maps_image && is_mapped(rest))
+}
+
+/// Cuts the hole behind the vmalloc area, up to the next mapped line or root entry, out of the lines; markers stay.
+fn hole_behind_vmalloc(listing: &mut Listing, context: &Context) -> usize {
+    let mut touched = 0;
+    let mut is_behind = true;
+    listing.lines.retain_mut(|line| {
+        let Line::Range { range, rest } = line else { return true };
+        if range.start <= context.vmalloc.last || range.start > context.vmalloc_tables_last {
+            return true;
+        }
+        is_behind &= !is_mapped(rest);
+        if !is_behind {
+            return true;
+        }
+        touched += 1;
+        if range.last <= context.vmalloc_tables_last {
+            return false;
+        }
+        range.start = context.vmalloc_tables_last + 1;
+        true
+    });
+    touched
 }
 
 /// Cuts the lines of the shadow of vmalloc down to what boot maps of it; returns how many were cut or dropped.
@@ -166,9 +196,9 @@ fn is_mapped(rest: &str) -> bool {
 
 /// Lines of the user half, with the first line of the kernel half's hole, which starts where the process's last
 /// table ends, and the marker before it all.
-fn is_user_half(line: &Line) -> bool {
+fn is_user_half(line: &Line, kernel: VirtAddr) -> bool {
     match line {
-        Line::Range { range, .. } => range.start.0 >> 63 == 0,
+        Line::Range { range, .. } => range.start < kernel,
         Line::Marker(text) => text.contains("User Space"),
         Line::Foreign(_) => false,
     }
@@ -184,10 +214,11 @@ fn free_pages(listing: &mut Listing, context: &Context) -> usize {
         return keep_known(listing, context.linear, known);
     }
     let mut touched = 0;
+    let is_global = maps_globally(listing, context.linear);
     for line in &mut listing.lines {
         if within(line, context.linear)
             && let Line::Range { rest, .. } = line
-            && let Some(mapped) = as_if_mapped(rest)
+            && let Some(mapped) = as_if_mapped(rest, is_global)
         {
             *rest = mapped;
             touched += 1;
@@ -222,18 +253,31 @@ fn keep_known(listing: &mut Listing, linear: VirtRange, known: &[VirtRange]) -> 
     touched
 }
 
-/// arm64: ` PTE F     RW` becomes ` PTE       RW`.
-fn as_if_mapped(rest: &str) -> Option<String> {
-    let at = rest.find(" F ")? + 1;
+/// arm64: ` PTE F     RW` becomes ` PTE       RW`; where mappings are global, a mark that only absent pages have goes as
+/// well (7.2: the bit that says otherwise).
+fn as_if_mapped(rest: &str, is_global: bool) -> Option<String> {
+    let at = rest.find(ABSENT)? + 1;
     let mut text = rest.to_owned();
     text.replace_range(at..=at, " ");
-    Some(text)
+    Some(if is_global { text.replacen(NOT_GLOBAL, "    ", 1) } else { text })
+}
+
+const ABSENT: &str = " F ";
+const NOT_GLOBAL: &str = " NG ";
+
+/// Whether the mapped pages of a region belong to no address space.
+fn maps_globally(listing: &Listing, region: VirtRange) -> bool {
+    !listing.lines.iter().any(|line| match line {
+        Line::Range { rest, .. } => within(line, region) && !rest.contains(ABSENT) && rest.contains(NOT_GLOBAL),
+        Line::Marker(_) | Line::Foreign(_) => false,
+    })
 }
 
 /// The first two pages of the pool and every odd one are guards; any other may hold a freed object.
 fn kfence_objects(listing: &mut Listing, context: &Context) -> usize {
     const PAGE: u64 = 4096;
     let Some(pool) = context.kfence_pool else { return 0 };
+    let is_global = maps_globally(listing, context.linear);
     let mut lines = Vec::with_capacity(listing.lines.len());
     let mut touched = 0;
     for line in listing.lines.drain(..) {
@@ -241,7 +285,8 @@ fn kfence_objects(listing: &mut Listing, context: &Context) -> usize {
             lines.push(line);
             continue;
         };
-        let Some(mapped) = as_if_mapped(rest).filter(|_| pool.contains(range.start) && pool.contains(range.last))
+        let Some(mapped) =
+            as_if_mapped(rest, is_global).filter(|_| pool.contains(range.start) && pool.contains(range.last))
         else {
             lines.push(line);
             continue;
@@ -292,6 +337,7 @@ mod tests {
     fn context(kfence_pool: Option<VirtRange>) -> Context {
         Context {
             vmalloc: range(0x10_0000, 1),
+            vmalloc_tables_last: VirtAddr(0x10_ffff),
             vmalloc_shadow: None,
             image_shadow: None,
             image: None,
@@ -301,6 +347,7 @@ mod tests {
             vmemmap: range(0x20_0000, 1),
             entry_slots: None,
             absent_pages_have_rights: true,
+            kernel: VirtAddr(1 << 63),
             user_half: false,
             huge_pool: false,
         }
@@ -360,6 +407,42 @@ mod tests {
         assert_eq!(ours.lines.len(), 3, "the page before the slots, and two of an area");
         assert_eq!(ours, settled(&format!("{idt}{}", area(0x3_a000))).0);
         assert_ne!(ours, settled(&format!("{idt}{}", area(0x3_b000))).0, "an area starts where a slot starts");
+    }
+
+    /// The vmalloc area ends at 0x101000 and its root entry at 0x110000: what is mapped behind it counts, and so does the
+    /// rest of a hole beyond the entry.
+    #[test]
+    fn the_hole_behind_vmalloc_is_cut_at_its_root_entry() {
+        let cut = |text: &str| {
+            let mut listing = Listing::parse(text);
+            let touched = apply(&mut listing, &context(None), &[Exclusion::VmallocArea]);
+            (listing.texts().collect::<Vec<_>>(), touched)
+        };
+        let end = "0x110000-0x130000         128K PMD";
+        let split = format!(
+            "0x101000-0x102000           4K PTE\n0x102000-0x108000          24K PMD\n{}",
+            "0x108000-0x130000         160K PMD\n"
+        );
+        assert_eq!(cut(&split), (vec![end.to_owned()], vec![(Exclusion::VmallocArea, 3)]));
+        assert_eq!(cut("0x0f0000-0x110000         128K PGD\n0x110000-0x130000         128K PMD\n").0, [end]);
+        let mapped = "0x101000-0x102000           4K PTE       RW\n0x102000-0x103000           4K PTE\n";
+        assert_eq!(cut(mapped).0.len(), 2, "a hole behind something that is mapped");
+    }
+
+    /// Linux 7.2 marks absent pages with the bit that says that a page is not global.
+    #[test]
+    fn an_absent_page_is_compared_without_its_mark_where_pages_are_global() {
+        let settled = |text: &str| {
+            let mut listing = Listing::parse(text);
+            let context = Context { known_pages: Some(Vec::new()), ..context(None) };
+            apply(&mut listing, &context, &[Exclusion::FreePages]);
+            listing.lines.len()
+        };
+        let global = "0x1000-0x2000           4K PTE       RW NX SHD AF            UXN\n\
+                      0x2000-0x3000           4K PTE F     RW NX SHD AF NG         UXN\n";
+        let not = "0x1000-0x2000           4K PTE       RW NX SHD AF NG         UXN\n\
+                   0x2000-0x3000           4K PTE F     RW NX SHD AF NG         UXN\n";
+        assert_eq!((settled(global), settled(not)), (1, 1));
     }
 
     #[test]

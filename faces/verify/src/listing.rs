@@ -27,25 +27,38 @@ impl Line {
         range(text).unwrap_or_else(|| Self::Foreign(text.to_owned()))
     }
 
-    /// The line as printed.
+    /// The line as printed, with addresses of `digits` digits: the end of the address space prints as 0.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn text(&self, digits: usize) -> String {
         match self {
             Self::Marker(text) | Self::Foreign(text) => text.clone(),
             Self::Range { range, rest } => {
                 let size = Kib(range.end().0.wrapping_sub(range.start.0));
-                format!("0x{:016x}-0x{:016x}   {size}{rest}", range.start.0, range.end().0)
+                let end = range.end().0 & last_address(digits);
+                format!("0x{:0digits$x}-0x{end:0digits$x}   {size}{rest}", range.start.0)
             }
         }
     }
+}
+
+/// The last address that has so many hexadecimal digits.
+const fn last_address(digits: usize) -> u64 {
+    if digits < 16 { (1 << (4 * digits)) - 1 } else { u64::MAX }
+}
+
+/// Digits of an address in a line that begins with a range.
+fn digits(text: &str) -> Option<usize> {
+    Some(text.strip_prefix("0x")?.split_once("-0x")?.0.len())
 }
 
 /// `0xSTART-0xEND   SIZE REST`.
 fn range(text: &str) -> Option<Line> {
     let (start, rest) = text.strip_prefix("0x")?.split_once("-0x")?;
     let (end, rest) = rest.split_once("   ")?;
+    let last = last_address(start.len());
     let start = VirtAddr(u64::from_str_radix(start, 16).ok()?);
     let end = VirtAddr(u64::from_str_radix(end, 16).ok()?);
+    let end = if end == VirtAddr(0) { VirtAddr(last.wrapping_add(1)) } else { end };
     let digits = rest.len() - rest.trim_start().len();
     let size_end = rest[digits..].find(|c: char| c.is_ascii_alphabetic())? + digits + 1;
     let range = VirtRange::until(start, end)?;
@@ -57,13 +70,21 @@ fn range(text: &str) -> Option<Line> {
 pub struct Listing {
     /// Its lines in order.
     pub lines: Vec<Line>,
+    /// Digits of its addresses: 16, or 8 where the kernel has 32 bits.
+    digits: usize,
 }
 
 impl Listing {
     /// Reads a listing.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        Self { lines: text.lines().map(Line::parse).collect() }
+        let digits = text.lines().find_map(digits).unwrap_or(16);
+        Self { lines: text.lines().map(Line::parse).collect(), digits }
+    }
+
+    /// Its lines as printed.
+    pub fn texts(&self) -> impl Iterator<Item = String> {
+        self.lines.iter().map(|line| line.text(self.digits))
     }
 
     /// Whether a text is a listing: its first line is a marker or a range.
@@ -76,7 +97,7 @@ impl Listing {
     /// Whether each line prints again as it was read: sizes are then as the addresses say.
     #[must_use]
     pub fn prints_as(&self, text: &str) -> bool {
-        self.lines.iter().map(Line::text).eq(text.lines().map(str::to_owned))
+        self.texts().eq(text.lines().map(str::to_owned))
     }
 
     /// Joins neighbouring ranges inside `within` that say the same.

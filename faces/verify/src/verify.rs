@@ -5,11 +5,12 @@ use core::fmt;
 use std::path::Path;
 
 use kernmem::{Boot, Isa, Kernel, Witness};
-use kernmem_base::{Era, PhysRead, VirtAddr, VirtRange};
+use kernmem_base::{Era, PhysAddr, PhysRange, PhysRead, VirtAddr, VirtRange};
+use kernmem_memblock::Region;
 use kernmem_report::{boot_log, ptdump};
 use kernmem_sim::Memory;
 use kernmem_source::{Options, Source};
-use kernmem_view::{Answer, BootRecord, KernelView, LayoutView, RootKind};
+use kernmem_view::{Answer, BootRecord, Format, KernelView, LayoutView, RootKind};
 
 use crate::console::{
     compare_memblock, compare_memory, has_head, is_memblock, memblock_lines, memory_lines, without_available,
@@ -80,7 +81,7 @@ pub fn verify_without(path: &Path, missing: Option<Exclusion>) -> Result<Verdict
     let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).map_err(|error| failed(error.into(), false))?;
     let mut record = BootRecord::default();
-    let kernel = match kernmem::boot(&memory, &boot, &mut record) {
+    let kernel = match kernmem_live::boot(&memory, &boot, &mut record) {
         Ok(kernel) => kernel,
         Err(error) => {
             let beyond = matches!(error, kernmem::BootError::Beyond(_));
@@ -127,7 +128,7 @@ pub fn listing_of(path: &Path, root: RootKind) -> Result<String, VerifyError> {
     let source = open(path).map_err(failed)?;
     let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).map_err(|error| failed(error.into()))?;
-    let kernel = kernmem::boot(&memory, &boot, ()).map_err(|error| failed(error.into()))?;
+    let kernel = kernmem_live::boot(&memory, &boot, ()).map_err(|error| failed(error.into()))?;
     let mut text = String::new();
     ptdump::linux(&kernel, root, &mut text).map_err(|error| failed(error.into()))?;
     Ok(text)
@@ -169,7 +170,9 @@ fn listing_files(path: &Path) -> Vec<ListingFile> {
         for suffix in ["", ".dump", ".hvo-8", ".hvo-0"] {
             let name = format!("{kind}{suffix}");
             if path.join(&name).is_file() {
-                let huge_pool = suffix.starts_with(".hvo");
+                // A dump is taken last: what a pool split stays so.
+                let had_pool = path.join(format!("{kind}.hvo-8")).is_file();
+                let huge_pool = suffix.starts_with(".hvo") || suffix == ".dump" && had_pool;
                 files.push(ListingFile { name, root, user_half, huge_pool });
             }
         }
@@ -216,6 +219,7 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
         match self.view.layout() {
             LayoutView::Arm64 { layout, .. } => Context {
                 vmalloc: region(layout.kimage, layout.vmalloc_end),
+                vmalloc_tables_last: self.root_entry_last(layout.vmalloc_end - 1),
                 vmalloc_shadow: self.vmalloc_shadow(layout),
                 image_shadow: self.image_shadow(layout),
                 image: self.view.image().known().map(|(image, _)| image),
@@ -225,11 +229,13 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
                 vmemmap: region(layout.vmemmap_start, layout.vmemmap_end),
                 entry_slots: None,
                 absent_pages_have_rights: true,
+                kernel: VirtAddr(1 << 63),
                 user_half: false,
                 huge_pool: false,
             },
             LayoutView::X86 { layout, .. } => Context {
                 vmalloc: VirtRange { start: layout.vmalloc_start, last: layout.vmalloc_last },
+                vmalloc_tables_last: layout.vmalloc_last,
                 vmalloc_shadow: layout.kasan_shadow.map(|_| VirtRange {
                     start: layout.kasan_shadow_of(layout.vmalloc_start),
                     last: layout.kasan_shadow_of(layout.vmalloc_last),
@@ -237,15 +243,40 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
                 image_shadow: None,
                 image: None,
                 linear: VirtRange { start: layout.page_offset, last: layout.vmalloc_start - 1 },
-                known_pages: debug_pagealloc.then(|| self.known_pages(layout)),
+                known_pages: debug_pagealloc.then(|| self.known_pages(layout.page_offset, layout.vmalloc_start)),
                 kfence_pool: None,
                 vmemmap: VirtRange { start: layout.vmemmap, last: layout.cpu_entry_area - 1 },
                 entry_slots: self.entry_slots,
                 absent_pages_have_rights: false,
+                kernel: VirtAddr(1 << 63),
+                user_half: false,
+                huge_pool: false,
+            },
+            LayoutView::I386 { layout, .. } => Context {
+                vmalloc: region(layout.vmalloc_start(), layout.vmalloc_end),
+                vmalloc_tables_last: layout.vmalloc_end - 1,
+                vmalloc_shadow: None,
+                image_shadow: None,
+                image: None,
+                linear: region(layout.page_offset, layout.vmalloc_start()),
+                known_pages: debug_pagealloc.then(|| self.known_pages(layout.page_offset, layout.high_memory)),
+                kfence_pool: None,
+                vmemmap: region(layout.vmalloc_end, layout.cpu_entry_area),
+                entry_slots: None,
+                absent_pages_have_rights: false,
+                kernel: layout.page_offset,
                 user_half: false,
                 huge_pool: false,
             },
             _ => unreachable!("every architecture that boots has regions"),
+        }
+    }
+
+    /// The last address that the root entry of `va` covers.
+    fn root_entry_last(&self, va: VirtAddr) -> VirtAddr {
+        match self.view.format() {
+            Format::Arm64(geometry) => VirtAddr(va.0 | ((1 << geometry.shape().levels[0].shift) - 1)),
+            _ => va,
         }
     }
 
@@ -267,19 +298,28 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
         Some(layout.shadow_map?.pages(whole, self.view.granule()))
     }
 
-    /// x86 with debug_pagealloc: the first MiB and what is reserved around the image are never handed out (parts of the
-    /// image that boot freed apart, which follow), and behind the last memory nothing is mapped.
-    fn known_pages(&self, layout: &kernmem_arch::x86::layout::Layout) -> Vec<VirtRange> {
-        const MIB: u64 = 1 << 20;
-        let mut known = vec![VirtRange { start: layout.page_offset, last: layout.page_offset + (MIB - 1) }];
-        if let (Answer::Known((_, text)), Answer::Known(reserved)) = (self.view.image(), self.view.reserved())
-            && let Some(image) = reserved.iter().find(|region| region.range().contains(text))
+    /// x86 with debug_pagealloc: of the first MiB what boot did not leave free, and what is reserved around the image, are
+    /// never handed out (parts of the image that boot freed apart, which follow), and behind the last memory nothing is
+    /// mapped.
+    fn known_pages(&self, linear: VirtAddr, linear_end: VirtAddr) -> Vec<VirtRange> {
+        let direct = |pa: PhysAddr| linear.wrapping_add(pa.0);
+        const FIRST: PhysRange = PhysRange::new(PhysAddr(0), PhysAddr(1 << 20));
+        let ranges = |answer: Answer<Vec<Region>>| -> Vec<PhysRange> {
+            answer.known().into_iter().flatten().map(|region| region.range()).collect()
+        };
+        let (memory, reserved) = (ranges(self.view.memory()), ranges(self.view.reserved()));
+        let mut known: Vec<VirtRange> = not_free(FIRST, &memory, &reserved)
+            .into_iter()
+            .filter_map(|part| VirtRange::of_size(direct(part.start), part.size()))
+            .collect();
+        if let Answer::Known((_, text)) = self.view.image()
+            && let Some(image) = reserved.iter().find(|region| region.contains(text))
         {
-            known.extend(VirtRange::of_size(layout.direct(text), image.end() - text));
+            known.extend(VirtRange::of_size(direct(text), image.end - text));
         }
-        let end = self.view.memory().known().and_then(|memory| memory.last().map(|region| region.end()));
-        if let Some(end) = end {
-            known.push(VirtRange { start: layout.direct(end), last: layout.vmalloc_start - 1 });
+        let end = memory.last().map(|region| direct(region.end)).filter(|end| *end < linear_end);
+        if let Some(start) = end {
+            known.push(VirtRange { start, last: linear_end - 1 });
         }
         known
     }
@@ -306,13 +346,31 @@ impl<V: KernelView<Mem: PhysRead>> Ours<'_, V> {
     }
 }
 
+/// The parts of `window`, ascending, whose pages are no free memory: pages that memory does not fill, and those that are
+/// reserved in part. Both lists ascend.
+fn not_free(window: PhysRange, memory: &[PhysRange], reserved: &[PhysRange]) -> Vec<PhysRange> {
+    const PAGE: u64 = 4096;
+    let mut parts: Vec<PhysRange> = Vec::new();
+    for start in (window.start.0..window.end.0).step_by(PAGE as usize) {
+        let page = PhysRange::new(PhysAddr(start), PhysAddr(start + PAGE));
+        let is_memory = memory.iter().any(|range| range.start <= page.start && page.end <= range.end);
+        if is_memory && !reserved.iter().any(|range| range.overlaps(&page)) {
+            continue;
+        }
+        match parts.last_mut() {
+            Some(last) if last.end == page.start => last.end = page.end,
+            _ => parts.push(page),
+        }
+    }
+    parts
+}
+
 fn compare_listing(file: &str, ours: &str, recorded: &str, context: &Context, active: &[Exclusion]) -> FileTally {
     let (mut left, mut right) = (Listing::parse(ours), Listing::parse(recorded));
     let printed = right.prints_as(recorded);
     apply(&mut left, context, active);
     let excluded = apply(&mut right, context, active);
-    let text = |listing: &Listing| listing.lines.iter().map(|line| line.text()).collect::<Vec<_>>();
-    let (left, right) = (text(&left), text(&right));
+    let (left, right): (Vec<String>, Vec<String>) = (left.texts().collect(), right.texts().collect());
     let mut tally = compare_lines(file, &left, &right);
     tally.excluded = excluded;
     if !printed && tally.difference.is_none() {
@@ -374,4 +432,20 @@ fn compare_log(
         files.push(FileTally { file: "console memblock log".to_owned(), equal: found.compared, excluded, difference });
     }
     files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first MiB of a PC: 5.10 reserves 64 KiB, the trampoline and the BIOS, later eras all of it.
+    #[test]
+    fn what_is_free_of_the_first_mib_goes_by_what_is_reserved() {
+        let range = |start, end| PhysRange::new(PhysAddr(start), PhysAddr(end));
+        let (first, memory) = (range(0, 1 << 20), [range(0x1000, 0x9_f000)]);
+        let of_5_10 = [range(0, 0x1_0000), range(0x9_9000, 0x10_0000)];
+        assert_eq!(not_free(first, &memory, &of_5_10), of_5_10);
+        assert_eq!(not_free(first, &memory, &[range(0, 1 << 20)]), [first]);
+        assert_eq!(not_free(first, &memory, &[]), [range(0, 0x1000), range(0x9_f000, 1 << 20)]);
+    }
 }

@@ -39,7 +39,7 @@ pub use geometry::{Granule, Level, Order};
 #[cfg(feature = "heap")]
 pub use lent::HeapArena;
 pub use lent::{LINEAR_ALIGN, Lent, LinearMem, WordArena};
-pub use mem::{BusError, BusFault, PhysMem, PhysRead, Slot};
+pub use mem::{BusError, BusFault, PhysMem, PhysRead, Slot, Words};
 pub use notes::TableNote;
 pub use range::{PhysRange, VirtRange};
 pub use seed::Seed;

@@ -20,9 +20,11 @@ pub trait Slot: Send + Sync + 'static {
     /// A slot that holds `raw`: for machines that lend decoded copies.
     fn new(raw: u64) -> Self;
 
-    /// The same memory seen as slots of this kind, or `None` where the width differs: for machines whose memory is
-    /// an array of 64-bit slots.
-    fn of_words(words: &[AtomicU64]) -> Option<&[Self]>
+    /// Asks a machine for slots of this width: the one place that goes from a kind of slot to the machine's words.
+    ///
+    /// # Errors
+    /// As [`Words::wide`].
+    fn lend<W: Words>(memory: &W, pa: PhysAddr, entries: usize) -> Result<&[Self], BusError>
     where
         Self: Sized;
 
@@ -47,7 +49,7 @@ pub trait Slot: Send + Sync + 'static {
 }
 
 macro_rules! slot {
-    ($atomic:ty, $int:ty, $words:ident => $view:expr) => {
+    ($atomic:ty, $int:ty, $words:ident) => {
         impl Slot for $atomic {
             const BYTES: u64 = size_of::<$int>() as u64;
 
@@ -57,8 +59,8 @@ macro_rules! slot {
             }
 
             #[inline]
-            fn of_words($words: &[AtomicU64]) -> Option<&[Self]> {
-                $view
+            fn lend<W: Words>(memory: &W, pa: PhysAddr, entries: usize) -> Result<&[Self], BusError> {
+                memory.$words(pa, entries)
             }
 
             #[inline]
@@ -90,8 +92,23 @@ macro_rules! slot {
     };
 }
 
-slot!(AtomicU64, u64, words => Some(words));
-slot!(AtomicU32, u32, _words => None);
+slot!(AtomicU64, u64, wide);
+slot!(AtomicU32, u32, narrow);
+
+/// Memory that can be seen as entries of either width.
+pub trait Words {
+    /// The `count` 64-bit words at `pa`.
+    ///
+    /// # Errors
+    /// [`BusError`] says where and why memory cannot be lent.
+    fn wide(&self, pa: PhysAddr, count: usize) -> Result<&[AtomicU64], BusError>;
+
+    /// The `count` 32-bit words at `pa`.
+    ///
+    /// # Errors
+    /// As [`Words::wide`].
+    fn narrow(&self, pa: PhysAddr, count: usize) -> Result<&[AtomicU32], BusError>;
+}
 
 /// Physical memory that can be read as tables: a simulator, a dump, real hardware.
 pub trait PhysRead {

@@ -13,7 +13,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use kernmem_base::{Era, Granule};
-use kernmem_config::Config;
+use kernmem_config::{Arch, Config};
 use kernmem_page_alloc::figures::{
     BootFigures, LOWMEM_RESERVE_RATIO, Thp, ZoneCpus, ZoneFacts, boot_watermarks, lowmem_reserve, pcp_limits,
 };
@@ -31,7 +31,10 @@ use crate::zones::Nodes;
 pub fn thp(config: &Config, granule: Granule, pages: u64) -> Thp {
     let kconfig = &config.kconfig;
     let is_large = pages >= (512 << 20) / granule.bytes();
-    if !kconfig.is_set("TRANSPARENT_HUGEPAGE") || !is_large {
+    // Only 32-bit kernels start on an x86 CPU without leaves above the last level.
+    let refused = config.arch == Arch::I386 && config.cmdline.nopentium();
+    let has_leaves = !refused && config.cpu.x86().is_none_or(|cpu| cpu.has("pse"));
+    if !kconfig.is_set("TRANSPARENT_HUGEPAGE") || !is_large || !has_leaves {
         return Thp::Absent;
     }
     let by_config = !kconfig.is_set("TRANSPARENT_HUGEPAGE_NEVER");

@@ -46,6 +46,8 @@ pub fn hand_over<W: Witness>(
     Ok((memblock, pages))
 }
 
+const HIGH: &str = "HighMem";
+
 /// Figures of the log's line about memory, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MemoryFigures {
@@ -67,6 +69,8 @@ pub struct MemoryFigures {
     pub reserved: u64,
     /// Memory of CMA areas.
     pub cma: u64,
+    /// High memory that the page allocator has, where high memory is built in.
+    pub highmem: Option<u64>,
 }
 
 /// The figures once `taken` of the pages that are managed so far are in use; `None` if the symbols do not name the
@@ -88,6 +92,10 @@ pub fn memory_figures(image: &Image<'_>, nodes: &Nodes, taken: u64) -> Option<Me
         bss: sections.bss,
         reserved: total.saturating_sub(managed) * page,
         cma: 0,
+        highmem: nodes.limits.iter().any(|zone| zone.name == HIGH).then(|| {
+            let high = zones().filter(|zone| zone.name == HIGH);
+            high.map(|zone| zone.managed.handed_over * page).sum()
+        }),
     })
 }
 

@@ -11,7 +11,7 @@ use kernmem_sparse::{Sections, VecStore};
 
 use crate::takers::gigantic::GiganticPool;
 use crate::zones::Nodes;
-use crate::{BootError, BootPages, Witness, arm64, x86};
+use crate::{BootError, BootPages, Witness, arm64, i386, x86};
 
 /// What a boot needs, as one value.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,8 @@ pub enum Isa {
     Arm64(arm64::State),
     /// x86-64 with four or five levels.
     X86(x86::State),
+    /// i386 with two or three levels.
+    I386(i386::State),
 }
 
 /// Root tables.
@@ -124,7 +126,7 @@ impl<'m, M, W: Witness> Kernel<'m, M, W> {
 pub fn memory_ranges(boot: &Boot<'_>) -> Vec<PhysRange> {
     match boot.machine.arch {
         Arch::Arm64 => boot.machine.memory.iter().map(|bank| bank.range).collect(),
-        Arch::X86_64 => x86::memory_ranges(boot),
+        Arch::X86_64 | Arch::I386 => x86::memory_ranges(boot),
     }
 }
 
@@ -135,10 +137,25 @@ pub fn memory_ranges(boot: &Boot<'_>) -> Vec<PhysRange> {
 pub fn boot<'m, M: PhysMem, W: Witness>(
     mem: &'m M,
     boot: &Boot<'_>,
-    witness: W,
+    mut witness: W,
 ) -> Result<Kernel<'m, M, W>, BootError> {
-    match boot.machine.arch {
+    Ok(boot_heard(mem, boot, &mut witness)?.with_witness(|()| witness))
+}
+
+/// As [`boot`], heard by a witness of whatever type: the code of the boot, of which there is a copy for each format, is
+/// made once for all witnesses.
+///
+/// # Errors
+/// As [`boot`].
+pub fn boot_heard<'m, M: PhysMem>(
+    mem: &'m M,
+    boot: &Boot<'_>,
+    witness: &mut dyn Witness,
+) -> Result<Kernel<'m, M, ()>, BootError> {
+    let kernel = match boot.machine.arch {
         Arch::Arm64 => arm64::boot(mem, boot, witness),
         Arch::X86_64 => x86::boot(mem, boot, witness),
-    }
+        Arch::I386 => i386::boot(mem, boot, witness),
+    };
+    Ok(kernel?.with_witness(|_| ()))
 }

@@ -6,6 +6,7 @@
 //! rights, each table frame, each memblock event and each line that the boot log would have.
 //!
 //! * [`arm64`]: memory limits, image, linear map, late changes.
+//! * [`i386`]: the same with two or three levels of tables, low and high memory.
 //! * [`x86`]: firmware map, direct map, image, isolation, late changes.
 //! * [`numa`], [`sparse_init`], [`zones`], [`zonelists`], [`takers`]: what both architectures share.
 //! * [`kasan`]: shadow that all addresses without shadow of their own share.
@@ -26,11 +27,14 @@
 extern crate alloc;
 
 pub mod arm64;
+mod array_map;
 mod boot_pages;
+mod cpa;
 mod error;
 pub mod figures;
 mod frames;
 pub mod hand_over;
+pub mod i386;
 mod image;
 pub mod kasan;
 mod kernel;
@@ -38,6 +42,7 @@ pub mod managed;
 pub mod movable;
 pub mod numa;
 pub mod orders;
+mod pc;
 pub mod running;
 pub mod sparse_init;
 pub mod takers;
@@ -50,5 +55,5 @@ pub use boot_pages::{BootPages, CPU_SLOTS};
 pub use error::BootError;
 pub use frames::EarlyFrames;
 pub use image::Image;
-pub use kernel::{Boot, Isa, Kernel, Roots, boot, memory_ranges};
+pub use kernel::{Boot, Isa, Kernel, Roots, boot, boot_heard, memory_ranges};
 pub use witness::{Area, Changed, Freed, HardwareTags, Kept, LogEntry, Mapped, Segment, TableFrame, Witness};

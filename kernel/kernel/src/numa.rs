@@ -104,7 +104,7 @@ pub fn descriptor_bytes(config: &Config, granule: Granule) -> u64 {
 #[must_use]
 pub const fn descriptor_unit(era: Era, arch: Arch, cache_line: u64) -> u64 {
     match (era, arch) {
-        (Era::V4_14 | Era::V5_10 | Era::V6_1, Arch::X86_64) => 4096,
+        (Era::V4_14 | Era::V5_10 | Era::V6_1, Arch::X86_64 | Arch::I386) => 4096,
         (Era::V4_14 | Era::V5_10 | Era::V6_1, Arch::Arm64) | (Era::V6_12 | Era::V7_2, _) => cache_line,
     }
 }

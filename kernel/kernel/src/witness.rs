@@ -200,6 +200,10 @@ pub enum LogEntry {
     },
     /// 1 GiB leaves are used for the direct map (x86).
     GbPages,
+    /// Bytes of high memory (i386).
+    HighMemory(u64),
+    /// Bytes of low memory (i386).
+    LowMemory(u64),
     /// A larger buffer for the log.
     LogBuffer {
         /// Bytes of text.
@@ -244,6 +248,10 @@ pub enum LogEntry {
     AutoInit(AutoInit),
     /// Areas of the pool of bounce buffers.
     SwiotlbAreas(u64),
+    /// The pool of bounce buffers has so many bytes instead of the default.
+    SwiotlbAdjusted(u64),
+    /// The pool of bounce buffers was rounded up to so many bytes.
+    SwiotlbRounded(u64),
     /// The pool of bounce buffers.
     SwiotlbMapped(PhysRange),
     /// Memory at the hand-over.

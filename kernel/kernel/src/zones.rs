@@ -7,10 +7,10 @@ use alloc::vec::Vec;
 use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysRange};
 use kernmem_firmware::Machine;
 use kernmem_memblock::{Memblock, PfnRange, RegionArray};
-use kernmem_sparse::{Sections, VecStore};
+use kernmem_sparse::{Model, Sections, SparseArch, VecStore};
 
 use crate::managed::Managed;
-use crate::takers::page_counts;
+use crate::takers::page_counts::{self, FreePages};
 use crate::{LogEntry, Witness};
 
 /// The frames `[start, end)`.
@@ -81,7 +81,7 @@ pub struct Nodes {
     /// Memory in whole frames with its node, ascending.
     pub memory: Vec<(u32, Span)>,
     /// Whole free frames of the boot allocator when the zones were made.
-    pub free: u64,
+    pub free: FreePages,
 }
 
 /// Turns the upper ends of the zones (in order; a zone whose end is not above its predecessor's is empty) into limits.
@@ -107,8 +107,9 @@ pub fn free_area_init<A: RegionArray, W: Witness>(
     let granule = memblock.limits().granule;
     // With nodes, memory that has none is never used: x86 leaves it so above what its tables can reach.
     let numa = memblock.limits().numa;
-    let free = page_counts::free_pages(memblock);
+    let free = page_counts::free_pages(memblock, &limits);
     let ranges: Vec<PfnRange> = memblock.pfn_ranges(None).filter(|range| !numa || range.nid.is_some()).collect();
+    let mapped = memblock.mapped_regions().map(|region| region.range()).collect();
     let log = memblock.observer();
     let zone_ranges = limits.iter().map(|zone| (zone.name, bytes(zone.span, granule)));
     log.log(LogEntry::ZoneRanges(zone_ranges.collect()));
@@ -134,7 +135,8 @@ pub fn free_area_init<A: RegionArray, W: Witness>(
     let memory =
         ranges.iter().map(|range| (range.nid.map_or(0, |nid| nid.0), Span { start: range.start, end: range.end }));
     let nodes = Nodes { granule, limits, nodes, memory: memory.collect(), free };
-    unavailable(&nodes, &ranges, sections, log);
+    let described = Described::new(sections, mapped);
+    unavailable(&nodes, &ranges, &described, log);
     nodes
 }
 
@@ -191,7 +193,7 @@ impl Nodes {
     /// | era | frames that have one |
     /// |---|---|
     /// | 4.14, 5.10 | all of a section with memory |
-    /// | 6.1 and later | those of a subsection with memory |
+    /// | 6.1 and later | those of a subsection with memory; without a region of its own for the memory map, as before |
     ///
     /// Source: Linux 6.1 mm/vmstat.c `pagetypeinfo_showblockcount_print`.
     #[must_use]
@@ -212,9 +214,10 @@ impl Nodes {
     ) {
         let geometry = sections.geometry();
         let pageblock = geometry.pages_per_section() / geometry.pageblocks_per_section();
+        let has_subsections = geometry.model() == Model::Vmemmap;
         let has_descriptor = |pfn: Pfn| match era {
-            Era::V4_14 | Era::V5_10 => sections.has_map(geometry.section_of(pfn)),
-            Era::V6_1 | Era::V6_12 | Era::V7_2 => sections.subsection_in_use(pfn),
+            Era::V6_1 | Era::V6_12 | Era::V7_2 if has_subsections => sections.subsection_in_use(pfn),
+            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 | Era::V7_2 => sections.has_map(geometry.section_of(pfn)),
         };
         let mut at = zone.span.start;
         while at < zone.span.end {
@@ -248,11 +251,56 @@ impl Nodes {
     }
 }
 
+/// Which frames without memory have a descriptor that is set up.
+///
+/// | architecture, era | frames |
+/// |---|---|
+/// | arm64, 4.14 (UNVERIFIED), 5.10 | of a pageblock whose first frame is mapped memory |
+/// | arm64 from 6.1 on, x86 | of a section that has descriptors |
+///
+/// Source: Linux 5.10 arch/arm64/mm/init.c `pfn_valid`; 5.10, 6.1 mm/page_alloc.c, 6.12, 7.2 mm/mm_init.c
+/// `init_unavailable_range`.
+enum Described<'s> {
+    BySection(&'s Sections<VecStore>),
+    ByPageblock { sections: &'s Sections<VecStore>, mapped: Vec<PhysRange> },
+}
+
+impl<'s> Described<'s> {
+    fn new(sections: &'s Sections<VecStore>, mapped: Vec<PhysRange>) -> Self {
+        let facts = sections.geometry().facts();
+        match (facts.arch, facts.era) {
+            (SparseArch::Arm64, Era::V4_14 | Era::V5_10) => Self::ByPageblock { sections, mapped },
+            (SparseArch::Arm64, Era::V6_1 | Era::V6_12 | Era::V7_2)
+            | (SparseArch::X86_64 | SparseArch::I386Pae | SparseArch::I386, _) => Self::BySection(sections),
+        }
+    }
+
+    const fn sections(&self) -> &'s Sections<VecStore> {
+        match self {
+            Self::BySection(sections) | Self::ByPageblock { sections, .. } => sections,
+        }
+    }
+
+    /// How many frames of a hole in memory have one.
+    fn count(&self, from: Pfn, to: Pfn) -> u64 {
+        match self {
+            Self::BySection(sections) => in_sections(sections, from, to),
+            Self::ByPageblock { sections, mapped } => {
+                let facts = sections.geometry().facts();
+                let pageblock = 1 << facts.pageblock_order;
+                let head = Pfn(from.0 & !(pageblock - 1));
+                let is_mapped = head.to_phys(facts.granule).is_some_and(|at| mapped.iter().any(|one| one.contains(at)));
+                // Any other pageblock of a hole begins with no memory.
+                if is_mapped { from.0.next_multiple_of(pageblock).min(to.0) - from.0 } else { 0 }
+            }
+        }
+    }
+}
+
 /// Frames with a descriptor but without memory: each hole belongs to the zone behind it, the last one to the zone
-/// before it. Only frames whose section has descriptors count.
-fn unavailable(nodes: &Nodes, ranges: &[PfnRange], sections: &Sections<VecStore>, log: &mut impl Witness) {
-    let geometry = sections.geometry();
-    let per_section = geometry.pages_per_section();
+/// before it.
+fn unavailable(nodes: &Nodes, ranges: &[PfnRange], described: &Described<'_>, log: &mut impl Witness) {
+    let per_section = described.sections().geometry().pages_per_section();
     let mut hole = Pfn(0);
     let mut last = None;
     // Linux goes node by node, zone by zone, memory range by memory range.
@@ -263,7 +311,7 @@ fn unavailable(nodes: &Nodes, ranges: &[PfnRange], sections: &Sections<VecStore>
                 if zone.span.is_empty() || part.is_empty() {
                     continue;
                 }
-                tell(hole, part.start, node.nid, zone.name, sections, log);
+                tell(described.count(hole, part.start), node.nid, zone.name, log);
                 hole = part.end;
                 last = Some((node.nid, zone.name));
             }
@@ -271,11 +319,18 @@ fn unavailable(nodes: &Nodes, ranges: &[PfnRange], sections: &Sections<VecStore>
     }
     if let Some((nid, zone)) = last {
         let end = Pfn(ranges.iter().map(|range| range.end.0).max().unwrap_or(0).next_multiple_of(per_section));
-        tell(hole, end, nid, zone, sections, log);
+        tell(described.count(hole, end), nid, zone, log);
     }
 }
 
-fn tell(from: Pfn, to: Pfn, nid: u32, zone: &'static str, sections: &Sections<VecStore>, log: &mut impl Witness) {
+fn tell(pages: u64, nid: u32, zone: &'static str, log: &mut impl Witness) {
+    if pages > 0 {
+        log.log(LogEntry::Unavailable { nid, zone, pages });
+    }
+}
+
+/// The frames of a hole whose section has descriptors.
+fn in_sections(sections: &Sections<VecStore>, from: Pfn, to: Pfn) -> u64 {
     let geometry = sections.geometry();
     let mut pages = 0;
     let mut at = from;
@@ -290,7 +345,5 @@ fn tell(from: Pfn, to: Pfn, nid: u32, zone: &'static str, sections: &Sections<Ve
             at = sections.next_present(nr).map_or(to, |next| geometry.first_pfn(next).max(end).min(to));
         }
     }
-    if pages > 0 {
-        log.log(LogEntry::Unavailable { nid, zone, pages });
-    }
+    pages
 }

@@ -88,7 +88,7 @@ fn symbols_with_too_many_variables_are_refused() {
     let facts = kernmem::takers::percpu::PercpuFacts {
         static_bytes: u64::MAX,
         modules: true,
-        modules_within: true,
+        room: kernmem::takers::percpu::ModulesRoom::Within,
         atom: 2 << 20,
         page: 4096,
         from: PhysAddr(0),

@@ -57,6 +57,7 @@ pub fn root_ranges(format: Format, kind: RootKind) -> Vec<VirtRange> {
     match (format.has_root_per_half(), kind) {
         (true, RootKind::User | RootKind::Idmap | RootKind::EarlyIdentity) => alloc::vec![half(0, bits)],
         (true, _) => alloc::vec![half(!0 << bits, bits)],
+        (false, _) if !format.shape().has_halves() => alloc::vec![half(0, bits)],
         (false, _) => alloc::vec![half(0, bits - 1), half(!0 << (bits - 1), bits - 1)],
     }
 }

@@ -29,6 +29,7 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
         match &self.isa {
             Isa::Arm64(state) => Format::Arm64(state.geometry),
             Isa::X86(state) => Format::x86(state.layout.paging),
+            Isa::I386(state) => state.format,
             _ => unreachable!("every architecture that boots has a format"),
         }
     }
@@ -60,6 +61,9 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
             Isa::X86(state) => {
                 LayoutView::X86 { layout: &state.layout, fixmap: &state.fixmap, markers: &state.markers }
             }
+            Isa::I386(state) => {
+                LayoutView::I386 { layout: &state.layout, fixmap: &state.fixmap, markers: &state.markers }
+            }
             _ => unreachable!("every architecture that boots has a layout"),
         }
     }
@@ -68,6 +72,7 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
         match &self.isa {
             Isa::Arm64(state) => Answer::Known((state.image, state.image_phys)),
             Isa::X86(state) => Answer::Known((state.image, state.text_phys)),
+            Isa::I386(state) => Answer::Known((state.image, state.text_phys)),
             _ => Answer::Absent("this architecture tells no image"),
         }
     }
@@ -96,11 +101,13 @@ impl<M: PhysRead, W: Witness> KernelView for Kernel<'_, M, W> {
     }
 
     fn direct_map(&self) -> Answer<Vec<(u64, u64)>> {
-        let Isa::X86(state) = &self.isa else {
-            return Answer::Absent("this architecture does not count the leaves of its linear map");
+        let (counters, largest) = match &self.isa {
+            Isa::X86(state) => (state.counters, if state.gbpages { 1 << 30 } else { 2 << 20 }),
+            Isa::I386(state) => (state.counters, state.layout.paging.large()),
+            _ => return Answer::Absent("this architecture does not count the leaves of its linear map"),
         };
         let sizes = self.format().shape().leaves.iter().rev().map(|leaf| leaf.bytes);
-        let told = sizes.zip(state.counters.kib()).filter(|(bytes, _)| state.gbpages || *bytes < 1 << 30);
+        let told = sizes.zip(counters.kib()).filter(|(bytes, _)| *bytes <= largest);
         Answer::Known(told.collect())
     }
 

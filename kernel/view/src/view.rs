@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use kernmem::kasan::ZeroShadow;
 use kernmem::zones::Nodes;
-use kernmem_arch::{Format, arm64, x86};
+use kernmem_arch::{Format, arm64, i386, x86};
 use kernmem_base::{Era, Granule, PhysAddr, PhysRead};
 
 /// An answer: known, or absent with the reason.
@@ -56,6 +56,15 @@ pub enum LayoutView<'k> {
     X86 {
         /// The regions.
         layout: &'k x86::layout::Layout,
+        /// Fixed addresses.
+        fixmap: &'k x86::fixmap::Fixmap,
+        /// Landmarks of a listing.
+        markers: &'k x86::markers::Markers,
+    },
+    /// i386.
+    I386 {
+        /// The regions.
+        layout: &'k i386::layout::Layout,
         /// Fixed addresses.
         fixmap: &'k x86::fixmap::Fixmap,
         /// Landmarks of a listing.

@@ -1,10 +1,10 @@
 //! The memory file and its banks.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use kernmem_base::{BusError, BusFault, PhysAddr, PhysMem, PhysRange, PhysRead, Slot, TableNote};
+use kernmem_base::{BusError, BusFault, PhysAddr, PhysMem, PhysRange, PhysRead, Slot, TableNote, Words};
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, fstat, ftruncate, memfd_create};
 use rustix::io::Errno;
 
@@ -156,13 +156,25 @@ impl Memory {
         self.banks.get(at).filter(|bank| bank.range.contains(pa)).ok_or(BusError { pa, fault: BusFault::Hole })
     }
 
-    fn words(&self, pa: PhysAddr, count: usize) -> Result<&[AtomicU64], BusError> {
-        if !pa.is_aligned(8) {
+    /// The bank around `pa`, and which entry of `bytes` bytes of it stands there.
+    fn entry_at(&self, pa: PhysAddr, bytes: u64) -> Result<(&Bank, usize), BusError> {
+        if !pa.is_aligned(bytes) {
             return Err(BusError { pa, fault: BusFault::Misaligned });
         }
         let bank = self.bank(pa)?;
-        let first = ((pa - bank.range.start) / 8) as usize;
+        Ok((bank, ((pa - bank.range.start) / bytes) as usize))
+    }
+}
+
+impl Words for Memory {
+    fn wide(&self, pa: PhysAddr, count: usize) -> Result<&[AtomicU64], BusError> {
+        let (bank, first) = self.entry_at(pa, 8)?;
         bank.words.words(first, count).ok_or(BusError { pa, fault: BusFault::Hole })
+    }
+
+    fn narrow(&self, pa: PhysAddr, count: usize) -> Result<&[AtomicU32], BusError> {
+        let (bank, first) = self.entry_at(pa, 4)?;
+        bank.words.half_words(first, count).ok_or(BusError { pa, fault: BusFault::Hole })
     }
 }
 
@@ -185,7 +197,7 @@ impl PhysRead for Memory {
     type Lent<'m, S: Slot> = &'m [S];
 
     fn table<S: Slot>(&self, pa: PhysAddr, entries: usize) -> Result<&[S], BusError> {
-        S::of_words(self.words(pa, entries)?).ok_or(BusError { pa, fault: BusFault::Misaligned })
+        S::lend(self, pa, entries)
     }
 
     fn entry<S: Slot>(&self, pa: PhysAddr, index: usize) -> Result<u64, BusError> {
@@ -221,7 +233,7 @@ impl PhysMem for Memory {
         if is_whole && range.size() > 16 * FRAME && self.punch(range).is_ok() {
             return Ok(());
         }
-        for word in self.words(range.start, (range.size() / 8) as usize)? {
+        for word in self.wide(range.start, (range.size() / 8) as usize)? {
             // Relaxed: nobody walks through memory that is being cleared.
             word.store(0, Ordering::Relaxed);
         }

@@ -4,10 +4,11 @@
 //! 1. `base` is the start of a live mapping of `bytes` bytes, page aligned, readable and writable, owned by the window.
 //! 2. The mapping is never changed or removed before the window is dropped.
 //! 3. Nothing but atomics touches the mapping, so shared borrows of it may be written through.
+//! 4. A word is not accessed in two widths at the same time: a frame is a table of one format while anybody walks it.
 #![allow(unsafe_code)]
 
 use core::ptr::{self, NonNull};
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 use std::os::fd::BorrowedFd;
 
 use kernmem_base::TableNote;
@@ -60,6 +61,21 @@ impl Window {
         // SAFETY:
         // 1. The `count` words lie in the live mapping (checked above; invariant 1), aligned since `base` is.
         // 2. Only atomics touch them while borrowed (invariant 3).
+        Some(unsafe { core::slice::from_raw_parts(start.as_ptr(), count) })
+    }
+
+    /// The 32-bit words `[first, first + count)`, or `None` if they reach past the window.
+    pub(crate) fn half_words(&self, first: usize, count: usize) -> Option<&[AtomicU32]> {
+        let end = first.checked_add(count)?;
+        if end > self.bytes / 4 {
+            return None;
+        }
+        // SAFETY:
+        // 1. `first` is within the mapping, checked above.
+        let start = unsafe { self.base.cast::<AtomicU32>().add(first) };
+        // SAFETY:
+        // 1. The `count` words lie in the live mapping (checked above; invariant 1), aligned since `base` is.
+        // 2. Only atomics touch them while borrowed (invariant 3), and of this width (invariant 4).
         Some(unsafe { core::slice::from_raw_parts(start.as_ptr(), count) })
     }
 

@@ -158,10 +158,18 @@ impl<A: RegionArray, O: Observer> HandedOver<A, O> {
     /// Takes `[base, base + size)` out of the list of taken memory, where the lists are kept after the hand-over. What
     /// becomes free of it the page allocator must be told apart.
     ///
+    /// | era | the log |
+    /// |---|---|
+    /// | 4.14–6.12 | tells it |
+    /// | 7.2 | does not |
+    ///
     /// # Errors
     /// The list could not grow: it is as before.
     pub fn free_kept(&mut self, base: PhysAddr, size: u64) -> Result<(), MemblockError> {
-        self.memblock.phys_free(base, size)
+        match self.memblock.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => self.memblock.phys_free(base, size),
+            Era::V7_2 => self.memblock.remove_range(ListKind::Reserved, base, size),
+        }
     }
 
     /// Gives `[base, base + size)` back after the hand-over: the whole frames inside it, for the page allocator to

@@ -17,7 +17,7 @@ use kernmem_view::explain::Story;
 use kernmem_view::{KernelView, RootKind};
 
 use super::sentences::reason;
-use super::{Question, descriptor, linear, region_names, story};
+use super::{Question, descriptor, linear, memory_of_linear, region_names, story};
 use crate::boot_report::{about, leaf_name};
 use crate::json::Json;
 use crate::regions::{self, Region};
@@ -57,7 +57,7 @@ impl Thing {
         let region = region_of(view, va)?;
         let place = Some(Self::Place(va, region.key));
         match region.key {
-            "linear" => linear(view, PhysAddr(0)).map(|zero| Self::Memory(PhysAddr(va.0.wrapping_sub(zero.0)))),
+            "linear" => memory_of_linear(view, va).map(Self::Memory),
             "vmemmap" => first_descriptor(view, question)
                 .map_or(place, |first| Some(Self::Descriptor(va.0.wrapping_sub(first.0)))),
             _ => place,
@@ -115,6 +115,14 @@ pub struct Cost {
     pub tables: u64,
     /// TLB entries that reach all of it.
     pub tlb_entries: u64,
+}
+
+impl Cost {
+    /// Bytes that one TLB entry reaches on average.
+    #[must_use]
+    pub fn reach(&self) -> u64 {
+        self.leaves.iter().map(|(_, bytes)| bytes).sum::<u64>() / self.tlb_entries.max(1)
+    }
 }
 
 /// An era's row: what it makes of the thing, or why that is not known.
@@ -178,12 +186,10 @@ fn leaf_text(leaf: Option<&Leaf>) -> String {
 pub fn print(va: VirtAddr, own: Era, rows: &[Row], out: &mut impl fmt::Write) -> fmt::Result {
     writeln!(out, "{:#018x} in every era", va.0)?;
     writeln!(out, "  {}\n", whose(own))?;
-    let region =
-        rows.iter().find_map(|row| row.found.as_ref().ok()?.cost.as_ref()).map_or("region", |cost| cost.region);
     writeln!(
         out,
-        "  {:<6} {:<18} {:<12} {:>10} {:>8} {:>12}",
-        "era", "address", "leaf", "tables of", region, "TLB entries"
+        "  {:<6} {:<18} {:<12} {:>12} {:>8} {:>12}",
+        "era", "address", "leaf", "table bytes", "tables", "TLB entries"
     )?;
     for row in rows {
         let mark = if row.era == own { "*" } else { "" };
@@ -193,13 +199,13 @@ pub fn print(va: VirtAddr, own: Era, rows: &[Row], out: &mut impl fmt::Write) ->
             Ok(found) => {
                 let leaf = leaf_text(found.leaf.as_ref());
                 let (bytes, tables, tlb) = found.cost.as_ref().map_or_else(Default::default, |cost| {
-                    (about(cost.table_bytes), format!("in {}", cost.tables), format!("{}", cost.tlb_entries))
+                    (about(cost.table_bytes), format!("{}", cost.tables), format!("{}", cost.tlb_entries))
                 });
-                writeln!(out, "  {era:<6} {:#018x} {leaf:<12} {bytes:>10} {tables:>8} {tlb:>12}", found.address.0)?;
+                writeln!(out, "  {era:<6} {:#018x} {leaf:<12} {bytes:>12} {tables:>8} {tlb:>12}", found.address.0)?;
             }
         }
     }
-    writeln!(out, "  * the era of the given kernel")?;
+    writeln!(out, "  * the era of the given kernel; tables and TLB entries are those of the whole region")?;
     rows.iter().try_for_each(|row| details(row, out))
 }
 
@@ -219,7 +225,7 @@ fn details(row: &Row, out: &mut impl fmt::Write) -> fmt::Result {
     let Some(cost) = &found.cost else { return Ok(()) };
     let parts: Vec<String> = cost.leaves.iter().map(|(name, bytes)| format!("{} as {name}", about(*bytes))).collect();
     let parts = if parts.is_empty() { String::from("nothing is mapped") } else { parts.join(", ") };
-    writeln!(out, "  {}: {parts}", cost.region)
+    writeln!(out, "  {}: {parts}; one TLB entry reaches {} on average", cost.region, about(cost.reach()))
 }
 
 /// The rows as JSON, schema `kernmem.explain-eras`.
@@ -270,6 +276,7 @@ pub(crate) fn cost_json<W: fmt::Write>(cost: &Cost, json: &mut Json<'_, W>) -> f
     json.number("table_bytes", cost.table_bytes)?;
     json.number("tables", cost.tables)?;
     json.number("tlb_entries", cost.tlb_entries)?;
+    json.number("bytes_of_tlb_entry", cost.reach())?;
     json.open(Some("leaves"), '{')?;
     cost.leaves.iter().try_for_each(|(name, bytes)| json.number(name, *bytes))?;
     json.close('}')?;

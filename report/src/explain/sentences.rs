@@ -168,8 +168,10 @@ const fn rodata(era: Era, arch: Arch) -> &'static str {
             "rodata=off leaves text and read-only data writable; rodata=noalias protects the image alone; rodata=on \
              the linear alias of every page too"
         }
-        (Arch::X86_64, Era::V4_14 | Era::V5_10) => "rodata=off (or 0) leaves text and read-only data writable",
-        (Arch::X86_64, Era::V6_1 | Era::V6_12 | Era::V7_2) => {
+        (Arch::X86_64 | Arch::I386, Era::V4_14 | Era::V5_10) => {
+            "rodata=off (or 0) leaves text and read-only data writable"
+        }
+        (Arch::X86_64 | Arch::I386, Era::V6_1 | Era::V6_12 | Era::V7_2) => {
             "rodata=off leaves text and read-only data writable; 0 and 1 are invalid and change nothing"
         }
     }

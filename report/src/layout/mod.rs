@@ -1,7 +1,8 @@
 //! The regions as the kernel's documentation prints them.
 //!
 //! * [`Table`]: one kernel's regions, whatever its architecture, and what moved.
-//! * [`arm64_table`], [`print_arm64`], [`print_arm64_eras`]; [`x86_table`], [`print_x86`].
+//! * [`arm64_table`], [`print_arm64`], [`print_arm64_eras`]; [`x86_table`], [`print_x86`]; [`i386_table`],
+//!   [`print_i386`].
 //! * [`json`]: tables for programs. A further architecture is one file that makes a [`Table`] and prints it.
 //!
 //! Descriptions are ours: names, addresses and sizes are Linux's.
@@ -19,9 +20,11 @@ use kernmem_base::{Era, VirtAddr, VirtRange};
 use crate::json::Json;
 
 mod arm64;
+mod i386;
 mod x86;
 
 pub use arm64::{print as print_arm64, print_eras as print_arm64_eras, rows as arm64_rows, size, table as arm64_table};
+pub use i386::{print as print_i386, rows as i386_rows, table as i386_table};
 pub use x86::{print as print_x86, rows as x86_rows, table as x86_table};
 
 /// A row of a table.
@@ -95,7 +98,7 @@ fn print_moved(moved: &[Moved], out: &mut impl fmt::Write) -> fmt::Result {
     if moved.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\n  Moved by the seed:")?;
+    writeln!(out, "\n  Moved:")?;
     moved.iter().try_for_each(|one| writeln!(out, "  {:016x}\t{}", one.va.0, one.what))
 }
 

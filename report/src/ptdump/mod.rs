@@ -9,6 +9,8 @@ use core::sync::atomic::AtomicU64;
 
 use kernmem::kasan::ZeroShadow;
 use kernmem_arch::arm64::Layout;
+use kernmem_arch::i386::{self, I386Level2, I386Pae};
+use kernmem_arch::x86::markers::listed_ranges;
 use kernmem_arch::x86::{X86Level4, X86Level5};
 use kernmem_arch::{UserFormat, WithFormat};
 use kernmem_base::{Era, Level, PhysAddr, PhysRead};
@@ -80,10 +82,18 @@ pub fn linux<V: KernelView>(view: &V, root: RootKind, out: &mut impl fmt::Write)
             view.format().with(tables)
         }
         (Format::X86Level4, LayoutView::X86 { layout, markers, .. }) => {
-            x86::print::<X86Level4, _>(view.mem(), root, (layout, markers), shadow, view.era(), out)
+            x86::print::<X86Level4, _>(view.mem(), root, (&listed_ranges(layout), markers), shadow, view.era(), out)
         }
         (Format::X86Level5, LayoutView::X86 { layout, markers, .. }) => {
-            x86::print::<X86Level5, _>(view.mem(), root, (layout, markers), shadow, view.era(), out)
+            x86::print::<X86Level5, _>(view.mem(), root, (&listed_ranges(layout), markers), shadow, view.era(), out)
+        }
+        (Format::I386Pae, LayoutView::I386 { markers, .. }) => {
+            let all = [i386::layout::Layout::all()];
+            x86::print::<I386Pae, _>(view.mem(), root, (&all, markers), None, view.era(), out)
+        }
+        (Format::I386Level2, LayoutView::I386 { markers, .. }) => {
+            let all = [i386::layout::Layout::all()];
+            x86::print::<I386Level2, _>(view.mem(), root, (&all, markers), None, view.era(), out)
         }
         _ => unreachable!("a kernel's format and layout belong to one architecture"),
     }

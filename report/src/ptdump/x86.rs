@@ -7,11 +7,10 @@
 
 use core::fmt;
 
-use kernmem_arch::x86::layout::Layout;
-use kernmem_arch::x86::markers::{Marker, Markers, listed_ranges};
+use kernmem_arch::x86::markers::{Marker, Markers};
 use kernmem_arch::x86::{bit, listed_as_leaf};
 use kernmem_arch::{Entry, EntryFormat, Shape};
-use kernmem_base::{BusError, Era, Level, PhysAddr, PhysRead, VirtAddr};
+use kernmem_base::{BusError, Era, Level, PhysAddr, PhysRead, VirtAddr, VirtRange};
 use kernmem_pgtable::{Visitor, visit};
 
 use super::{ListingError, SharedShadow, unit::Bytes};
@@ -42,7 +41,7 @@ enum Shown {
 pub(super) fn print<F: EntryFormat, M: PhysRead>(
     mem: &M,
     root: PhysAddr,
-    (layout, markers): (&Layout, &Markers),
+    (ranges, markers): (&[VirtRange], &Markers),
     shadow: Option<SharedShadow>,
     era: Era,
     out: &mut impl fmt::Write,
@@ -60,8 +59,8 @@ pub(super) fn print<F: EntryFormat, M: PhysRead>(
         run: None,
         failed: false,
     };
-    for range in listed_ranges(layout) {
-        visit::<F, M>(mem, root, range, &mut listing);
+    for range in ranges {
+        visit::<F, M>(mem, root, *range, &mut listing);
     }
     listing.note(VirtAddr(0), None, 0);
     if listing.failed { Err(ListingError::Write) } else { Ok(()) }
@@ -139,6 +138,11 @@ impl<W: fmt::Write> Listing<'_, W> {
         }
     }
 
+    /// A hole in the root is the root's, also where the root is the table of a lower level's name.
+    fn level_name(&self, level: Level, is_hole: bool) -> &'static str {
+        if is_hole && self.shape.depth(level) == 0 { level_name(Level::Pgd) } else { level_name(level) }
+    }
+
     fn next_marker(&self) -> Option<&Marker> {
         self.markers.get(self.marker + 1)
     }
@@ -168,9 +172,11 @@ impl<W: fmt::Write> Listing<'_, W> {
         self.lines += 1;
     }
 
+    /// Addresses are as wide as the architecture's; the end of the last line is 0.
     fn try_line(&mut self, run: &Run, end: VirtAddr) -> fmt::Result {
-        let size = Bytes(end.0.wrapping_sub(run.start.0));
-        write!(self.out, "0x{:016x}-0x{:016x}   {size} ", run.start.0, end.0)?;
+        let (width, mask) = if self.shape.has_halves() { (16, u64::MAX) } else { (8, u64::from(u32::MAX)) };
+        let size = Bytes(end.0.wrapping_sub(run.start.0) & mask);
+        write!(self.out, "0x{:0width$x}-0x{:0width$x}   {size} ", run.start.0, end.0 & mask)?;
         if run.flags & bit::PRESENT == 0 {
             write!(self.out, "{:30}", "")?;
         } else {
@@ -185,7 +191,7 @@ impl<W: fmt::Write> Listing<'_, W> {
             }
             self.out.write_str(if run.flags & bit::NX != 0 { "NX " } else { "x  " })?;
         }
-        writeln!(self.out, "{}", run.level.map_or("", level_name))
+        writeln!(self.out, "{}", run.level.map_or("", |level| self.level_name(level, run.flags == 0)))
     }
 }
 

@@ -16,7 +16,7 @@ pub use lines::{csv, json, table};
 use alloc::vec::Vec;
 use core::fmt;
 
-use kernmem_arch::{Entry, Field, arm64, x86};
+use kernmem_arch::{Entry, Field, arm64, i386, x86};
 use kernmem_base::{BusError, Era, Level, PhysAddr, VirtAddr, VirtRange};
 use kernmem_view::entries::{EntryVisitor, Place, entries, root_ranges};
 use kernmem_view::{Answer, Format, KernelView, RootKind};
@@ -28,6 +28,8 @@ use crate::ptdump::ListingError;
 pub fn fields(format: Format, era: Era, level: Level, entry: &Entry<u64>) -> &'static [Field] {
     match format {
         Format::Arm64(geometry) => arm64::fields(era, geometry.output(), level, entry),
+        Format::I386Level2 => i386::fields(era, i386::layout::Paging::Level2, level, entry),
+        Format::I386Pae => i386::fields(era, i386::layout::Paging::Pae, level, entry),
         _ => x86::fields(era, level, entry),
     }
 }

@@ -71,6 +71,13 @@ pub trait EntryFormat: 'static {
     /// The form that attributes of a base page take in a leaf of `level`, as one of a contiguous group or not.
     fn leaf_attrs(page: Self::Attrs, level: Level, contiguous: bool) -> Self::Attrs;
 
+    /// The form that the attributes of table entries take in an entry of `level`: the same, unless a level knows fewer
+    /// bits than the others.
+    fn table_attrs(attrs: Self::Attrs, level: Level) -> Self::Attrs {
+        let _ = level;
+        attrs
+    }
+
     /// The base-page form of a leaf's attributes, without its contiguous mark: what a split hands down.
     fn page_attrs(leaf: Self::Attrs, level: Level) -> Self::Attrs;
 

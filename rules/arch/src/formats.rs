@@ -1,6 +1,7 @@
 //! Entry formats as values: the one place that goes from a [`Format`] to its type.
 
 use crate::arm64::{Arm64Format, Geometry, WithArm64};
+use crate::i386::{I386Level2, I386Pae};
 use crate::x86::layout::Paging;
 use crate::x86::{X86Level4, X86Level5};
 use crate::{EntryFormat, Shape, UserFormat};
@@ -15,6 +16,10 @@ pub enum Format {
     X86Level4,
     /// x86-64, five levels.
     X86Level5,
+    /// i386, 64-bit entries in three levels.
+    I386Pae,
+    /// i386, 32-bit entries in two levels.
+    I386Level2,
 }
 
 /// What is done with a format once its type is known.
@@ -69,6 +74,8 @@ impl Format {
             Self::Arm64(geometry) => geometry.with(Arm64Tables(then)),
             Self::X86Level4 => then.run::<X86Level4>(),
             Self::X86Level5 => then.run::<X86Level5>(),
+            Self::I386Pae => then.run::<I386Pae>(),
+            Self::I386Level2 => then.run::<I386Level2>(),
         }
     }
 
@@ -83,7 +90,7 @@ impl Format {
     pub const fn has_root_per_half(self) -> bool {
         match self {
             Self::Arm64(_) => true,
-            Self::X86Level4 | Self::X86Level5 => false,
+            Self::X86Level4 | Self::X86Level5 | Self::I386Pae | Self::I386Level2 => false,
         }
     }
 
@@ -92,7 +99,7 @@ impl Format {
     pub const fn broadcasts_flushes(self) -> bool {
         match self {
             Self::Arm64(_) => true,
-            Self::X86Level4 | Self::X86Level5 => false,
+            Self::X86Level4 | Self::X86Level5 | Self::I386Pae | Self::I386Level2 => false,
         }
     }
 }

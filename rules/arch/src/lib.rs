@@ -13,7 +13,7 @@
 //! * [`Reason`]: why a mapping has its size and its rights.
 //! * [`kasan`]: the arithmetic of KASAN's shadow.
 //! * [`hugetlb`]: sizes of huge pages, and what their descriptors give back.
-//! * [`arm64`], [`x86`]: a folder for each architecture.
+//! * [`arm64`], [`x86`], [`i386`]: a folder for each architecture; what i386 shares with x86-64 is in [`x86`].
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ mod fault;
 mod field;
 mod formats;
 pub mod hugetlb;
+pub mod i386;
 pub mod kasan;
 mod mmu;
 mod reason;

@@ -71,11 +71,11 @@ pub trait MmuFormat: EntryFormat {
     /// A leaf's attributes less what the tables above it take.
     fn narrow(leaf: Self::Attrs, above: u64) -> Self::Attrs;
 
-    /// The entry as the hardware leaves it behind an access that it allows.
+    /// The entry of `level` as the hardware leaves it behind an access that it allows.
     ///
     /// # Errors
     /// [`FaultKind::AccessFlag`] where software has to mark the entry.
-    fn mark(control: &Self::Control, raw: u64, is_leaf: bool, access: Access) -> Result<u64, FaultKind>;
+    fn mark(control: &Self::Control, raw: u64, level: Level, is_leaf: bool, access: Access) -> Result<u64, FaultKind>;
 
     /// Who may do what with a leaf, with the attributes as [`MmuFormat::narrow`] gives them.
     fn rights(control: &Self::Control, attrs: Self::Attrs) -> Rights;

@@ -57,6 +57,8 @@ pub enum Bound {
     Object,
     /// Memory-map sections end here.
     Section,
+    /// Memory above is high and has no map of its own (i386).
+    LowMemory,
     /// What KASAN's shadow speaks for begins or ends.
     Shadow,
 }

@@ -94,11 +94,18 @@ impl Shape {
         self.levels[0].shift + self.levels[0].index_bits
     }
 
+    /// Whether addresses have more bits than are translated, so that an upper half begins with ones; a 32-bit space is
+    /// translated whole.
+    #[must_use]
+    pub const fn has_halves(&self) -> bool {
+        self.va_bits() > u32::BITS
+    }
+
     /// The addresses that entry `index` of a root table maps in the upper (`high`) or lower half.
     #[must_use]
     pub fn root_range(&self, index: usize, high: bool) -> VirtRange {
         let root = &self.levels[0];
-        let upper = if high { !0 << self.va_bits() } else { 0 };
+        let upper = if high && self.has_halves() { !0 << self.va_bits() } else { 0 };
         let start = VirtAddr(upper | (index as u64) << root.shift);
         VirtRange { start, last: VirtAddr(start.0 | (root.bytes() - 1)) }
     }

@@ -1,7 +1,8 @@
 //! Every bit of an entry has a name: in every era and form, and those that Linux's own listing prints the right one.
 
 use kernmem_arch::arm64::{self, MemoryType, Output};
-use kernmem_arch::{Entry, Field, named, x86};
+use kernmem_arch::i386::layout::Paging;
+use kernmem_arch::{Entry, Field, i386, named, x86};
 use kernmem_base::{Era, Granule, Level, PhysAddr};
 
 const FORMS: [Output; 3] = [Output::Plain, Output::Lpa, Output::Lpa2];
@@ -61,6 +62,24 @@ fn every_bit_of_an_x86_entry_has_one_name() {
             assert_eq!(seen | x86::bit::FRAME, !0, "{what}: {:#x} has no name", !(seen | x86::bit::FRAME));
         }
     }
+}
+
+#[test]
+fn every_bit_of_an_i386_entry_has_one_name() {
+    for (era, level) in Era::ALL.into_iter().flat_map(|era| Level::ALL.map(|level| (era, level))) {
+        for kind in kinds() {
+            let of =
+                |paging| cover(i386::fields(era, paging, level, &kind), &format!("{era} {paging:?} {level} {kind:?}"));
+            assert_eq!(of(Paging::Pae) | x86::bit::FRAME, !0, "{era} {level} {kind:?}");
+            assert_eq!((of(Paging::Level2) | x86::bit::FRAME) as u32, u32::MAX, "{era} {level} {kind:?}");
+            assert_eq!(of(Paging::Level2) >> 32, 0);
+        }
+    }
+    let root = i386::fields(Era::V6_12, Paging::Pae, Level::Pgd, &Entry::Table { next: PhysAddr(0), attrs: 0 });
+    assert_eq!(
+        [1, 2, 10, 63].map(|nr| name(root, nr)),
+        [Some("RES0[2:1]"), Some("RES0[2:1]"), Some("NOPTISHADOW"), Some("RES0[63:52]")]
+    );
 }
 
 /// The name of bit `nr` in `fields`.

@@ -3,6 +3,7 @@
 //! Checked over all low bits (types, rights, sizes), sampled addresses and top bits, and 200,000 seeded raws a level.
 
 use kernmem_arch::arm64::Arm64;
+use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::{X86Level4, X86Level5};
 use kernmem_arch::{Entry, EntryFormat, LevelShape};
 use kernmem_base::{Level, PhysAddr, VirtAddr};
@@ -149,4 +150,14 @@ fn laws_hold_for_x86_with_four_levels() {
 #[test]
 fn laws_hold_for_x86_with_five_levels() {
     check::<X86Level5>("x86 5");
+}
+
+#[test]
+fn laws_hold_for_i386_with_64_bit_entries() {
+    check::<I386Pae>("i386 PAE");
+}
+
+#[test]
+fn laws_hold_for_i386_with_32_bit_entries() {
+    check::<I386Level2>("i386");
 }

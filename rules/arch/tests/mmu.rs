@@ -1,8 +1,9 @@
 //! Rights of a leaf under each register that changes them, written out by hand for both architectures.
 
 use kernmem_arch::arm64::{Arm64Attrs, Arm64Granule4K, bit as arm, mmu as arm64};
+use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::{X86Attrs, X86Level4, bit as x86_bit, mmu as x86};
-use kernmem_arch::{Entry, FaultKind, MmuFormat, Rights};
+use kernmem_arch::{Entry, EntryFormat, FaultKind, MmuFormat, Rights};
 use kernmem_base::{Access, Half, Level, PhysAddr, Privilege, VirtAddr};
 
 /// Rights as they are printed: user, then kernel.
@@ -70,13 +71,13 @@ fn arm64_marks_what_it_used() {
     let flag = arm64::Control { sets_access_flag: true, ..software };
     let dirty = arm64::Control { sets_dirty: true, ..flag };
     let clean = arm::DBM | arm::RDONLY;
-    let mark = |control, raw, access| Arm64Granule4K::mark(&control, raw, true, access);
+    let mark = |control, raw, access| Arm64Granule4K::mark(&control, raw, Level::Pte, true, access);
     assert_eq!(mark(software, clean, Access::Read), Err(FaultKind::AccessFlag));
     assert_eq!(mark(flag, clean, Access::Read), Ok(clean | arm::AF));
     assert_eq!(mark(flag, clean, Access::Write), Ok(clean | arm::AF));
     assert_eq!(mark(dirty, clean, Access::Read), Ok(clean | arm::AF));
     assert_eq!(mark(dirty, clean, Access::Write), Ok(arm::DBM | arm::AF));
-    assert_eq!(Arm64Granule4K::mark(&software, 0b11, false, Access::Write), Ok(0b11));
+    assert_eq!(Arm64Granule4K::mark(&software, 0b11, Level::Pmd, false, Access::Write), Ok(0b11));
 }
 
 #[test]
@@ -169,10 +170,10 @@ fn laws<F: MmuFormat>(control: F::Control) -> usize {
         for level in Level::ALL {
             let Ok(entry) = F::read(&control, raw, level) else { continue };
             read += 1;
-            assert_eq!(entry, F::decode(raw, level));
+            same_kind_and_address::<F>(entry, F::decode(raw, level));
             let is_leaf = matches!(entry, Entry::Leaf { .. });
-            let Ok(marked) = F::mark(&control, raw, is_leaf, Access::Write) else { continue };
-            assert_eq!(F::mark(&control, marked, is_leaf, Access::Write), Ok(marked));
+            let Ok(marked) = F::mark(&control, raw, level, is_leaf, Access::Write) else { continue };
+            assert_eq!(F::mark(&control, marked, level, is_leaf, Access::Write), Ok(marked));
             match (entry, F::decode(marked, level)) {
                 (Entry::Table { next, .. }, Entry::Table { next: same, .. }) => assert_eq!(next, same),
                 (Entry::Leaf { base, attrs }, Entry::Leaf { base: same, .. }) => {
@@ -186,6 +187,14 @@ fn laws<F: MmuFormat>(control: F::Control) -> usize {
     read
 }
 
+/// A table's attributes may be read as fewer limits than they say; nothing else may differ.
+fn same_kind_and_address<F: MmuFormat>(read: Entry<F::Attrs>, decoded: Entry<F::Attrs>) {
+    match (read, decoded) {
+        (Entry::Table { next, .. }, Entry::Table { next: same, .. }) => assert_eq!(next, same),
+        (read, decoded) => assert_eq!(read, decoded),
+    }
+}
+
 fn shrinks<F: MmuFormat>(control: &F::Control, attrs: F::Attrs, above: u64) {
     assert_eq!(F::narrow(attrs, F::OPEN), attrs, "nothing is taken before a table was read");
     let (full, narrow) = (F::rights(control, attrs), F::rights(control, F::narrow(attrs, above)));
@@ -193,6 +202,41 @@ fn shrinks<F: MmuFormat>(control: &F::Control, attrs: F::Attrs, above: u64) {
     for (access, privilege) in user.into_iter().chain([(Access::Write, Privilege::Kernel)]) {
         assert!(full.allow(access, privilege) || !narrow.allow(access, privilege), "{attrs:?} {above:#x}");
     }
+}
+
+/// The same laws for entries that have 32 bits.
+fn laws_of_32_bits(control: x86::Control) -> usize {
+    let mut seed = kernmem_base::Seed(6);
+    let mut read = 0;
+    for _ in 0..200_000 {
+        let raw = seed.draw() & !(seed.draw() & seed.draw()) & 0xffff_ffff;
+        for level in [Level::Pmd, Level::Pte] {
+            let Ok(entry) = I386Level2::read(&control, raw, level) else { continue };
+            read += 1;
+            let is_leaf = matches!(entry, Entry::Leaf { .. });
+            let marked = I386Level2::mark(&control, raw, level, is_leaf, Access::Write).expect("this CPU marks");
+            assert_eq!(marked, raw | 0x20 | if is_leaf { 0x40 } else { 0 });
+            same_kind_and_address::<I386Level2>(entry, I386Level2::decode(raw, level));
+        }
+    }
+    read
+}
+
+/// PAE's root has no rights to give or take, and the CPU writes nothing there; its addresses end at 4 GiB.
+#[test]
+fn the_root_of_pae_limits_nothing_and_is_not_marked() {
+    let control = x86::Control::default();
+    let Ok(Entry::Table { next, attrs }) = I386Pae::read(&control, 0x1234_5001, Level::Pgd) else { panic!("a table") };
+    assert_eq!(next, PhysAddr(0x1234_5000));
+    assert_eq!(I386Pae::inherit(I386Pae::OPEN, attrs), I386Pae::OPEN);
+    assert_eq!(I386Pae::mark(&control, 0x1234_5001, Level::Pgd, false, Access::Write), Ok(0x1234_5001));
+    // RW, USER, A, D, PSE, G and NX are reserved there.
+    for bit in [1, 2, 5, 6, 7, 8, 63] {
+        let raw = 0x1234_5001 | 1 << bit;
+        assert_eq!(I386Pae::read(&control, raw, Level::Pgd), Err(FaultKind::ReservedBit), "bit {bit}");
+    }
+    let enter = |va| I386Pae::enter(&control, VirtAddr(va), Access::Read, Privilege::Kernel).is_ok();
+    assert!(enter(0xffff_ffff) && enter(0xc000_0000) && !enter(1 << 32) && !enter(0xffff_ffff_c000_0000));
 }
 
 #[test]
@@ -203,4 +247,7 @@ fn every_format_keeps_the_laws_of_walks() {
     let plain = x86::Control { smap: false, physical_bits: 52, ..x86::Control::default() };
     assert!(laws::<X86Level4>(plain) > 10_000);
     assert!(laws::<kernmem_arch::x86::X86Level5>(plain) > 10_000);
+    assert!(laws::<I386Pae>(plain) > 10_000);
+    let narrow = laws_of_32_bits(x86::Control { nxe: false, ..plain });
+    assert!(narrow > 10_000, "{narrow}");
 }

@@ -2,6 +2,7 @@
 //! [`UserFormat`].
 
 use kernmem_arch::arm64::Arm64Granule4K;
+use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::{X86Level4, X86Level5};
 use kernmem_arch::{UserFormat, UserRights};
 use kernmem_base::{Era, PhysAddr};
@@ -50,6 +51,8 @@ fn protections_of_user_pages_are_those_of_the_headers() {
     check::<Arm64Granule4K>(ARM64_ROWS, "4K");
     check::<X86Level4>(X86_ROWS, "x86_64");
     check::<X86Level5>(X86_ROWS, "x86_64");
+    check::<I386Pae>(X86_ROWS, "i386pae");
+    check::<I386Level2>(X86_ROWS, "i386");
 }
 
 #[test]
@@ -104,14 +107,15 @@ fn a_write_protected_page_of_x86_never_looks_like_a_shadow_stack() {
     }
 }
 
-fn laws<F: UserFormat>() {
-    let bases = [0, 0x1000, 0x0000_8765_4321_0000, 0x0000_ffff_ffff_f000].map(PhysAddr);
+fn laws<F: UserFormat>(address_bits: u32) {
+    let all = [0, 0x1000, 0x8765_4000, 0xffff_f000, 0x0000_8765_4321_0000, 0x0000_ffff_ffff_f000].map(PhysAddr);
+    let bases = || all.into_iter().filter(|base| base.0 >> address_bits == 0);
     for (era, _) in ERAS {
         for (rights, shared, _) in combinations() {
             let born = F::protection(era, rights, shared);
             let made = [born, F::make_old(born), F::make_special(born), F::make_written(era, born)];
             for attrs in made.into_iter().filter(|attrs| F::is_valid(*attrs) || *attrs == born) {
-                for base in bases {
+                for base in bases() {
                     assert_eq!(F::page(era, F::page_raw(base, attrs)), Some((base, attrs)), "{era:?} {attrs:?}");
                 }
                 let protected = F::write_protect(era, attrs);
@@ -138,7 +142,9 @@ fn rights_come_and_go<F: UserFormat>(era: Era, attrs: F::Attrs, born: F::Attrs) 
 
 #[test]
 fn user_pages_keep_their_marks_through_every_change() {
-    laws::<Arm64Granule4K>();
-    laws::<X86Level4>();
-    laws::<X86Level5>();
+    laws::<Arm64Granule4K>(48);
+    laws::<X86Level4>(48);
+    laws::<X86Level5>(48);
+    laws::<I386Pae>(48);
+    laws::<I386Level2>(32);
 }

@@ -173,9 +173,16 @@ fn the_early_table_buffer_is_what_boots_reserved() {
     assert_eq!(early_table_pages(Era::V6_1, false, false), 6);
 }
 
+fn counted(k4: u64, m2: u64) -> DirectMapCounters {
+    let mut counters = DirectMapCounters::default();
+    counters.add(Level::Pte, k4);
+    counters.add(Level::Pmd, m2);
+    counters
+}
+
 #[test]
 fn counters_move_with_a_split_unless_they_are_empty() {
-    let mut counters = DirectMapCounters { k4: 512 + 480, m2: 1534 + 512, g1: 0 };
+    let mut counters = counted(512 + 480, 1534 + 512);
     for _ in 0..6 {
         counters.split(Level::Pmd);
     }
@@ -185,10 +192,10 @@ fn counters_move_with_a_split_unless_they_are_empty() {
     let mut debug = DirectMapCounters::default();
     debug.add(Level::Pte, 3);
     debug.split(Level::Pmd);
-    assert_eq!(debug, DirectMapCounters { k4: 3, m2: 0, g1: 0 });
+    assert_eq!(debug, counted(3, 0));
     debug.add(Level::Pud, 1);
     debug.split(Level::Pud);
-    assert_eq!(debug, DirectMapCounters { k4: 3, m2: 512, g1: 0 });
+    assert_eq!(debug, counted(3, 512));
     debug.remove(Level::Pmd, 512);
     assert_eq!(debug.kib(), [12, 0, 0]);
 }
@@ -247,8 +254,8 @@ fn the_image_moves_by_its_alignment_within_its_region() {
 fn fixed_addresses_are_where_recordings_show_devices() {
     // x-4G: two uncached pages, the IO-APIC below the local APIC
     let fixmap = Fixmap::new(&USUAL_FIXMAP);
-    assert_eq!(fixmap.local_apic.map(Fixmap::address), Some(VirtAddr(0xffff_ffff_ff7f_d000)));
-    assert_eq!(fixmap.io_apic.map(Fixmap::address), Some(VirtAddr(0xffff_ffff_ff7f_c000)));
+    assert_eq!(fixmap.local_apic.map(|index| fixmap.address(index)), Some(VirtAddr(0xffff_ffff_ff7f_d000)));
+    assert_eq!(fixmap.io_apic.map(|index| fixmap.address(index)), Some(VirtAddr(0xffff_ffff_ff7f_c000)));
     assert_eq!(fixmap.start(), VirtAddr(0xffff_ffff_ff77_c000));
     // boot-time mappings fill the table of slot 506
     let boot_time = fixmap.boot_time();
@@ -257,7 +264,7 @@ fn fixed_addresses_are_where_recordings_show_devices() {
     // the vsyscall page takes index 511, and counting goes on behind it
     let emulated = Fixmap::new(&FixmapFacts { vsyscall: true, ..USUAL_FIXMAP });
     assert_eq!((emulated.vsyscall, emulated.dbgp), (Some(511), 512));
-    assert_eq!(emulated.vsyscall.map(Fixmap::address), Some(VirtAddr(0xffff_ffff_ff60_0000)));
+    assert_eq!(emulated.vsyscall.map(|index| emulated.address(index)), Some(VirtAddr(0xffff_ffff_ff60_0000)));
     assert_eq!((emulated.end_permanent, emulated.btmap_end, emulated.end), (643, 1024, 1536));
     // 131 + 9 optional ones still need a table of their own; none at all do not
     let none = FixmapFacts { local_apic: false, io_apics: 0, ..USUAL_FIXMAP };

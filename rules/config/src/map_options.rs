@@ -24,6 +24,13 @@ pub const fn map_options(arch: Arch) -> &'static [&'static str] {
             "ZONE_DMA32",
             "NUMA",
         ],
+        Arch::I386 => &[
+            "DEBUG_PAGEALLOC",
+            "DEBUG_PAGEALLOC_ENABLE_DEFAULT",
+            "HIGHMEM",
+            "PAGE_TABLE_ISOLATION",
+            "MITIGATION_PAGE_TABLE_ISOLATION",
+        ],
         Arch::X86_64 => &[
             "DEBUG_PAGEALLOC",
             "DEBUG_PAGEALLOC_ENABLE_DEFAULT",
@@ -41,4 +48,4 @@ pub const fn map_options(arch: Arch) -> &'static [&'static str] {
 }
 
 /// Features of x86 CPUs as `/proc/cpuinfo` names them; a fault begins with `bug:`.
-pub const MAP_FEATURES: [&str; 6] = ["pdpe1gb", "pge", "nx", "pcid", "la57", "bug:cpu_meltdown"];
+pub const MAP_FEATURES: [&str; 7] = ["pse", "pdpe1gb", "pge", "nx", "pcid", "la57", "bug:cpu_meltdown"];

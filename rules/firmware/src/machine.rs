@@ -17,15 +17,18 @@ pub enum Arch {
     Arm64,
     /// 64-bit x86.
     X86_64,
+    /// 32-bit x86.
+    I386,
 }
 
 impl Arch {
-    /// The name as Linux's build uses it for the 64-bit kernel.
+    /// The name as Linux's build uses it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Arm64 => "arm64",
             Self::X86_64 => "x86_64",
+            Self::I386 => "i386",
         }
     }
 
@@ -35,7 +38,17 @@ impl Arch {
         match name {
             "arm64" | "aarch64" => Some(Self::Arm64),
             "x86_64" | "x86-64" | "amd64" | "x86" => Some(Self::X86_64),
+            "i386" | "i686" | "x86_32" | "x86-32" => Some(Self::I386),
             _ => None,
+        }
+    }
+
+    /// Whether firmware is a PC's: a map of memory in place of a devicetree.
+    #[must_use]
+    pub const fn is_x86(self) -> bool {
+        match self {
+            Self::X86_64 | Self::I386 => true,
+            Self::Arm64 => false,
         }
     }
 }

@@ -1,22 +1,26 @@
-//! Physical memory on the host's heap, for examples and tests: one array of slots, one of notes.
+//! Physical memory on the host's heap, for examples and tests: an array of slots of each width, one of notes.
+//!
+//! # Invariants
+//! 1. A frame is used as a table of one width: the two arrays do not see each other.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::RefCell;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use kernmem_base::{
     BusError, BusFault, Frame, FrameOrigin, FrameSource, Level, NoFrame, PhysAddr, PhysMem, PhysRange, PhysRead, Slot,
-    TableNote,
+    TableNote, Words,
 };
 
 const FRAME: u64 = 4096;
 
-/// A range of physical memory made of 64-bit slots; 4K frames are handed out from its start.
+/// A range of physical memory; 4K frames are handed out from its start.
 #[derive(Debug)]
 pub struct HeapMem {
     range: PhysRange,
-    slots: Box<[AtomicU64]>,
+    wide: Box<[AtomicU64]>,
+    narrow: Box<[AtomicU32]>,
     notes: Box<[TableNote]>,
     free: RefCell<Vec<PhysAddr>>,
 }
@@ -32,7 +36,8 @@ impl HeapMem {
         let frames = range.size() / FRAME;
         Self {
             range,
-            slots: (0..range.size() / 8).map(|_| AtomicU64::new(0)).collect(),
+            wide: (0..range.size() / 8).map(|_| AtomicU64::new(0)).collect(),
+            narrow: (0..range.size() / 4).map(|_| AtomicU32::new(0)).collect(),
             notes: (0..frames).map(|_| TableNote::new()).collect(),
             free: RefCell::new((0..frames).rev().map(|frame| range.start + frame * FRAME).collect()),
         }
@@ -59,13 +64,25 @@ impl HeapMem {
         self.free.borrow().len()
     }
 
-    fn slot_range(&self, pa: PhysAddr, entries: usize) -> Result<&[AtomicU64], BusError> {
-        let hole = BusError { pa, fault: BusFault::Hole };
-        if !pa.is_aligned(8) {
+    /// Which slot of `S` stands at `pa`.
+    fn index<S: Slot>(&self, pa: PhysAddr) -> Result<usize, BusError> {
+        if !pa.is_aligned(S::BYTES) {
             return Err(BusError { pa, fault: BusFault::Misaligned });
         }
-        let first = pa.0.checked_sub(self.range.start.0).ok_or(hole)? / 8;
-        self.slots.get(first as usize..first as usize + entries).ok_or(hole)
+        let offset = pa.0.checked_sub(self.range.start.0).ok_or(BusError { pa, fault: BusFault::Hole })?;
+        Ok((offset / S::BYTES) as usize)
+    }
+}
+
+impl Words for HeapMem {
+    fn wide(&self, pa: PhysAddr, count: usize) -> Result<&[AtomicU64], BusError> {
+        let first = self.index::<AtomicU64>(pa)?;
+        self.wide.get(first..first + count).ok_or(BusError { pa, fault: BusFault::Hole })
+    }
+
+    fn narrow(&self, pa: PhysAddr, count: usize) -> Result<&[AtomicU32], BusError> {
+        let first = self.index::<AtomicU32>(pa)?;
+        self.narrow.get(first..first + count).ok_or(BusError { pa, fault: BusFault::Hole })
     }
 }
 
@@ -73,7 +90,7 @@ impl PhysRead for HeapMem {
     type Lent<'m, S: Slot> = &'m [S];
 
     fn table<S: Slot>(&self, pa: PhysAddr, entries: usize) -> Result<&[S], BusError> {
-        S::of_words(self.slot_range(pa, entries)?).ok_or(BusError { pa, fault: BusFault::Misaligned })
+        S::lend(self, pa, entries)
     }
 }
 
@@ -98,7 +115,10 @@ impl PhysMem for HeapMem {
     }
 
     fn zero(&self, range: PhysRange) -> Result<(), BusError> {
-        for slot in self.slot_range(range.start, (range.size() / 8) as usize)? {
+        for slot in self.wide(range.start, (range.size() / 8) as usize)? {
+            slot.store(0, Ordering::Relaxed);
+        }
+        for slot in self.narrow(range.start, (range.size() / 4) as usize)? {
             slot.store(0, Ordering::Relaxed);
         }
         Ok(())

@@ -6,6 +6,7 @@ use core::marker::PhantomData;
 use kernmem_arch::{Entry, EntryFormat};
 use kernmem_base::{BusError, Frame, FrameSource, Level, PhysAddr, PhysMem, PhysRange, Slot, VirtAddr, VirtRange};
 
+use crate::map::table_entry;
 use crate::{CursorMut, MapError};
 
 /// A tree of page tables of format `F` in memory `M`.
@@ -128,7 +129,7 @@ impl<'m, F: EntryFormat, M: PhysMem> Tables<'m, F, M> {
 
     /// Makes `frame` a table without entries; returns the entry of the level above that links it.
     fn empty_table(&self, frame: Frame, attrs: F::Attrs, parent: Level) -> Result<u64, MapError> {
-        let link = F::encode(Entry::Table { next: frame.pa, attrs }, parent)?;
+        let link = table_entry::<F>(frame.pa, attrs, parent)?;
         let note = self.mem.note(frame.pa)?;
         if !frame.zeroed {
             self.mem.zero(PhysRange::new(frame.pa, frame.pa + F::shape().granule.bytes()))?;

@@ -16,7 +16,7 @@ use crate::machine::Opened;
 /// A kernel of 52 bits has two where nobody tells its CPU: with them and without.
 pub(super) fn tables(args: &LayoutArgs, opened: &Opened, eras: &[Era]) -> Result<Tables, Failure> {
     if args.levels.is_some() || args.bases.is_some() {
-        return Err(Failure::input("--levels and --bases are x86-64's; arm64 has --page-size and --va-bits"));
+        return Err(Failure::input("--levels and --bases are x86's; arm64 has --page-size and --va-bits"));
     }
     let (mut tables, mut notes) = (Vec::new(), Vec::new());
     for era in eras {
@@ -114,26 +114,27 @@ fn in_use(args: &LayoutArgs, config: &Config, era: Era, granule: Granule, va_bit
     Ok(match cpu {
         _ if va_bits != 52 => vec![va_bits],
         _ if turned_off && args.tells_cmdline() => vec![least],
-        Some(cpu) if has_52(cpu, granule) => vec![va_bits],
+        Some(cpu) if cpu.has_52_bits(granule) => vec![va_bits],
         Some(_) => vec![least],
         None => vec![va_bits, least],
     })
-}
-
-fn has_52(cpu: &Arm64Cpu, granule: Granule) -> bool {
-    match granule {
-        Granule::K4 | Granule::K16 => cpu.has_lpa2(granule),
-        Granule::K64 => cpu.has_lva(),
-    }
 }
 
 fn table(args: &LayoutArgs, opened: &Opened, facts: &LayoutFacts) -> Table {
     layout::arm64_table(facts, moved(args, opened, facts))
 }
 
-/// What the seed moves: the image, and memory in the linear map.
+/// What the seed moves, or what is given: the image, and memory in the linear map.
 fn moved(args: &LayoutArgs, opened: &Opened, facts: &LayoutFacts) -> Vec<Moved> {
     let (machine, config) = (&opened.source.machine, &opened.source.config);
+    if args.names_machine() && args.kernel.seed.is_none() {
+        let given = [("_text, as given", config.given.text_virt), ("memory, as given", config.given.linear_start)];
+        let given: Vec<Moved> =
+            given.into_iter().filter_map(|(what, va)| Some(Moved { what: what.to_owned(), va: va? })).collect();
+        if !given.is_empty() {
+            return given;
+        }
+    }
     let seed = machine.kaslr_seed.filter(|_| args.names_machine() || args.kernel.seed.is_some()).unwrap_or(0);
     let off = args.tells_cmdline() && config.cmdline.nokaslr(facts.era, Arch::Arm64);
     let starts = machine.memory.iter().map(|bank| bank.range.start).min();

@@ -3,6 +3,7 @@
 //! Here: the options, which eras, and the form of the answer. Each architecture's file makes the tables.
 
 mod arm64;
+mod i386;
 mod x86;
 
 use std::process::ExitCode;
@@ -61,8 +62,8 @@ pub struct LayoutArgs {
     /// KASAN's shadow; the configuration's otherwise
     #[arg(long, value_enum)]
     kasan: Option<Kasan>,
-    /// x86-64: levels of tables that the kernel is built for, 4 or 5
-    #[arg(long, value_parser = clap::value_parser!(u32).range(4..=5))]
+    /// Levels of tables that the kernel is built for: x86-64 4 or 5, i386 2 or 3
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=5))]
     levels: Option<u32>,
     /// x86-64: drawn bases of direct map, vmalloc and page descriptors
     #[arg(long, value_name = "A,B,C", value_parser = parse_bases)]
@@ -80,7 +81,7 @@ type Bases = [VirtAddr; 3];
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "The kernel")]
 struct LayoutKernelArgs {
-    /// Architecture: arm64 or x86-64
+    /// Architecture: arm64, x86-64 or i386
     #[arg(long, value_parser = crate::args::parse_arch)]
     arch: Option<Arch>,
     /// arm64: page size, 4K, 16K or 64K
@@ -142,6 +143,7 @@ pub fn run(args: &LayoutArgs) -> Outcome {
     match config.arch {
         Arch::Arm64 => answer(args, &arm64::tables(args, &opened, &eras)?, layout::print_arm64),
         Arch::X86_64 => answer(args, &x86::tables(args, &opened, &eras)?, layout::print_x86),
+        Arch::I386 => answer(args, &i386::tables(args, &opened, &eras)?, layout::print_i386),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,11 +10,6 @@ use super::{Kasan, LayoutArgs, Tables};
 use crate::failure::Failure;
 use crate::machine::Opened;
 
-/// Frames that four levels of tables can name.
-const MAX_ARCH_PFN: u64 = 1 << 34;
-/// The same with five.
-const MAX_ARCH_PFN_LEVEL5: u64 = 1 << 40;
-
 /// The tables of all eras.
 pub(super) fn tables(args: &LayoutArgs, opened: &Opened, eras: &[Era]) -> Result<Tables, Failure> {
     if args.kernel.page_size.is_some_and(|granule| granule.shift() != 12) {
@@ -47,6 +42,9 @@ pub(super) fn tables(args: &LayoutArgs, opened: &Opened, eras: &[Era]) -> Result
 ///
 /// Without a word about them a kernel that can have five runs with four unless the CPU that is told has them.
 fn paging(args: &LayoutArgs, config: &Config, era: Era) -> Result<(Paging, Paging), Failure> {
+    if let Some(levels @ ..4) = args.levels {
+        return Err(Failure::input(format!("--levels {levels}: x86-64 has 4 or 5")));
+    }
     let wished = match (args.levels, args.kernel.va_bits) {
         (Some(levels), None) => Some(levels),
         (None, Some(48)) | (Some(4), Some(48)) => Some(4),
@@ -139,10 +137,7 @@ fn regions(args: &LayoutArgs, opened: &Opened, layout: &LayoutFacts) -> Option<(
     if !switches.regions() {
         return None;
     }
-    let limit = match layout.paging {
-        Paging::Level4 => MAX_ARCH_PFN,
-        Paging::Level5 => MAX_ARCH_PFN_LEVEL5,
-    };
+    let limit = layout.paging.max_arch_pfn().0;
     let facts = RegionFacts {
         era: layout.era,
         paging: layout.paging,

@@ -277,6 +277,7 @@ fn judge(bench: &Bench, way: Way, two: &Experiment, book: &mut Notebook<'_>) -> 
     let arch = match bench.source.machine.arch {
         Arch::X86_64 => HugeArch::X86_64,
         Arch::Arm64 => HugeArch::Arm64,
+        Arch::I386 => HugeArch::I386Pae,
     };
     for era in Era::ALL.into_iter().filter(|era| *era != bench.era()) {
         let freed = |order: Order| hvo_saving(era, arch, Granule::K4, PAGE << order.0, 64).freed_pages;

@@ -238,18 +238,10 @@ fn va_bits(config: &Config) -> u32 {
 
 /// The address bits that are in use: fewer than 52 on a CPU without them.
 ///
-/// | page | what the CPU must have |
-/// |---|---|
-/// | 4K, 16K | LPA2 for this page size |
-/// | 64K | LVA |
-///
 /// Source: Linux 5.10, 6.1 arch/arm64/kernel/head.S `primary_entry`; 6.12, 7.2 arch/arm64/kernel/pi/map_kernel.c.
 fn va_bits_in_use(config: &Config, cpu: &Arm64Cpu, granule: Granule) -> u32 {
     let built = va_bits(config);
-    let has_all = match granule {
-        Granule::K4 | Granule::K16 => cpu.has_lpa2(granule),
-        Granule::K64 => cpu.has_lva(),
-    };
+    let has_all = cpu.has_52_bits(granule);
     let turned_off = matches!(config.era, Era::V6_12 | Era::V7_2) && config.cmdline.has("arm64.nolva");
     if built == 52 && (!has_all || turned_off) { va_bits_min(granule, built) } else { built }
 }

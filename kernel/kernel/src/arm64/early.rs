@@ -11,7 +11,7 @@
 //!
 //! Source: Linux 5.10, 6.1 arch/arm64/kernel/head.S `create_idmap`, `create_kernel_mapping`, `remap_region`.
 
-use kernmem_arch::arm64::{Arm64Attrs, Arm64Format, bit, prot};
+use kernmem_arch::arm64::{Arm64Attrs, Arm64Format, bit, carve_out, limits, prot};
 use kernmem_base::{
     Era, Frame, FrameOrigin, FrameSource, Granule, Level, NoFrame, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange,
 };
@@ -22,10 +22,10 @@ use super::image::no_contiguous;
 use crate::{BootError, TableFrame, Witness};
 
 /// The largest devicetree.
-pub(super) const MAX_FDT: u64 = 2 << 20;
+pub(super) const MAX_FDT: u64 = limits::MAX_FDT_BYTES;
 
-const READ_EXECUTE: Arm64Attrs = Arm64Attrs(bit::VALID | bit::TABLE | bit::AF | bit::SHARED | bit::RDONLY);
-const WRITE_EXECUTE: Arm64Attrs = Arm64Attrs(bit::VALID | bit::TABLE | bit::AF | bit::SHARED);
+const READ_EXECUTE: Arm64Attrs = prot::boot_map(false);
+const WRITE_EXECUTE: Arm64Attrs = prot::boot_map(true);
 
 /// Roots of the boot page tables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -167,8 +167,5 @@ fn blocks_of(range: PhysRange, block: u64) -> PhysRange {
 ///
 /// Source: Linux 5.10, 6.1 arch/arm64/include/asm/kernel-pgtable.h `SWAPPER_BLOCK_SIZE`.
 pub(super) const fn swapper_block(granule: Granule) -> u64 {
-    match granule {
-        Granule::K4 => 2 << 20,
-        Granule::K16 | Granule::K64 => granule.bytes(),
-    }
+    1 << carve_out::leaf_shift(granule)
 }

@@ -11,7 +11,7 @@ use kernmem_arch::{Born, Reason};
 use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysMem, PhysRange};
 use kernmem_config::Config;
 use kernmem_firmware::Machine;
-use kernmem_memblock::{Memblock, Nid, RegionArray, Request};
+use kernmem_memblock::{ListKind, Memblock, Nid, RegionArray, Request, UpTo};
 use kernmem_pgtable::Tables;
 use kernmem_sparse::{Geometry, GeometryFacts, Sections, SparseArch, VecStore};
 
@@ -176,6 +176,29 @@ fn unflatten<A: RegionArray, W: Witness>(
     takers::allocate(memblock, Taker::UnflattenedTree, request).map(drop)
 }
 
+/// Taken memory learns its node as well: of `blocks`, or the one node of all memory.
+///
+/// | era | |
+/// |---|---|
+/// | 4.14 (UNVERIFIED), 5.10, 6.1 | when the lists are handed over |
+/// | 6.12, 7.2 | with the nodes |
+///
+/// Source: Linux 6.12, 7.2 mm/numa_memblks.c `numa_clear_kernel_node_hotplug`.
+fn name_taken_memory<A: RegionArray, W: Witness>(
+    memblock: &mut Memblock<A, W>,
+    blocks: &[NodeBlock],
+) -> Result<(), BootError> {
+    match memblock.era() {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => return Ok(()),
+        Era::V6_12 | Era::V7_2 => {}
+    }
+    let all = [NodeBlock { range: PhysRange::new(memblock.start_of_dram(), memblock.end_of_dram()), nid: Nid(0) }];
+    for block in if blocks.is_empty() { &all } else { blocks } {
+        memblock.set_node(ListKind::Reserved, block.range.start, block.range.size(), Some(block.nid))?;
+    }
+    Ok(())
+}
+
 /// Whether each attempt to find nodes takes a table of their distances.
 ///
 /// | era | |
@@ -192,6 +215,32 @@ const fn has_distances(era: Era) -> bool {
     }
 }
 
+/// Memory for the distances between nodes.
+///
+/// | era | |
+/// |---|---|
+/// | 4.14 (UNVERIFIED), 5.10 | found below the end of memory, then reserved |
+/// | 6.1 and later | allocated |
+fn distance_table<A: RegionArray, W: Witness>(
+    memblock: &mut Memblock<A, W>,
+    bytes: u64,
+) -> Result<PhysAddr, BootError> {
+    let page = memblock.limits().granule.bytes();
+    match memblock.era() {
+        Era::V4_14 | Era::V5_10 => {
+            let end = UpTo::from(memblock.end_of_dram());
+            let found = memblock.find_in_range(PhysAddr(0), end, bytes, page);
+            let start = found.ok_or_else(|| BootError::Input("no memory for the distances between nodes".into()))?;
+            memblock.reserve(start, bytes)?;
+            takers::tell(memblock, Taker::DistanceTable, start, bytes);
+            Ok(start)
+        }
+        Era::V6_1 | Era::V6_12 | Era::V7_2 => {
+            takers::allocate(memblock, Taker::DistanceTable, Request::new(bytes, page))
+        }
+    }
+}
+
 /// Nodes by firmware, or one for all. `numa=off` leaves out the first attempt.
 fn numa_init<A: RegionArray, W: Witness>(
     machine: &Machine,
@@ -203,10 +252,7 @@ fn numa_init<A: RegionArray, W: Witness>(
     }
     let granule = memblock.limits().granule;
     let max_nodes = u64::from(memblock.limits().max_nodes);
-    let distances = |memblock: &mut Memblock<A, W>| {
-        let request = Request::new(max_nodes * max_nodes, granule.bytes());
-        takers::allocate(memblock, Taker::DistanceTable, request)
-    };
+    let distances = |memblock: &mut Memblock<A, W>| distance_table(memblock, max_nodes * max_nodes);
     let table = has_distances(config.era).then(|| distances(memblock)).transpose()?;
     let off = config.cmdline.numa_off();
     let blocks: Vec<NodeBlock> = machine
@@ -232,6 +278,7 @@ fn numa_init<A: RegionArray, W: Witness>(
         memblock.observer().log(LogEntry::FakeNode(all));
     }
     let nodes = numa::assign(memblock, if covered { &blocks } else { &[] })?;
+    name_taken_memory(memblock, if covered { &blocks } else { &[] })?;
     let cache_line = memblock.limits().smp_cache_bytes;
     let unit = numa::descriptor_unit(config.era, config.arch, cache_line);
     let bytes = numa::descriptor_bytes(config, granule).next_multiple_of(unit);

@@ -15,7 +15,7 @@ use crate::takers::auto_init::auto_init;
 use crate::takers::gigantic::GiganticPool;
 use crate::takers::hash_tables::{self, HashFacts};
 use crate::takers::page_counts::{self, PageCountFacts};
-use crate::takers::percpu::{PercpuFacts, first_chunk};
+use crate::takers::percpu::{ModulesRoom, PercpuFacts, first_chunk};
 use crate::takers::{self, log_buffer, stack_depot, swiotlb};
 use crate::zones::Nodes;
 use crate::{BootError, Image, LogEntry, Witness, zonelists};
@@ -96,7 +96,7 @@ pub(super) fn take<A: RegionArray, W: Witness>(
     Ok(Prepared { hashes, gigantic })
 }
 
-/// A pool of bounce buffers, if some device cannot reach all memory.
+/// A pool of bounce buffers, if some device cannot reach all memory; from 6.12 on else a small one.
 fn bounce_buffers<A: RegionArray, W: Witness>(
     config: &Config,
     memblock: &mut Memblock<A, W>,
@@ -105,7 +105,12 @@ fn bounce_buffers<A: RegionArray, W: Witness>(
 ) -> Result<(), BootError> {
     let dma_end = nodes.limits.first().and_then(|zone| zone.span.end.to_phys(nodes.granule));
     let needed = dma_end.is_some_and(|dma_end| swiotlb::arm64_needs(memblock.end_of_dram(), dma_end));
-    if let Some(pool) = swiotlb::init(config, memblock, needed, cpus)? {
+    let small = swiotlb::small_pool(config, memblock.phys_mem_size()).filter(|_| !needed);
+    let pool = match small {
+        Some(bytes) => swiotlb::init_small(config, memblock, bytes, cpus)?,
+        None => swiotlb::init(config, memblock, needed, cpus)?,
+    };
+    if let Some(pool) = pool {
         memblock.observer().log(LogEntry::SwiotlbMapped(pool));
     }
     Ok(())
@@ -125,7 +130,7 @@ fn setup_percpu<A: RegionArray, W: Witness>(
     let facts = PercpuFacts {
         static_bytes: end - start,
         modules: shared.config.kconfig.is_set("MODULES"),
-        modules_within: false,
+        room: ModulesRoom::Beside,
         atom: shared.state.granule().bytes(),
         page: shared.state.granule().bytes(),
         from: PhysAddr(shared.state.memstart),

@@ -71,7 +71,7 @@ fn interrupt_stack<M, W>(kernel: &Kernel<'_, M, W>, facts: &Facts) -> Area {
             let nr_pages = facts.thread_size >> facts.granule.shift();
             Area { nr_pages, ..area(VmFlags::ALLOC, START_KERNEL) }
         }
-        Isa::X86(_) => area(VmFlags::MAP, IRQ_STACK),
+        Isa::X86(_) | Isa::I386(_) => area(VmFlags::MAP, IRQ_STACK),
     }
 }
 
@@ -201,7 +201,7 @@ impl<M: PhysMem, W: Witness> Running<'_, M, W> {
                 let found = regions.find(|region| region.base <= phys && phys < region.end())?;
                 is_mapped(found).then(|| phys.pfn(granule))
             }
-            Isa::X86(_) => {
+            Isa::X86(_) | Isa::I386(_) => {
                 let (first, last) = (phys.pfn(granule), last.pfn(granule));
                 let memory = self.kernel.nodes.memory.iter().map(|(_, span)| span);
                 let parts = memory.map(|span| (span.start.max(first).0, span.end.0.min(last.0 + 1)));

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use kernmem_arch::x86::memtype::{CacheMode, PatKind};
 use kernmem_arch::x86::prot::{Prot, table};
-use kernmem_arch::{Format, arm64};
+use kernmem_arch::{Format, arm64, i386};
 use kernmem_base::{Era, Granule, Order, PhysAddr, VirtAddr, VirtRange};
 use kernmem_page_alloc::PageAllocator;
 use kernmem_slab::{Classes, KmallocArch};
@@ -113,10 +113,14 @@ impl Facts {
                 let nodes = state.percpu.nodes.clone();
                 (Format::x86(layout.paging), range, prot, KmallocArch::X86, (state.gbpages, true), nodes)
             }
+            Isa::I386(_) => {
+                return Err(BootError::Beyond("an i386 kernel that runs: it can be booted and listed".into()));
+            }
         };
         let thread_size = match &kernel.isa {
             Isa::Arm64(_) => config.sizes.get("THREAD_SIZE").unwrap_or(16 << 10),
             Isa::X86(state) => state.layout.thread_size,
+            Isa::I386(_) => i386::layout::THREAD_SIZE,
         };
         let vmalloc = Rules {
             era: config.era,
@@ -169,6 +173,7 @@ impl Facts {
         let base = match &kernel.isa {
             Isa::Arm64(state) => state.frame_zero(),
             Isa::X86(state) => state.layout.vmemmap,
+            Isa::I386(state) => state.layout.page_offset,
         };
         Place { format: self.format, root: kernel.roots.kernel, base }
     }
@@ -184,7 +189,7 @@ impl Facts {
 fn runs<M, W>(kernel: &Kernel<'_, M, W>) -> bool {
     match &kernel.isa {
         Isa::Arm64(state) => Some(state.geometry) == arm64::Geometry::of(12, 48),
-        Isa::X86(_) => true,
+        Isa::X86(_) | Isa::I386(_) => true,
     }
 }
 
@@ -199,5 +204,6 @@ pub fn linear<M, W>(kernel: &Kernel<'_, M, W>, pa: PhysAddr) -> VirtAddr {
     match &kernel.isa {
         Isa::Arm64(state) => state.linear(pa),
         Isa::X86(state) => state.layout.direct(pa),
+        Isa::I386(state) => state.layout.direct(pa),
     }
 }

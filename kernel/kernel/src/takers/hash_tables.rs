@@ -95,6 +95,15 @@ impl HashTable {
         if entries * self.bucket_bytes < granule.bytes() { granule.bytes() / self.bucket_bytes } else { entries }
     }
 
+    /// The table of a kernel of that architecture: an entry is a pointer.
+    const fn on(self, arch: Arch) -> Self {
+        let bucket_bytes = match arch {
+            Arch::Arm64 | Arch::X86_64 => 8,
+            Arch::I386 => 4,
+        };
+        Self { bucket_bytes, ..self }
+    }
+
     fn asked(&self, config: &Config) -> Option<u64> {
         let value = config.cmdline.last_value(self.word)?;
         Some(kernmem_config::number::leading_number(value).value)
@@ -138,6 +147,7 @@ pub fn huge_vmalloc(config: &Config, pse: bool) -> bool {
     let supported = match config.arch {
         Arch::Arm64 => !set("PTDUMP_DEBUGFS"),
         Arch::X86_64 => pse,
+        Arch::I386 => pse && set("X86_PAE"),
     };
     supported && set("HAVE_ARCH_HUGE_VMALLOC") && !config.cmdline.has("nohugevmalloc")
 }
@@ -154,7 +164,7 @@ pub fn early<A: RegionArray, W: Witness>(
     if hashdist(config, facts.nodes) {
         return Ok(());
     }
-    for table in [dentry_cache(config.era), INODE_CACHE] {
+    for table in [dentry_cache(config.era), INODE_CACHE].map(|table| table.on(config.arch)) {
         let log2 = table.log2_entries(facts.granule, facts.counts, table.asked(config));
         take_linear(&table, log2, facts.granule, memblock)?;
     }
@@ -184,7 +194,7 @@ pub(super) fn take_linear<A: RegionArray, W: Witness>(
 pub fn late(config: &Config, facts: &HashFacts, log: &mut impl Witness) {
     let spread = hashdist(config, facts.nodes);
     let left = [dentry_cache(config.era), INODE_CACHE].into_iter().filter(|_| spread);
-    for table in left.chain([MOUNT_CACHE, MOUNTPOINT_CACHE]) {
+    for table in left.chain([MOUNT_CACHE, MOUNTPOINT_CACHE]).map(|table| table.on(config.arch)) {
         let log2 = table.log2_entries(facts.granule, facts.counts, table.asked(config));
         let memory = late_memory(facts, spread, table.bucket_bytes << log2);
         tell(log, facts.granule, &table, log2, memory);

@@ -12,7 +12,7 @@ use kernmem_base::{Era, Granule, Pfn};
 use kernmem_memblock::{Flags, Memblock, RegionArray};
 
 use crate::Witness;
-use crate::zones::{Nodes, Zone};
+use crate::zones::{Nodes, Zone, ZoneLimits};
 
 /// What the counts follow from.
 #[derive(Clone, Copy, Debug)]
@@ -29,12 +29,21 @@ pub struct PageCountFacts {
     pub dma_reserve: u64,
 }
 
+/// Whole free pages of the boot allocator.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FreePages {
+    /// All of them.
+    pub all: u64,
+    /// Those that the kernel reaches directly: below high memory.
+    pub low: u64,
+}
+
 /// The pages that the kernel counts on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PageCounts {
     /// Pages for the kernel's own use.
     pub nr_kernel_pages: u64,
-    /// All pages. The same, as no zone of a 64-bit kernel is high memory.
+    /// All pages: those and high memory's, of which a 64-bit kernel has none.
     pub nr_all_pages: u64,
     /// Managed pages of all zones as they are counted before the hand-over.
     pub managed: u64,
@@ -53,26 +62,47 @@ pub const fn memmap_pages(facts: &PageCountFacts, spanned: u64, present: u64) ->
 /// |---|---|---|
 /// | 4.14–6.1 | present without the descriptors and the reserve | the same |
 /// | 6.12, 7.2 | whole free pages of the boot allocator when the zones were made | present |
+///
+/// High memory counts whole and not among kernel pages; up to 6.1 its descriptors are taken off the kernel pages before
+/// it, if those are more than twice as many.
 #[must_use]
 pub fn page_counts(facts: &PageCountFacts, nodes: &Nodes) -> PageCounts {
     let zones = || nodes.nodes.iter().flat_map(|node| node.zones.iter().enumerate());
     match facts.era {
         Era::V4_14 | Era::V5_10 | Era::V6_1 => {
-            let pages = zones().map(|(index, zone)| early_managed(facts, index, zone)).sum();
-            PageCounts { nr_kernel_pages: pages, nr_all_pages: pages, managed: pages }
+            let mut counts = PageCounts::default();
+            for (index, zone) in zones() {
+                let pages = early_managed(facts, index, zone);
+                let memmap = zone_memmap(facts, zone);
+                if !is_high(zone) {
+                    counts.nr_kernel_pages += pages;
+                } else if counts.nr_kernel_pages > 2 * memmap {
+                    counts.nr_kernel_pages -= memmap;
+                }
+                counts.nr_all_pages += pages;
+                counts.managed += pages;
+            }
+            counts
         }
         Era::V6_12 | Era::V7_2 => PageCounts {
-            nr_kernel_pages: nodes.free,
-            nr_all_pages: nodes.free,
+            nr_kernel_pages: nodes.free.low,
+            nr_all_pages: nodes.free.all,
             managed: zones().map(|(_, zone)| zone.present).sum(),
         },
     }
 }
 
+fn is_high(zone: &Zone) -> bool {
+    zone.name == "HighMem"
+}
+
+fn zone_memmap(facts: &PageCountFacts, zone: &Zone) -> u64 {
+    memmap_pages(facts, zone.span.end.0 - zone.span.start.0, zone.present)
+}
+
 /// Present pages of a zone without its descriptors, and in the first zone without the reserve.
 fn early_managed(facts: &PageCountFacts, index: usize, zone: &Zone) -> u64 {
-    let spanned = zone.span.end.0 - zone.span.start.0;
-    let memmap = memmap_pages(facts, spanned, zone.present);
+    let memmap = if is_high(zone) { 0 } else { zone_memmap(facts, zone) };
     let pages = zone.present.checked_sub(memmap).unwrap_or(zone.present);
     if index == 0 && pages > facts.dma_reserve { pages - facts.dma_reserve } else { pages }
 }
@@ -90,10 +120,13 @@ pub fn dma_reserve<A: RegionArray, W: Witness>(memblock: &Memblock<A, W>) -> u64
     memory - free_spans(memblock).into_iter().map(|(start, end)| below(start, end)).sum::<u64>().min(memory)
 }
 
-/// Whole free pages of the boot allocator.
+/// Whole free pages of the boot allocator, and those of them below the zone of high memory.
 #[must_use]
-pub fn free_pages<A: RegionArray, W: Witness>(memblock: &Memblock<A, W>) -> u64 {
-    free_spans(memblock).into_iter().map(|(start, end)| end.0 - start.0).sum()
+pub fn free_pages<A: RegionArray, W: Witness>(memblock: &Memblock<A, W>, limits: &[ZoneLimits]) -> FreePages {
+    let high = limits.iter().find(|zone| zone.name == "HighMem").map_or(Pfn(u64::MAX), |zone| zone.span.start);
+    let spans = free_spans(memblock);
+    let below = |limit: Pfn| spans.iter().map(|&(start, end)| end.min(limit).0.saturating_sub(start.0)).sum();
+    FreePages { all: below(Pfn(u64::MAX)), low: below(high) }
 }
 
 fn free_spans<A: RegionArray, W: Witness>(memblock: &Memblock<A, W>) -> Vec<(Pfn, Pfn)> {

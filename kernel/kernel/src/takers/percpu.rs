@@ -18,6 +18,7 @@ use crate::{BootError, LogEntry, Witness};
 /// Room for variables of modules, and for those that are asked for later.
 const MODULE_BYTES: u64 = 8 << 10;
 const DYNAMIC_BYTES: u64 = 28 << 10;
+const NARROW_DYNAMIC_BYTES: u64 = 20 << 10;
 const MIN_UNIT: u64 = 32 << 10;
 /// Variables start at multiples of this; the books have a bit for each.
 const MIN_ALLOC: u64 = 4;
@@ -33,8 +34,8 @@ pub struct PercpuFacts<'a> {
     pub static_bytes: u64,
     /// Whether there may be modules.
     pub modules: bool,
-    /// Whether room for modules comes out of the room for later variables (x86-64) or on top of it (arm64).
-    pub modules_within: bool,
+    /// Where the variables of modules have their room.
+    pub room: ModulesRoom,
     /// The units of a group are one piece of memory that starts at a multiple of this and is one.
     pub atom: u64,
     /// Bytes of a page.
@@ -43,6 +44,17 @@ pub struct PercpuFacts<'a> {
     pub from: PhysAddr,
     /// The node of each possible CPU.
     pub nodes: &'a [Nid],
+}
+
+/// Where the variables of modules have their room in a unit.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ModulesRoom {
+    /// A room of their own beside that for later variables (arm64).
+    Beside,
+    /// A room of their own that is taken off that for later variables (x86-64).
+    Within,
+    /// None of their own: the room for later variables, which is smaller, grows by it (i386).
+    Shared,
 }
 
 /// Sizes of a unit.
@@ -89,8 +101,12 @@ pub fn unit_sizes(era: Era, facts: &PercpuFacts<'_>, groups: &[u64]) -> UnitSize
         Era::V6_12 | Era::V7_2 => 20 << 10,
     };
     let page = facts.page;
-    let reserved = if facts.modules { MODULE_BYTES } else { 0 };
-    let dynamic = if facts.modules_within { DYNAMIC_BYTES - reserved } else { DYNAMIC_BYTES };
+    let modules = if facts.modules { MODULE_BYTES } else { 0 };
+    let (reserved, dynamic) = match facts.room {
+        ModulesRoom::Beside => (modules, DYNAMIC_BYTES),
+        ModulesRoom::Within => (modules, DYNAMIC_BYTES - modules),
+        ModulesRoom::Shared => (0, NARROW_DYNAMIC_BYTES + modules),
+    };
     let used = (facts.static_bytes + reserved + dynamic.max(early)).next_multiple_of(page);
     let (unit, per_piece) = layout(used.max(MIN_UNIT), facts.atom, page, groups, facts.nodes.len() as u64);
     let dynamic = used - facts.static_bytes - reserved;
@@ -237,7 +253,7 @@ mod tests {
         let facts = PercpuFacts {
             static_bytes: 26_080,
             modules: false,
-            modules_within: false,
+            room: ModulesRoom::Beside,
             atom: 4096,
             page: 4096,
             from: PhysAddr(0),
@@ -255,7 +271,7 @@ mod tests {
         let facts = PercpuFacts {
             static_bytes: 26_080,
             modules: true,
-            modules_within: true,
+            room: ModulesRoom::Within,
             atom: LARGE,
             page: 4096,
             from: PhysAddr(0),

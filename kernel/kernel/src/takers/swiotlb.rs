@@ -81,6 +81,48 @@ pub fn parsed(config: &Config, log: &mut impl Witness) {
     }
 }
 
+/// A pool for objects that do not fill cache lines, where none is needed for reach: 1 MiB for each GiB of memory, at most
+/// the default; the answer is its bytes before they are rounded to segments. A pool that the line sized keeps its size.
+///
+/// | era | |
+/// |---|---|
+/// | 4.14–6.1 | none |
+/// | 6.12, 7.2 | arm64 with `DMA_BOUNCE_UNALIGNED_KMALLOC` |
+///
+/// Source: Linux 6.12, 7.2 arch/arm64/mm/init.c `mem_init`, `arch_mm_preinit`; kernel/dma/swiotlb.c
+/// `swiotlb_adjust_size`.
+#[must_use]
+pub fn small_pool(config: &Config, phys_mem_size: u64) -> Option<u64> {
+    match config.era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => return None,
+        Era::V6_12 | Era::V7_2 => {}
+    }
+    if !config.kconfig.is_set("DMA_BOUNCE_UNALIGNED_KMALLOC") {
+        return None;
+    }
+    let wanted = wish(config).slots;
+    let is_default = wanted == DEFAULT_BYTES / SLOT;
+    let bytes = phys_mem_size.div_ceil(1024).min(DEFAULT_BYTES).next_multiple_of(SLOT);
+    Some(if is_default { bytes } else { wanted * SLOT })
+}
+
+/// As [`init`] with a pool of `bytes` in place of the default.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_small<A: RegionArray, W: Witness>(
+    config: &Config,
+    memblock: &mut Memblock<A, W>,
+    bytes: u64,
+    cpus: u32,
+) -> Result<Option<PhysRange>, BootError> {
+    let is_told = config.kconfig.is_set("SWIOTLB") && wish(config).slots == DEFAULT_BYTES / SLOT;
+    if is_told {
+        memblock.observer().log(LogEntry::SwiotlbAdjusted(bytes));
+    }
+    init_sized(config, memblock, true, cpus, (bytes / SLOT).next_multiple_of(SEGMENT))
+}
+
 /// Takes the pool if `needed` or forced, then its books; a pool that is not found becomes smaller.
 ///
 /// | era | books |
@@ -98,21 +140,33 @@ pub fn init<A: RegionArray, W: Witness>(
     needed: bool,
     cpus: u32,
 ) -> Result<Option<PhysRange>, BootError> {
+    init_sized(config, memblock, needed, cpus, wish(config).slots)
+}
+
+fn init_sized<A: RegionArray, W: Witness>(
+    config: &Config,
+    memblock: &mut Memblock<A, W>,
+    needed: bool,
+    cpus: u32,
+    slots: u64,
+) -> Result<Option<PhysRange>, BootError> {
     let wish = wish(config);
     if !config.kconfig.is_set("SWIOTLB") || !(needed || wish.force) || wish.off {
         return Ok(None);
     }
     let areas = wish.areas.unwrap_or(u64::from(cpus)).max(1).next_power_of_two();
-    let mut slots = wish.slots.max(SEGMENT);
+    let mut slots = slots.max(SEGMENT);
     match config.era {
         Era::V4_14 | Era::V5_10 => {}
         Era::V6_1 | Era::V6_12 | Era::V7_2 => {
             if wish.areas.is_none() {
                 memblock.observer().log(LogEntry::SwiotlbAreas(areas));
             }
-            if areas > 1 {
-                slots = slots.next_power_of_two();
+            let rounded = if areas > 1 { slots.next_power_of_two() } else { slots };
+            if rounded != slots && wish.areas.is_none() {
+                memblock.observer().log(LogEntry::SwiotlbRounded(rounded * SLOT));
             }
+            slots = rounded;
         }
     }
     let page = memblock.limits().granule.bytes();

@@ -18,6 +18,7 @@ enum When {
     Always,
     Arm64,
     X86,
+    I386,
     /// With this option.
     Set(&'static str),
     /// From this era on.
@@ -71,7 +72,8 @@ fn is_known(config: &Config, name: &str) -> bool {
         let applies = match when {
             When::Always => true,
             When::Arm64 => config.arch == Arch::Arm64,
-            When::X86 => config.arch == Arch::X86_64,
+            When::I386 => config.arch == Arch::I386,
+            When::X86 => config.arch.is_x86(),
             When::Set(option) => config.kconfig.is_set(option),
             When::From(era) => config.era >= *era,
             When::SetFrom(option, era) => config.era >= *era && config.kconfig.is_set(option),
@@ -80,7 +82,7 @@ fn is_known(config: &Config, name: &str) -> bool {
     })
 }
 
-const KNOWN: [(When, &str); 45] = [
+const KNOWN: [(When, &str); 46] = [
     (
         When::Always,
         "mem memblock kernelcore movablecore mitigations no_hash_pointers init_on_alloc init_on_free log_buf_len \
@@ -98,6 +100,7 @@ const KNOWN: [(When, &str); 45] = [
          tsx earlyprintk possible_cpus idle noinvpcid nopcid disable_mtrr_cleanup enable_mtrr_cleanup no_timer_check \
          memory_corruption_check_size notsc nopat highres nohz",
     ),
+    (When::I386, "vmalloc highmem reservetop userpte"),
     (When::Set("DEBUG_PAGEALLOC"), "debug_pagealloc debug_guardpage_minorder"),
     (When::SetFrom("MITIGATION_PAGE_TABLE_ISOLATION", Era::V6_12), "pti nopti"),
     (When::From(Era::V6_12), "reserve_mem"),

@@ -23,7 +23,7 @@ use super::boot::{Booting, PAGE, page_sizes_up_to};
 use crate::{Area, BootError, LogEntry, Mapped, TableFrame, Witness};
 
 /// No frames: where every table is known to exist.
-pub(super) struct NoFrames;
+pub(crate) struct NoFrames;
 
 impl FrameSource for NoFrames {
     fn take(&mut self, level: Level) -> Result<Frame, NoFrame> {
@@ -34,14 +34,14 @@ impl FrameSource for NoFrames {
 }
 
 /// Tables of the direct map: first pages of the image, then the top of what is mapped already.
-struct LowPages<'b, A, W> {
-    memblock: &'b mut Memblock<A, W>,
+pub(crate) struct LowPages<'b, A, W> {
+    pub memblock: &'b mut Memblock<A, W>,
     /// What is left in the image.
-    early: &'b mut PhysRange,
+    pub early: &'b mut PhysRange,
     /// Not while the range that holds those pages is mapped.
-    may_use_early: bool,
+    pub may_use_early: bool,
     /// Mapped memory.
-    window: PhysRange,
+    pub window: PhysRange,
 }
 
 impl<A: RegionArray, W: Witness> FrameSource for LowPages<'_, A, W> {

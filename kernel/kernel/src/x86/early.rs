@@ -136,7 +136,7 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
         let io = self.state.fixmap.io_apic.filter(|_| self.uses_io_apic()).map(|index| (index, IO_APIC));
         let places: Vec<(u32, PhysAddr)> = local.into_iter().chain(io).collect();
         for (index, pa) in places {
-            self.set_fixmap(kernmem_arch::x86::fixmap::Fixmap::address(index), pa)?;
+            self.set_fixmap(self.state.fixmap.address(index), pa)?;
         }
         Ok(())
     }

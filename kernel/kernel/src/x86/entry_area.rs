@@ -33,7 +33,7 @@ pub(super) fn set_page<M: PhysMem, const LEVELS: usize>(
 }
 
 /// Tells the witness of a run in the areas.
-pub(super) fn tell(log: &mut impl Witness, va: VirtAddr, pa: PhysAddr, pages: u64, born: Born, lacking: &[Reason]) {
+pub(crate) fn tell(log: &mut impl Witness, va: VirtAddr, pa: PhysAddr, pages: u64, born: Born, lacking: &[Reason]) {
     let Some(range) = VirtRange::of_size(va, pages * PAGE) else { return };
     let edge = |at| Reason::Edge { bound: Bound::Object, at };
     let mut rights = Vec::from([Reason::Born(born)]);

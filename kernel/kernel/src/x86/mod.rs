@@ -12,14 +12,13 @@
 //! kasan      the shadow of KASAN                     kasan_init
 //! huge       descriptors of gigantic pages               hugetlb_vmemmap_optimize
 //! ```
-//! [`cpa`] changes rights; its decisions are those of `kernmem_arch::x86::cpa`.
+//! Rights change by [`crate::cpa`]; its decisions are those of `kernmem_arch::x86::cpa`.
 //!
 //! Source: Linux 6.1 arch/x86/kernel/setup.c `setup_arch`; arch/x86/mm/init.c, init_64.c; init/main.c `start_kernel`.
 
 mod boot;
-mod cpa;
 mod crash;
-mod direct;
+pub(crate) mod direct;
 mod early;
 mod entry_area;
 mod huge;
@@ -29,10 +28,14 @@ mod mm_init;
 mod nodes;
 mod percpu;
 mod pti;
+mod rights;
 mod setup;
 
 pub use boot::boot;
+pub(crate) use entry_area::tell as tell_entry_area;
+pub(crate) use nodes::MAX_DMA;
 pub use percpu::Percpu;
+pub(crate) use pti::pti_ranges;
 pub(crate) use setup::memory_ranges;
 
 use alloc::boxed::Box;
@@ -106,15 +109,20 @@ impl State {
     ///
     /// Source: Linux 6.1 arch/x86/mm/init.c `add_pfn_range_mapped`.
     fn add_mapped(&mut self, range: PhysRange) {
-        let at = self.mapped.partition_point(|other| other.start < range.start);
-        self.mapped.insert(at, range);
-        let mut joined: Vec<PhysRange> = Vec::with_capacity(self.mapped.len());
-        for range in self.mapped.drain(..) {
-            match joined.last_mut() {
-                Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
-                _ => joined.push(range),
-            }
-        }
-        self.mapped = joined;
+        add_mapped(&mut self.mapped, range);
     }
+}
+
+/// Adds a range to those that are mapped, in order and joined.
+pub(crate) fn add_mapped(mapped: &mut Vec<PhysRange>, range: PhysRange) {
+    let at = mapped.partition_point(|other| other.start < range.start);
+    mapped.insert(at, range);
+    let mut joined: Vec<PhysRange> = Vec::with_capacity(mapped.len());
+    for range in mapped.drain(..) {
+        match joined.last_mut() {
+            Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    *mapped = joined;
 }

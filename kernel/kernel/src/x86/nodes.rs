@@ -22,7 +22,7 @@ use crate::zones::{self, Nodes};
 use crate::{BootError, LogEntry, Witness, movable};
 
 /// Memory below is left for devices that reach no further (`MAX_DMA_ADDRESS`).
-pub(super) const MAX_DMA: PhysAddr = PhysAddr(16 << 20);
+pub(crate) const MAX_DMA: PhysAddr = PhysAddr(16 << 20);
 /// Memory that the affinity table may miss.
 const MISSED_BYTES: u64 = 1 << 20;
 

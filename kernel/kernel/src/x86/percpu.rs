@@ -9,7 +9,7 @@ use kernmem_memblock::Nid;
 
 use super::boot::{Booting, LARGE};
 use super::nodes::MAX_DMA;
-use crate::takers::percpu::{PercpuFacts, first_chunk};
+use crate::takers::percpu::{ModulesRoom, PercpuFacts, first_chunk};
 use crate::{BootError, Witness};
 
 /// Where each CPU's variables lie.
@@ -43,7 +43,7 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
         let facts = PercpuFacts {
             static_bytes: end - start,
             modules: self.config.kconfig.is_set("MODULES"),
-            modules_within: true,
+            room: ModulesRoom::Within,
             atom: LARGE,
             page: Granule::K4.bytes(),
             from: MAX_DMA,

@@ -5,20 +5,34 @@
 use alloc::vec::Vec;
 
 use kernmem_arch::x86::cpa::Masking;
-use kernmem_arch::x86::image::ImageStep;
-use kernmem_arch::x86::prot::{Prot, table};
+use kernmem_arch::x86::image::{ImageStep, ImageSymbols};
+use kernmem_arch::x86::prot::{CpuFacts, Prot, table};
 use kernmem_arch::x86::pti::{
     GlobalFacts, PtiImage, PtiOption, USER_ROOT_OFFSET, image_may_be_global, image_ranges, shared_area_level,
 };
 use kernmem_arch::x86::{X86, bit, layout};
 use kernmem_arch::{Change, EntryFormat};
 use kernmem_base::{Level, PhysAddr, PhysMem, VirtAddr, VirtRange};
+use kernmem_config::Config;
 use kernmem_config::cmdline::Pti;
 use kernmem_pgtable::{Tables, steps};
 
 use super::boot::{KernelTables, LARGE, PAGE};
 use super::late::Late;
 use crate::{BootError, Witness};
+
+/// What isolation does to the image.
+pub(crate) fn pti_ranges(config: &Config, cpu: CpuFacts, symbols: &ImageSymbols) -> PtiImage {
+    let option = match config.cmdline.pti(config.era) {
+        Pti::On => PtiOption::On,
+        Pti::Off => PtiOption::Off,
+        Pti::Auto => PtiOption::Auto,
+    };
+    let set = |name| config.kconfig.is_set(name);
+    let randstruct = set("RANDSTRUCT") || set("GCC_PLUGIN_RANDSTRUCT");
+    let facts = GlobalFacts { option, pcid: cpu.pcid, amd_k8: false, randstruct };
+    image_ranges(symbols, image_may_be_global(facts))
+}
 
 impl<'m, M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, 'm, M, W, LEVELS> {
     /// The root that user mode runs with, if it is another.
@@ -31,15 +45,7 @@ impl<'m, M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, 'm, M, W, LEVELS>
     }
 
     fn pti_ranges(&self) -> PtiImage {
-        let option = match self.config.cmdline.pti(self.config.era) {
-            Pti::On => PtiOption::On,
-            Pti::Off => PtiOption::Off,
-            Pti::Auto => PtiOption::Auto,
-        };
-        let set = |name| self.config.kconfig.is_set(name);
-        let randstruct = set("RANDSTRUCT") || set("GCC_PLUGIN_RANDSTRUCT");
-        let facts = GlobalFacts { option, pcid: self.cpu.pcid, amd_k8: false, randstruct };
-        image_ranges(&self.symbols, image_may_be_global(facts))
+        pti_ranges(self.config, self.cpu, &self.symbols)
     }
 
     /// Entry areas and task states into the user root; the image not global, but for the text that enters it.

@@ -11,7 +11,7 @@
 use alloc::vec::Vec;
 
 use kernmem::zones::Zone;
-use kernmem::{Boot, Isa, Kernel, LogEntry, Witness};
+use kernmem::{Boot, Isa, Kernel, LogEntry, Witness, i386, x86};
 use kernmem_base::{PhysAddr, PhysRange};
 use kernmem_config::KernelConfig;
 use kernmem_firmware::e820::E820Entry;
@@ -80,8 +80,8 @@ impl<M, W: Witness> OfBoot<'_, '_, M, W> {
                 named.extend(crash);
                 Answer::Known(arm64_iomem_of_boot(config.era, self.kernel.granule, memory, reserved, &named))
             }
-            Isa::X86(state) => {
-                let Some(mut named) = self.image(state.text_phys, &X86_SEGMENTS) else {
+            Isa::X86(x86::State { text_phys, e820, .. }) | Isa::I386(i386::State { text_phys, e820, .. }) => {
+                let Some(mut named) = self.image(*text_phys, &X86_SEGMENTS) else {
                     return Answer::Absent("the symbols do not name the parts of the image");
                 };
                 named.extend(crash);
@@ -90,7 +90,7 @@ impl<M, W: Witness> OfBoot<'_, '_, M, W> {
                     range: own.range(),
                     is_busy: own.kind.is_busy(),
                 };
-                let entries: Vec<FirmwareEntry> = state.e820.entries().iter().map(entry).collect();
+                let entries: Vec<FirmwareEntry> = e820.entries().iter().map(entry).collect();
                 Answer::Known(x86_iomem_of_boot(config.kconfig.is_set("PCI"), &entries, &named))
             }
             _ => Answer::Absent("this architecture tells no resources"),

@@ -1,6 +1,7 @@
 //! One CPU whose format is a value: chosen once per access.
 
 use kernmem_arch::arm64::Arm64Granule4K;
+use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::{X86Level4, X86Level5};
 use kernmem_arch::{Fault, Format};
 use kernmem_base::{Access, Asid, Cpu, CpuId, Half, PhysAddr, PhysMem, Privilege, Tlb, VirtAddr, VirtRange};
@@ -12,6 +13,8 @@ enum Any {
     Arm64(Mmu<Arm64Granule4K>),
     X86Level4(Mmu<X86Level4>),
     X86Level5(Mmu<X86Level5>),
+    I386Pae(Mmu<I386Pae>),
+    I386Level2(Mmu<I386Level2>),
 }
 
 /// The MMU of whatever format, by one match.
@@ -21,6 +24,8 @@ macro_rules! each {
             Any::Arm64($mmu) => $then,
             Any::X86Level4($mmu) => $then,
             Any::X86Level5($mmu) => $then,
+            Any::I386Pae($mmu) => $then,
+            Any::I386Level2($mmu) => $then,
         }
     };
 }
@@ -43,6 +48,8 @@ impl Vcpu {
             Format::Arm64(_) => Any::Arm64(Mmu::new(shape)),
             Format::X86Level4 => Any::X86Level4(Mmu::new(shape)),
             Format::X86Level5 => Any::X86Level5(Mmu::new(shape)),
+            Format::I386Pae => Any::I386Pae(Mmu::new(shape)),
+            Format::I386Level2 => Any::I386Level2(Mmu::new(shape)),
             other => unreachable!("{other:?} has an MMU"),
         };
         Self { id, any }
@@ -55,6 +62,8 @@ impl Vcpu {
             Any::Arm64(_) => Format::ARM64_4K_48,
             Any::X86Level4(_) => Format::X86Level4,
             Any::X86Level5(_) => Format::X86Level5,
+            Any::I386Pae(_) => Format::I386Pae,
+            Any::I386Level2(_) => Format::I386Level2,
         }
     }
 
@@ -62,7 +71,7 @@ impl Vcpu {
     pub const fn arm64_mut(&mut self) -> Option<&mut Mmu<Arm64Granule4K>> {
         match &mut self.any {
             Any::Arm64(mmu) => Some(mmu),
-            Any::X86Level4(_) | Any::X86Level5(_) => None,
+            _ => None,
         }
     }
 
@@ -70,7 +79,7 @@ impl Vcpu {
     pub const fn x86_level4_mut(&mut self) -> Option<&mut Mmu<X86Level4>> {
         match &mut self.any {
             Any::X86Level4(mmu) => Some(mmu),
-            Any::Arm64(_) | Any::X86Level5(_) => None,
+            _ => None,
         }
     }
 
@@ -78,7 +87,7 @@ impl Vcpu {
     pub const fn x86_level5_mut(&mut self) -> Option<&mut Mmu<X86Level5>> {
         match &mut self.any {
             Any::X86Level5(mmu) => Some(mmu),
-            Any::Arm64(_) | Any::X86Level4(_) => None,
+            _ => None,
         }
     }
 

@@ -94,7 +94,7 @@ impl<F: MmuFormat, M: PhysMem> Walk<'_, F, M> {
             self.references += 1;
             let entry = F::read(self.control, raw, shape.level).map_err(at)?;
             let is_leaf = matches!(entry, Entry::Leaf { .. });
-            let marked = F::mark(self.control, raw, is_leaf, self.access).map_err(at)?;
+            let marked = F::mark(self.control, raw, shape.level, is_leaf, self.access).map_err(at)?;
             if marked != raw {
                 self.trail.marks.push(Mark { level: shape.level, table: here.table, index, raw, marked });
             }

@@ -12,6 +12,10 @@ pub(crate) enum Control {
     X86Level4(x86::mmu::Control),
     /// Five levels.
     X86Level5(x86::mmu::Control),
+    /// 64-bit entries in three levels.
+    I386Pae(x86::mmu::Control),
+    /// 32-bit entries in two levels.
+    I386Level2(x86::mmu::Control),
 }
 
 impl Control {
@@ -23,6 +27,8 @@ impl Control {
             }
             Format::X86Level4 => Some(Self::X86Level4(x86_control())),
             Format::X86Level5 => Some(Self::X86Level5(x86_control())),
+            Format::I386Pae => Some(Self::I386Pae(x86_control())),
+            Format::I386Level2 => Some(Self::I386Level2(x86_control())),
             _ => None,
         }
     }

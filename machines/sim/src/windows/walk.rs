@@ -6,6 +6,7 @@
 //! 3. Every byte of a run lies in one bank of memory.
 
 use kernmem_arch::arm64::{Arm64Format, WithArm64, mmu};
+use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::{X86Level4, X86Level5};
 use kernmem_arch::{Entry, FaultKind, MmuFormat};
 use kernmem_base::{
@@ -96,7 +97,7 @@ fn find<F: MmuFormat>(memory: &Memory, space: &Space, control: &F::Control, va: 
         match F::read(control, raw, level).map_err(at)? {
             Entry::Table { attrs, .. } => above = F::inherit(above, attrs),
             Entry::Leaf { base, attrs } => {
-                F::mark(control, raw, true, Access::Read).map_err(at)?;
+                F::mark(control, raw, level, true, Access::Read).map_err(at)?;
                 let rights = F::rights(control, F::narrow(attrs, above));
                 if !rights.allow(Access::Read, space.privilege) {
                     return Err(at(FaultKind::Permission));
@@ -134,6 +135,8 @@ pub(crate) fn leaf(memory: &Memory, space: &Space, va: VirtAddr) -> Result<Leaf,
         Control::Arm64(tables, control) => tables.with(Find { memory, space, control, va })?,
         Control::X86Level4(control) => find::<X86Level4>(memory, space, control, va)?,
         Control::X86Level5(control) => find::<X86Level5>(memory, space, control, va)?,
+        Control::I386Pae(control) => find::<I386Pae>(memory, space, control, va)?,
+        Control::I386Level2(control) => find::<I386Level2>(memory, space, control, va)?,
     };
     if let Some((start, pa)) = space.linear
         && va.0.wrapping_sub(start.0).wrapping_add(pa.0) != reached(&leaf, va).0

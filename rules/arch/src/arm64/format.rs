@@ -11,8 +11,9 @@
 use core::fmt;
 use core::sync::atomic::AtomicU64;
 
-use kernmem_base::{Level, PhysAddr};
+use kernmem_base::{Era, Level, PhysAddr};
 
+use super::change::change_is_safe;
 use super::geometry::Geometry;
 use crate::{Entry, EntryFormat, Shape};
 
@@ -213,21 +214,8 @@ impl<const PAGE: u32, const VA: u32> EntryFormat for Arm64<PAGE, VA> {
         attrs.0 & bit::CONT != 0
     }
 
-    /// What one store may change on a live leaf: execution, read-only, writable, global to non-global, and the
-    /// two kinds of normal memory. Anything to or from absent is safe.
-    ///
-    /// Source: Linux 6.1 arch/arm64/mm/mmu.c `pgattr_change_is_safe`.
+    /// By 6.1's rule, which forgives least; what is not valid is no live leaf.
     fn change_is_safe(old: u64, new: u64) -> bool {
-        const MAY_CHANGE: u64 = bit::PXN | bit::RDONLY | bit::DBM | bit::NG;
-        const NORMAL_TAGGED: u64 = 1 << bit::ATTR_INDEX_SHIFT;
-        if old & bit::VALID == 0 || new & bit::VALID == 0 {
-            return true;
-        }
-        if (old | new) & bit::CONT != 0 || old & !new & bit::NG != 0 {
-            return false;
-        }
-        let is_normal = |raw: u64| raw & bit::ATTR_INDEX <= NORMAL_TAGGED;
-        let memory_type = if is_normal(old) && is_normal(new) { bit::ATTR_INDEX } else { 0 };
-        (old ^ new) & !(MAY_CHANGE | memory_type) == 0
+        old & new & bit::VALID == 0 || change_is_safe(Era::V6_1, old, new)
     }
 }

@@ -124,3 +124,57 @@ pub const fn section_size_bits(era: Era, granule: Granule) -> u32 {
         (_, Granule::K64) => 29,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ERAS: [Era; 4] = [Era::V5_10, Era::V6_1, Era::V6_12, Era::V7_2];
+
+    fn forced(facts: LinearFacts) -> [bool; 4] {
+        ERAS.map(|era| by_pages(era, facts).next().is_some())
+    }
+
+    /// Facts: the table of reasons for page granularity.
+    #[test]
+    fn what_forces_pages_depends_on_the_era() {
+        let none = LinearFacts::default();
+        assert_eq!(forced(none), [false; 4]);
+        assert_eq!(forced(LinearFacts { rodata_full: true, ..none }), [true; 4]);
+        assert_eq!(forced(LinearFacts { debug_pagealloc: true, ..none }), [true; 4]);
+        assert_eq!(forced(LinearFacts { kfence_late: true, ..none }), [false, true, true, true]);
+        assert_eq!(forced(LinearFacts { realm: true, ..none }), [false, false, false, true]);
+        let crash = LinearFacts { crashkernel: true, zone_dma: true, ..none };
+        assert_eq!(forced(crash), [true, true, false, false]);
+        assert_eq!(forced(LinearFacts { zone_dma: false, ..crash }), [false; 4], "the crash kernel's memory alone");
+    }
+
+    #[test]
+    fn blocks_stay_in_7_2_on_a_cpu_that_splits_them_in_place() {
+        let bbml2 = LinearFacts { bbml2_noabort: true, rodata_full: true, ..LinearFacts::default() };
+        assert_eq!(forced(bbml2), [true, true, true, false]);
+        assert_eq!(forced(LinearFacts { debug_pagealloc: true, ..bbml2 }), [true; 4], "debugging comes first");
+        assert_eq!(ERAS.map(|era| requires_bbml2(era, bbml2)), [false, false, false, true]);
+        let fixed = LinearFacts { rodata_full: false, ..bbml2 };
+        assert!(!requires_bbml2(Era::V7_2, fixed), "nobody changes single pages");
+    }
+
+    #[test]
+    fn single_pages_may_change_by_era() {
+        let can = |facts| ERAS.map(|era| can_set_direct_map(era, facts));
+        let none = LinearFacts::default();
+        assert_eq!(can(LinearFacts { rodata_full: true, ..none }), [true; 4]);
+        assert_eq!(can(LinearFacts { debug_pagealloc: true, ..none }), [false, true, true, true]);
+        assert_eq!(can(LinearFacts { kfence_late: true, ..none }), [false, true, true, true]);
+        assert_eq!(can(LinearFacts { realm: true, ..none }), [false, false, false, true]);
+    }
+
+    /// Facts: memory starts at a multiple of 1 GiB but for 64K pages, where sections of 2^30 still say so in 5.10.
+    #[test]
+    fn memory_starts_at_a_multiple_that_sections_raise() {
+        let of = |granule| ERAS.map(|era| memstart_align(era, granule));
+        assert_eq!(of(Granule::K4), [1 << 30; 4]);
+        assert_eq!(of(Granule::K16), [1 << 30; 4]);
+        assert_eq!(of(Granule::K64), [1 << 30, 512 << 20, 512 << 20, 512 << 20]);
+    }
+}

@@ -188,7 +188,7 @@ impl<const PAGE: u32, const VA: u32> MmuFormat for Arm64<PAGE, VA> {
     }
 
     #[inline]
-    fn mark(control: &Control, raw: u64, is_leaf: bool, access: Access) -> Result<u64, FaultKind> {
+    fn mark(control: &Control, raw: u64, _level: Level, is_leaf: bool, access: Access) -> Result<u64, FaultKind> {
         if !is_leaf {
             return Ok(raw);
         }

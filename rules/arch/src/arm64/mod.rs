@@ -12,6 +12,7 @@
 
 pub mod address;
 pub mod carve_out;
+mod change;
 pub mod esr;
 mod fields;
 mod fixmap;
@@ -30,6 +31,7 @@ pub mod ttbr;
 mod user;
 
 pub use crate::kasan::Kasan;
+pub use change::change_is_safe;
 pub use fields::fields;
 pub use fixmap::{BTMAP_SLOTS, FixSlot, Fixmap, FixmapFacts, btmap_pages};
 pub use format::{Arm64, Arm64Attrs, Arm64Granule4K, Output, bit};

@@ -9,20 +9,35 @@
 
 use kernmem_base::Level;
 
+/// Leaves of 2 MiB that a leaf of 1 GiB becomes, and base pages that one of 2 MiB becomes.
 const SPLIT_INTO: u64 = 512;
 
 /// Leaves of the direct map by size, as the kernel counts them.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DirectMapCounters {
     /// Base pages.
     pub k4: u64,
-    /// Leaves of 2 MiB.
+    /// Leaves of 2 MiB, or of 4 MiB with two levels of tables.
     pub m2: u64,
     /// Leaves of 1 GiB.
     pub g1: u64,
+    /// Base pages of a leaf of the middle size.
+    pages_of_m2: u64,
+}
+
+impl Default for DirectMapCounters {
+    fn default() -> Self {
+        Self::with_pages(SPLIT_INTO)
+    }
 }
 
 impl DirectMapCounters {
+    /// Nothing counted, where a leaf of the middle size has so many base pages.
+    #[must_use]
+    pub const fn with_pages(pages_of_m2: u64) -> Self {
+        Self { k4: 0, m2: 0, g1: 0, pages_of_m2 }
+    }
+
     /// Counts `leaves` of `level` that were written, or found.
     pub const fn add(&mut self, level: Level, leaves: u64) {
         if let Some(counter) = self.counter(level) {
@@ -37,7 +52,7 @@ impl DirectMapCounters {
         }
     }
 
-    /// Counts one leaf of `level` that became 512 of the next: nothing if none is counted.
+    /// Counts one leaf of `level` that became leaves of the next: nothing if none is counted.
     ///
     /// Source: Linux 5.10–7.2 arch/x86/mm/pat/set_memory.c `split_page_count`.
     pub const fn split(&mut self, level: Level) {
@@ -48,7 +63,7 @@ impl DirectMapCounters {
             }
             Level::Pmd if self.m2 > 0 => {
                 self.m2 -= 1;
-                self.k4 += SPLIT_INTO;
+                self.k4 += self.pages_of_m2;
             }
             Level::Pgd | Level::P4d | Level::Pud | Level::Pmd | Level::Pte => {}
         }
@@ -57,7 +72,7 @@ impl DirectMapCounters {
     /// The three values of the listing in KiB; the last stands in it only if 1 GiB leaves are in use.
     #[must_use]
     pub const fn kib(&self) -> [u64; 3] {
-        [self.k4 << 2, self.m2 << 11, self.g1 << 20]
+        [self.k4 << 2, (self.m2 * self.pages_of_m2) << 2, self.g1 << 20]
     }
 
     const fn counter(&mut self, level: Level) -> Option<&mut u64> {

@@ -119,8 +119,11 @@ impl MapRanges {
         &self.list[..self.len]
     }
 
+    /// No piece.
+    pub(crate) const EMPTY: Self = Self { list: [NOTHING; MAX_RANGES], len: 0 };
+
     /// Adds `[start, end)` unless it is empty, and says where the next piece starts.
-    fn push(&mut self, start: u64, end: u64, sizes: PageSizes) -> Option<u64> {
+    pub(crate) fn push(&mut self, start: u64, end: u64, sizes: PageSizes) -> Option<u64> {
         if start >= end {
             return None;
         }
@@ -129,8 +132,13 @@ impl MapRanges {
         Some(end)
     }
 
+    /// The pieces, to be widened.
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [MapRange] {
+        &mut self.list[..self.len]
+    }
+
     /// Joins neighbours with equal sizes.
-    fn merge(&mut self) {
+    pub(crate) fn merge(&mut self) {
         let mut kept = 0;
         for index in 1..self.len {
             let next = self.list[index];
@@ -161,7 +169,7 @@ impl MapRanges {
 ///
 /// Source: Linux 5.10–7.2 arch/x86/mm/init.c `split_mem_range`, `adjust_range_page_size_mask`.
 pub fn split_mem_range(range: PhysRange, allowed: PageSizes, one_region: impl Fn(PhysRange) -> bool) -> MapRanges {
-    let mut pieces = MapRanges { list: [NOTHING; MAX_RANGES], len: 0 };
+    let mut pieces = MapRanges::EMPTY;
     let (base, m2) = (PageSizes::default(), PageSizes { m2: allowed.m2, g1: false });
     let limit = range.end.align_down(PAGE).0;
     let (limit_2m, limit_1g) = (limit & !(SIZE_2M - 1), limit & !(SIZE_1G - 1));
@@ -175,7 +183,7 @@ pub fn split_mem_range(range: PhysRange, allowed: PageSizes, one_region: impl Fn
     at = pieces.push(at.next_multiple_of(SIZE_2M), limit_2m, m2).unwrap_or(at);
     pieces.push(at, limit, base);
 
-    for piece in &mut pieces.list[..pieces.len] {
+    for piece in pieces.as_mut_slice() {
         let widened = |size| widened(piece.range, size).is_some_and(&one_region);
         let m2 = piece.sizes.m2 || (allowed.m2 && widened(SIZE_2M));
         let g1 = piece.sizes.g1 || (allowed.g1 && widened(SIZE_1G));
@@ -186,7 +194,7 @@ pub fn split_mem_range(range: PhysRange, allowed: PageSizes, one_region: impl Fn
 }
 
 /// The whole leaves of `size` around a range.
-fn widened(range: PhysRange, size: u64) -> Option<PhysRange> {
+pub(crate) fn widened(range: PhysRange, size: u64) -> Option<PhysRange> {
     Some(PhysRange::new(range.start.align_down(size), range.end.align_up(size)?))
 }
 

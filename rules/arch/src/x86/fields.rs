@@ -9,25 +9,26 @@ use kernmem_base::{Era, Level};
 
 use crate::{Entry, Field};
 
-const PRESENT: Field = Field::flag(0, "P", "present");
-const RW: Field = Field::flag(1, "RW", "writable");
-const USER: Field = Field::flag(2, "US", "user mode may access it");
-const PWT: Field = Field::flag(3, "PWT", "write through: first bit of the index into the PAT register");
-const PCD: Field = Field::flag(4, "PCD", "cache disable: second bit of the index");
-const ACCESSED: Field = Field::flag(5, "A", "accessed");
-const DIRTY: Field = Field::flag(6, "D", "dirty");
-const PSE: Field = Field::flag(7, "PS", "a leaf above the last level");
-const PAT: Field = Field::flag(7, "PAT", "third bit of the index into the PAT register");
-const PAT_LARGE: Field = Field::flag(12, "PAT", "third bit of the index into the PAT register");
-const GLOBAL: Field = Field::flag(8, "G", "survives a reload of CR3");
-const PROTNONE: Field = Field::flag(8, "PROTNONE", "software: a page without rights");
-const SOFTW1: Field =
+pub(crate) const PRESENT: Field = Field::flag(0, "P", "present");
+pub(crate) const RW: Field = Field::flag(1, "RW", "writable");
+pub(crate) const USER: Field = Field::flag(2, "US", "user mode may access it");
+pub(crate) const PWT: Field = Field::flag(3, "PWT", "write through: first bit of the index into the PAT register");
+pub(crate) const PCD: Field = Field::flag(4, "PCD", "cache disable: second bit of the index");
+pub(crate) const ACCESSED: Field = Field::flag(5, "A", "accessed");
+pub(crate) const DIRTY: Field = Field::flag(6, "D", "dirty");
+pub(crate) const PSE: Field = Field::flag(7, "PS", "a leaf above the last level");
+pub(crate) const PAT: Field = Field::flag(7, "PAT", "third bit of the index into the PAT register");
+pub(crate) const PAT_LARGE: Field = Field::flag(12, "PAT", "third bit of the index into the PAT register");
+pub(crate) const GLOBAL: Field = Field::flag(8, "G", "survives a reload of CR3");
+pub(crate) const PROTNONE: Field = Field::flag(8, "PROTNONE", "software: a page without rights");
+pub(crate) const SOFTW1: Field =
     Field::flag(9, "SOFTW1", "software: no page descriptor belongs to it; in kernel pages a self-test");
-const SOFTW2: Field = Field::flag(10, "SOFTW2", "software: write protected for a handler of user mode, if built");
-const SOFTW3: Field = Field::flag(11, "SOFTW3", "software: written since the last look, if built");
-const KERNEL_4K: Field = Field::flag(11, "SOFTW3", "software: may not become part of a larger leaf");
-const IGNORED_7: Field = Field::flag(7, "PS", "must be clear in a table");
-const IGNORED_8: Field = Field::flag(8, "IGN[8]", "ignored in a table");
+pub(crate) const SOFTW2: Field =
+    Field::flag(10, "SOFTW2", "software: write protected for a handler of user mode, if built");
+pub(crate) const SOFTW3: Field = Field::flag(11, "SOFTW3", "software: written since the last look, if built");
+pub(crate) const KERNEL_4K: Field = Field::flag(11, "SOFTW3", "software: may not become part of a larger leaf");
+pub(crate) const IGNORED_7: Field = Field::flag(7, "PS", "must be clear in a table");
+pub(crate) const IGNORED_8: Field = Field::flag(8, "IGN[8]", "ignored in a table");
 const UNUSED_OLD: Field = Field::wide(52, 6, "AVL[57:52]", "software: unused", &[]);
 const UNUSED: Field = Field::wide(52, 5, "AVL[56:52]", "software: unused", &[]);
 const DEVMAP_OLD: Field = Field::flag(58, "SOFTW4", "software: device memory with page descriptors");
@@ -38,7 +39,7 @@ const SAVED_DIRTY: Field = Field::flag(58, "SAVED_DIRTY", "software: a write-pro
 const NOPTI_SHADOW: Field = Field::flag(58, "NOPTISHADOW", "software: isolation does not mirror it into a user root");
 const SOFTW5: Field = Field::flag(58, "SOFTW5", "software");
 const PKEY: Field = Field::wide(59, 4, "PKEY", "key of a user page", &[]);
-const NX: Field = Field::flag(63, "XD", "not executable");
+pub(crate) const NX: Field = Field::flag(63, "XD", "not executable");
 
 macro_rules! fields {
     ($($own:expr),* ; $third:expr, $($soft:expr),*) => {

@@ -8,6 +8,9 @@
 //!        end of all
 //! ```
 //!
+//! i386 leaves index 0 empty, has 1024 entries in a table without PAE, and after the boot-time mappings one more for the
+//! test of write protection.
+//!
 //! Source: Linux 5.10–7.2 arch/x86/include/asm/fixmap.h `enum fixed_addresses`.
 
 use kernmem_base::{VirtAddr, VirtRange};
@@ -49,9 +52,22 @@ pub struct FixmapFacts {
     pub txt: bool,
 }
 
+/// What i386 has of its own among the fixed addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Narrow {
+    /// `__FIXADDR_TOP`: the page with index 0, which stays empty.
+    pub top: VirtAddr,
+    /// Entries of a page table.
+    pub table_entries: u32,
+    /// `CONFIG_PCI_MMCONFIG`.
+    pub pcie_mcfg: bool,
+}
+
 /// The index of each fixed address; an address that is not built has none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fixmap {
+    /// The page with index 0.
+    pub top: VirtAddr,
     /// The vsyscall page.
     pub vsyscall: Option<u32>,
     /// EHCI debug port.
@@ -66,6 +82,8 @@ pub struct Fixmap {
     pub io_apic: Option<u32>,
     /// The last IO-APIC that has a place.
     pub io_apic_last: Option<u32>,
+    /// The first page for local kernel mappings.
+    pub kmap_begin: Option<u32>,
     /// One past the last permanent address.
     pub end_permanent: u32,
     /// Index of the last (lowest) boot-time mapping's neighbour at the top: the smallest index of them.
@@ -81,27 +99,45 @@ impl Fixmap {
     #[must_use]
     pub const fn new(facts: &FixmapFacts) -> Self {
         let vsyscall = if facts.vsyscall { Some(((FIXADDR_TOP.0 - VSYSCALL.0) / PAGE) as u32) } else { None };
-        let dbgp = match vsyscall {
+        let first = match vsyscall {
             Some(index) => index + 1,
             None => 0,
         };
+        let counted =
+            Self::count(facts, first, Narrow { top: FIXADDR_TOP, table_entries: TABLE_ENTRIES, pcie_mcfg: false });
+        Self { vsyscall, ..counted }
+    }
+
+    /// Counts the fixed addresses of an i386 kernel.
+    #[must_use]
+    pub const fn narrow(facts: &FixmapFacts, narrow: Narrow) -> Self {
+        let counted = Self::count(facts, 1, narrow);
+        Self { end: counted.end + 1, ..counted } // the test of write protection
+    }
+
+    /// Counts from index `first` on.
+    const fn count(facts: &FixmapFacts, first: u32, narrow: Narrow) -> Self {
+        let dbgp = first;
         let earlycon = dbgp + 1;
         let mut next = earlycon + 1;
         let ohci1394 = take(&mut next, facts.ohci1394 as u32);
         let local_apic = take(&mut next, facts.local_apic as u32);
         let io_apic = take(&mut next, facts.io_apics);
         let io_apic_last = if facts.io_apics == 0 { None } else { Some(next - 1) };
-        next += facts.kmap_local + facts.paravirt as u32 + 2 * facts.ghes as u32;
-        let btmap_end = align_boot_time(next);
+        let kmap_begin = take(&mut next, facts.kmap_local);
+        next += narrow.pcie_mcfg as u32 + facts.paravirt as u32 + 2 * facts.ghes as u32;
+        let btmap_end = align_boot_time(next, narrow.table_entries);
         let end = btmap_end + BTMAPS + facts.txt as u32;
         Self {
-            vsyscall,
+            top: narrow.top,
+            vsyscall: None,
             dbgp,
             earlycon,
             ohci1394,
             local_apic,
             io_apic,
             io_apic_last,
+            kmap_begin,
             end_permanent: next,
             btmap_end,
             btmap_begin: btmap_end + BTMAPS - 1,
@@ -111,26 +147,26 @@ impl Fixmap {
 
     /// The page with `index`.
     #[must_use]
-    pub const fn address(index: u32) -> VirtAddr {
-        VirtAddr(FIXADDR_TOP.0 - index as u64 * PAGE)
+    pub const fn address(&self, index: u32) -> VirtAddr {
+        VirtAddr(self.top.0 - index as u64 * PAGE)
     }
 
     /// `FIXADDR_START`: the page below the permanent ones, as Linux counts.
     #[must_use]
     pub const fn start(&self) -> VirtAddr {
-        Self::address(self.end_permanent)
+        self.address(self.end_permanent)
     }
 
     /// `FIXADDR_TOT_START`: the page below all of them.
     #[must_use]
     pub const fn total_start(&self) -> VirtAddr {
-        Self::address(self.end)
+        self.address(self.end)
     }
 
     /// The addresses of the boot-time mappings.
     #[must_use]
     pub const fn boot_time(&self) -> VirtRange {
-        let (start, top) = (Self::address(self.btmap_begin), Self::address(self.btmap_end));
+        let (start, top) = (self.address(self.btmap_begin), self.address(self.btmap_end));
         VirtRange { start, last: VirtAddr(top.0 + (PAGE - 1)) }
     }
 }
@@ -143,6 +179,6 @@ const fn take(next: &mut u32, count: u32) -> Option<u32> {
 }
 
 /// The first index of the boot-time mappings: moved up to a table's boundary unless they share a table anyway.
-const fn align_boot_time(end: u32) -> u32 {
-    if (end ^ (end + BTMAPS - 1)) >= TABLE_ENTRIES { end + BTMAPS - end % BTMAPS } else { end }
+const fn align_boot_time(end: u32, table_entries: u32) -> u32 {
+    if (end ^ (end + BTMAPS - 1)) >= table_entries { end + BTMAPS - end % BTMAPS } else { end }
 }

@@ -13,7 +13,8 @@ use core::sync::atomic::AtomicU64;
 use kernmem_base::{Era, Granule, Level, PhysAddr};
 
 use super::layout::Paging;
-use crate::{Entry, EntryFormat, LeafSize, LevelShape, Shape};
+use super::prot::{Masks, base_of};
+use crate::{Entry, EntryFormat, LeafSize, LevelShape, Shape, UserFormat};
 
 /// The bits of an entry, in place.
 pub mod bit {
@@ -180,7 +181,7 @@ const fn level(level: Level, shift: u32, leaf: bool) -> LevelShape {
     LevelShape { level, shift, index_bits: 9, leaf, contiguous_bits: 0 }
 }
 
-const fn leaf(bytes: u64, level: Level) -> LeafSize {
+pub(crate) const fn leaf(bytes: u64, level: Level) -> LeafSize {
     LeafSize { bytes, level, contiguous: false }
 }
 
@@ -232,7 +233,7 @@ impl<const LEVELS: usize> X86<LEVELS> {
 
 /// An entry at `level`; the formats of both depths agree.
 #[inline]
-fn decode(raw: u64, level: Level) -> Entry<X86Attrs> {
+pub(crate) fn decode(raw: u64, level: Level) -> Entry<X86Attrs> {
     if raw & bit::PRESENT == 0 {
         return Entry::Absent { sw: raw }; // bit 7 means nothing to the MMU here, though a listing looks at it
     }
@@ -251,49 +252,90 @@ fn decode(raw: u64, level: Level) -> Entry<X86Attrs> {
     Entry::Leaf { base: PhysAddr(raw & frame), attrs: X86Attrs(raw & !frame) }
 }
 
-impl<const LEVELS: usize> EntryFormat for X86<LEVELS> {
-    type Attrs = X86Attrs;
-    type Slot = AtomicU64;
-    const BREAK_BEFORE_MAKE: bool = false;
+/// The entries of a format whose attributes are [`X86Attrs`]: its slots, its shape, its `decode`, and the form of
+/// attributes in table entries.
+macro_rules! x86_entries {
+    ([$($generics:tt)*] $format:ty, $slot:ty, $shape:expr, $decode:expr, $table_attrs:expr) => {
+        impl<$($generics)*> EntryFormat for $format {
+            type Attrs = X86Attrs;
+            type Slot = $slot;
+            const BREAK_BEFORE_MAKE: bool = false;
 
-    #[inline]
-    fn shape() -> &'static Shape {
-        match Self::PAGING {
-            Paging::Level4 => &SHAPE_4,
-            Paging::Level5 => &SHAPE_5,
+            #[inline]
+            fn shape() -> &'static Shape {
+                $shape
+            }
+
+            #[inline]
+            fn decode(raw: u64, level: Level) -> Entry<X86Attrs> {
+                $decode(raw, level)
+            }
+
+            fn bits(attrs: X86Attrs) -> u64 {
+                attrs.0
+            }
+
+            fn attrs(bits: u64) -> X86Attrs {
+                X86Attrs(bits)
+            }
+
+            fn leaf_attrs(page: X86Attrs, level: Level, _contiguous: bool) -> X86Attrs {
+                if level == Level::Pte { page } else { page.page_to_large() }
+            }
+
+            fn table_attrs(attrs: X86Attrs, level: Level) -> X86Attrs {
+                $table_attrs(attrs, level)
+            }
+
+            fn page_attrs(leaf: X86Attrs, level: Level) -> X86Attrs {
+                if level == Level::Pte { leaf } else { leaf.large_to_page() }
+            }
+
+            fn is_contiguous(_attrs: X86Attrs) -> bool {
+                false
+            }
+
+            /// Always: a stale translation may be used until the flush, but two that disagree are no fault here.
+            fn change_is_safe(_old: u64, _new: u64) -> bool {
+                true
+            }
         }
-    }
+    };
+}
 
-    #[inline]
-    fn decode(raw: u64, level: Level) -> Entry<X86Attrs> {
-        decode(raw, level)
-    }
+pub(crate) use x86_entries;
 
-    fn bits(attrs: X86Attrs) -> u64 {
-        attrs.0
-    }
+/// Every level of 64-bit tables knows the same bits of table entries.
+const fn same(attrs: X86Attrs, _level: Level) -> X86Attrs {
+    attrs
+}
 
-    fn attrs(bits: u64) -> X86Attrs {
-        X86Attrs(bits)
-    }
-
-    fn leaf_attrs(page: X86Attrs, level: Level, _contiguous: bool) -> X86Attrs {
-        if level == Level::Pte { page } else { page.page_to_large() }
-    }
-
-    fn page_attrs(leaf: X86Attrs, level: Level) -> X86Attrs {
-        if level == Level::Pte { leaf } else { leaf.large_to_page() }
-    }
-
-    fn is_contiguous(_attrs: X86Attrs) -> bool {
-        false
-    }
-
-    /// Always: a stale translation may be used until the flush, but two that disagree are no fault here.
-    fn change_is_safe(_old: u64, _new: u64) -> bool {
-        true
+/// The shape of either depth.
+const fn shape(paging: Paging) -> &'static Shape {
+    match paging {
+        Paging::Level4 => &SHAPE_4,
+        Paging::Level5 => &SHAPE_5,
     }
 }
+
+x86_entries!([const LEVELS: usize] X86<LEVELS>, AtomicU64, shape(Self::PAGING), decode, same);
+
+/// What the formats of x86 differ in beyond their entries: the frame of an entry that is not present.
+pub trait X86Format: UserFormat<Attrs = X86Attrs> {
+    /// The raw leaf of `level` for the memory at `base`, as [`Masks::raw_leaf`].
+    #[must_use]
+    fn raw_leaf(masks: Masks, base: PhysAddr, attrs: X86Attrs, level: Level) -> u64 {
+        masks.raw_leaf(base, attrs, level)
+    }
+
+    /// The memory that a raw leaf of `level` names: the inverse of [`X86Format::raw_leaf`].
+    #[must_use]
+    fn base_of(raw: u64, level: Level) -> PhysAddr {
+        base_of(raw, level)
+    }
+}
+
+impl<const LEVELS: usize> X86Format for X86<LEVELS> {}
 
 /// Whether Linux's listing takes an entry above the last level for a leaf: not always what the MMU does.
 ///

@@ -55,8 +55,7 @@ impl Markers {
     /// Source: Linux 5.10–7.2 arch/x86/mm/dump_pagetables.c `address_markers`, `pt_dump_init`.
     #[must_use]
     pub fn new(layout: &Layout, fixmap: &Fixmap, facts: MarkerFacts) -> Self {
-        let mut markers =
-            Self { list: [Marker { start: VirtAddr(0), name: "User Space", max_lines: None }; CAPACITY], len: 1 };
+        let mut markers = Self::begin();
         markers.push("Kernel Space", VirtAddr(0x8000_0000_0000_0000));
         if let (Some(ldt), true) = (layout.ldt, facts.modify_ldt) {
             markers.push("LDT remap", ldt.start);
@@ -89,7 +88,13 @@ impl Markers {
         &self.list[..self.len]
     }
 
-    fn push(&mut self, name: &'static str, start: VirtAddr) {
+    /// The user half, before which nothing stands.
+    pub(crate) const fn begin() -> Self {
+        Self { list: [Marker { start: VirtAddr(0), name: "User Space", max_lines: None }; CAPACITY], len: 1 }
+    }
+
+    /// Adds the next landmark.
+    pub(crate) const fn push(&mut self, name: &'static str, start: VirtAddr) {
         self.list[self.len] = Marker { start, name, max_lines: None };
         self.len += 1;
     }

@@ -18,7 +18,12 @@ use super::layout::ISA_END;
 /// The first step: a leaf above the last level.
 pub const FIRST_STEP: u64 = 1 << 21;
 /// log2 of the growth of a step: a table's worth of leaves, halved.
-const GROWTH: u32 = 21 - 12 - 1;
+const GROWTH: u32 = growth(FIRST_STEP);
+
+/// log2 of the growth of steps that begin with one leaf of `large` bytes.
+const fn growth(large: u64) -> u32 {
+    large.ilog2() - 12 - 1
+}
 
 /// The steps downwards. Ask for the next, map the memory in it, and tell how much that was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +34,7 @@ pub struct TopDown {
     step: u64,
     mapped: u64,
     above: bool,
+    growth: u32,
 }
 
 impl TopDown {
@@ -42,12 +48,18 @@ impl TopDown {
     /// Source: Linux 5.10–7.2 arch/x86/mm/init.c `memory_map_top_down`.
     #[must_use]
     pub fn new(era: Era, block: Option<PhysAddr>, end: PhysAddr) -> Self {
+        Self::by(FIRST_STEP, era, block, end)
+    }
+
+    /// The same where a leaf above the last level, and with it the first step, has `large` bytes.
+    #[must_use]
+    pub fn by(large: u64, era: Era, block: Option<PhysAddr>, end: PhysAddr) -> Self {
         let real_end = match (block, era) {
-            (Some(block), _) => block.0 + FIRST_STEP,
-            (None, Era::V4_14 | Era::V5_10) => FIRST_STEP,
-            (None, Era::V6_1 | Era::V6_12 | Era::V7_2) => end.align_down(FIRST_STEP).0.max(ISA_END.0),
+            (Some(block), _) => block.0 + large,
+            (None, Era::V4_14 | Era::V5_10) => large,
+            (None, Era::V6_1 | Era::V6_12 | Era::V7_2) => end.align_down(large).0.max(ISA_END.0),
         };
-        Self { last: real_end, real_end, end: end.0, step: FIRST_STEP, mapped: 0, above: false }
+        Self { last: real_end, real_end, end: end.0, step: large, mapped: 0, above: false, growth: growth(large) }
     }
 
     /// Whether a kernel without a block says so.
@@ -83,7 +95,7 @@ impl TopDown {
         }
         self.last = range.start.0;
         self.mapped += bytes;
-        self.step = grown(self.step, self.mapped);
+        self.step = grown(self.step, self.mapped, self.growth);
     }
 
     /// Where mapped memory begins: tables of the next step are taken from there up.
@@ -126,16 +138,16 @@ impl BottomUp {
     pub fn done(&mut self, range: PhysRange, bytes: u64) {
         self.at = range.end.0;
         self.mapped += bytes;
-        self.step = grown(self.step, self.mapped);
+        self.step = grown(self.step, self.mapped, GROWTH);
     }
 }
 
 /// The next step: larger once the steps so far mapped at least one step's worth of memory.
-const fn grown(step: u64, mapped: u64) -> u64 {
+const fn grown(step: u64, mapped: u64, growth: u32) -> u64 {
     if mapped < step {
         return step;
     }
-    match step.checked_mul(1 << GROWTH) {
+    match step.checked_mul(1 << growth) {
         Some(larger) => larger,
         None => step,
     }

@@ -27,11 +27,11 @@ impl CommandLine {
             let limit = word.value.as_deref().map(|value| memparse(value, era).0);
             answer.value = match (arch, limit) {
                 (Arch::Arm64, Some(bytes)) => Some(MemoryLimit::Amount(bytes & !(granule.bytes() - 1))),
-                (Arch::X86_64, _) if word.value.as_deref() == Some("nopentium") => {
+                (Arch::X86_64 | Arch::I386, _) if word.value.as_deref() == Some("nopentium") => {
                     answer.warnings.push(Warning::Ignored(alloc::string::String::from("mem=nopentium")));
                     answer.value
                 }
-                (Arch::X86_64, Some(address)) if address != 0 => match answer.value {
+                (Arch::X86_64 | Arch::I386, Some(address)) if address != 0 => match answer.value {
                     Some(MemoryLimit::Address(lower)) if lower < address => answer.value,
                     _ => Some(MemoryLimit::Address(address)),
                 },

@@ -21,6 +21,7 @@ mod crash;
 mod huge;
 mod map_words;
 mod memory;
+mod narrow;
 mod protection;
 #[cfg(test)]
 mod tests;
@@ -277,7 +278,10 @@ impl fmt::Display for CommandLine {
 }
 
 /// Words that some question reads.
-const READ: [&str; 52] = [
+const READ: [&str; 55] = [
+    "vmalloc",
+    "highmem",
+    "reservetop",
     "rodata",
     "debug_pagealloc",
     "kfence.sample_interval",

@@ -93,7 +93,7 @@ impl CommandLine {
     pub fn nokaslr(&self, era: Era, arch: Arch) -> bool {
         let mut words = self.text().split(|c: char| c.is_ascii() && is_space(c as u8));
         match (arch, era) {
-            (Arch::X86_64, _) => words.any(|word| word == "nokaslr"),
+            (Arch::X86_64 | Arch::I386, _) => words.any(|word| word == "nokaslr"),
             (Arch::Arm64, Era::V4_14 | Era::V5_10) => {
                 self.text().starts_with("nokaslr") || self.text().contains(" nokaslr")
             }

@@ -20,8 +20,16 @@ const SAFE_MODELS: [&str; 6] = ["cortex-a35", "cortex-a53", "cortex-a55", "corte
 /// Models whose FEAT_CSV3 is known although the table lacks the register.
 const CSV3_MODELS: [&str; 2] = ["max", "neoverse-n1"];
 
-/// Models that Linux trusts to change block sizes in place without an abort.
-const BBML2_MODELS: [&str; 6] = ["cortex-x4", "neoverse-v3", "neoverse-v3ae", "nvidia-olympus", "ampere1", "ampere1a"];
+/// Models that Linux trusts to change block sizes in place without an abort: name, implementer and part as MIDR_EL1 has
+/// them, and the first revision of variant 0; without one every variant counts.
+const BBML2_MODELS: [(&str, u64, u64, Option<u64>); 6] = [
+    ("cortex-x4", 0x41, 0xd82, Some(3)),
+    ("neoverse-v3", 0x41, 0xd84, Some(2)),
+    ("neoverse-v3ae", 0x41, 0xd83, Some(2)),
+    ("nvidia-olympus", 0x4e, 0x010, None),
+    ("ampere1", 0xc0, 0xac3, None),
+    ("ampere1a", 0xc0, 0xac4, None),
+];
 
 /// What the decision on page-table isolation depends on beside the CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -131,19 +139,44 @@ impl Arm64Cpu {
         self.field("ID_AA64MMFR2_EL1", 16) >= 1
     }
 
+    /// Whether a kernel with this page size finds 52 bits of virtual addresses.
+    ///
+    /// | page | what the CPU must have |
+    /// |---|---|
+    /// | 4K, 16K | LPA2 for this page size |
+    /// | 64K | LVA |
+    ///
+    /// Source: Linux 5.10, 6.1 arch/arm64/kernel/head.S `primary_entry`; 6.12, 7.2 arch/arm64/kernel/pi/map_kernel.c.
+    #[must_use]
+    pub fn has_52_bits(&self, granule: Granule) -> bool {
+        match granule {
+            Granule::K4 | Granule::K16 => self.has_lpa2(granule),
+            Granule::K64 => self.has_lva(),
+        }
+    }
+
     /// Level of break-before-make support (BBM): 2 allows changing block sizes in place.
     #[must_use]
     pub fn bbm(&self) -> u64 {
         self.field("ID_AA64MMFR2_EL1", 52)
     }
 
-    /// Whether changing block sizes in place is allowed and raises no conflict abort: by Linux's list of models; what
-    /// the register says does not count. Revisions are not told apart.
+    /// Whether changing block sizes in place is allowed and raises no conflict abort: by Linux's list of models, as
+    /// MIDR_EL1 tells them, or by name where that register is not known (then of every revision); what the feature
+    /// register says does not count.
     ///
     /// Source: Linux 7.2 arch/arm64/kernel/cpufeature.c `cpu_supports_bbml2_noabort`.
     #[must_use]
     pub fn has_bbml2_noabort(&self) -> bool {
-        BBML2_MODELS.contains(&self.base_model())
+        let midr = self.register("MIDR_EL1");
+        if midr == 0 {
+            return BBML2_MODELS.iter().any(|(name, ..)| *name == self.base_model());
+        }
+        let (implementer, variant) = (midr >> 24 & 0xff, midr >> 20 & 0xf);
+        let (part, revision) = (midr >> 4 & 0xfff, midr & 0xf);
+        BBML2_MODELS.iter().any(|&(_, by, number, first)| {
+            (by, number) == (implementer, part) && first.is_none_or(|first| variant == 0 && revision >= first)
+        })
     }
 
     /// FEAT_E0PD: user accesses to the kernel's half fault in constant time.
@@ -272,6 +305,16 @@ mod tests {
         let cpu = Arm64Cpu::by_model("max,lpa2=off").unwrap();
         assert!(!cpu.has_lpa2(Granule::K4) && !cpu.has_lpa2(Granule::K16) && cpu.has_granule(Granule::K16));
         assert_eq!(cpu.physical_bits(), 52);
+    }
+
+    /// Facts: Cortex-X4 from r0p3 on, Neoverse V3 and V3AE from r0p2 on, NVIDIA Olympus, Ampere1 and 1A of any revision.
+    #[test]
+    fn block_sizes_change_in_place_on_the_listed_revisions() {
+        let of = |midr: u64| Arm64Cpu::from_registers("max", [("MIDR_EL1".to_owned(), midr)]).has_bbml2_noabort();
+        assert_eq!([of(0x410f_d822), of(0x410f_d823), of(0x411f_d823)], [false, true, false]);
+        assert_eq!([of(0x410f_d841), of(0x410f_d842), of(0x410f_d832)], [false, true, true]);
+        assert_eq!([of(0x4e0f_0100), of(0xc00f_ac30), of(0xc01f_ac41)], [true, true, true]);
+        assert_eq!([of(0x410f_d083), of(0x000f_0510)], [false, false], "Cortex-A72, and the emulator's largest model");
     }
 
     #[test]
