@@ -5,7 +5,7 @@
 mod model;
 
 use kernmem_arch::arm64::Arm64Granule4K;
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::{X86Level4, X86Level5};
 use libfuzzer_sys::fuzz_target;
 use model::{Window, play};
 
@@ -20,12 +20,15 @@ fuzz_target!(|data: &[u8]| {
         .map(|bytes| core::array::from_fn(|word| u16::from_le_bytes([bytes[2 * word], bytes[2 * word + 1]])))
         .collect();
     let frames = usize::from(frames) + 1;
-    match how % 8 {
+    match how % 11 {
         0 | 1 => play::<Arm64Granule4K>(Window::TOP, frames % 20 + 2, &words),
         2 | 3 => play::<X86Level4>(Window::TOP, frames % 20 + 2, &words),
         4 => play::<Arm64Granule4K>(Window::SEAM, frames, &words),
         5 => play::<X86Level4>(Window::SEAM, frames, &words),
         6 => play::<Arm64Granule4K>(Window::GIBS, frames, &words),
-        _ => play::<X86Level4>(Window::GIBS, frames, &words),
+        7 => play::<X86Level4>(Window::GIBS, frames, &words),
+        8 => play::<X86Level5>(Window::TOP, frames % 20 + 2, &words),
+        9 => play::<X86Level5>(Window::SEAM_OF_FIVE, frames, &words),
+        _ => play::<X86Level5>(Window::GIBS, frames, &words),
     }
 });

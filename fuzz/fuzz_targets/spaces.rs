@@ -6,7 +6,7 @@
 mod play;
 
 use kernmem_arch::arm64::Arm64Granule4K;
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::{X86Level4, X86Level5};
 use kernmem_base::Era;
 use libfuzzer_sys::fuzz_target;
 use play::{Op, play};
@@ -26,5 +26,9 @@ fuzz_target!(|data: &[u8]| {
     let era = [Era::V5_10, Era::V6_1, Era::V6_12, Era::V7_2][usize::from(how >> 1 & 3)];
     // Few frames: memory runs short in the middle of forks, copies and tables.
     let frames = 8 + u64::from(frames);
-    if how & 1 == 0 { play::<Arm64Granule4K>(era, frames, ops) } else { play::<X86Level4>(era, frames, ops) }
+    match (how & 1, how & 8) {
+        (0, _) => play::<Arm64Granule4K>(era, frames, ops),
+        (_, 0) => play::<X86Level4>(era, frames, ops),
+        _ => play::<X86Level5>(era, frames, ops),
+    }
 });

@@ -8,7 +8,7 @@ mod common;
 mod model;
 
 use kernmem_arch::arm64::Arm64Granule4K;
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::{X86Level4, X86Level5};
 use libfuzzer_sys::fuzz_target;
 use model::{Window, play};
 
@@ -22,12 +22,13 @@ fuzz_target!(|data: &[u8]| {
         .take(MOST)
         .map(|bytes| core::array::from_fn(|word| u16::from_le_bytes([bytes[2 * word], bytes[2 * word + 1]])))
         .collect();
-    match how % 6 {
+    match how % 7 {
         0 => play::<Arm64Granule4K>(Window::TIGHT, &words),
         1 => play::<X86Level4>(Window::TIGHT, &words),
         2 => play::<Arm64Granule4K>(Window::POOR, &words),
         3 => play::<X86Level4>(Window::POOR, &words),
         4 => play::<Arm64Granule4K>(Window::WIDE, &words),
-        _ => play::<X86Level4>(Window::WIDE, &words),
+        5 => play::<X86Level4>(Window::WIDE, &words),
+        _ => play::<X86Level5>(Window::POOR, &words),
     }
 });

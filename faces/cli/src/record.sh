@@ -188,6 +188,8 @@ if [ "$ARCH" = arm64 ] && [ ! -e "$DEBUG/page_tables" ] || [ -e "$DEBUG/kernel_p
     LISTING=$HERE/kernel_page_tables
 else
     for tree in kernel current_kernel current_user; do
+        # Without page-table isolation there are none of user mode.
+        [ "$tree" = current_user ] && [ -e "$DEBUG/page_tables/kernel" ] && [ ! -e "$DEBUG/page_tables/$tree" ] && continue
         take "$DEBUG/page_tables/$tree" "page_tables_$tree" "$NO_PTDUMP"
     done
     LISTING=$HERE/page_tables_kernel

@@ -28,13 +28,9 @@ const COMPARED: [&[&str]; 5] = [
 const fn compared_by(arch: Arch) -> &'static [&'static [&'static str]] {
     match arch {
         Arch::Arm64 => &[&["memblock_memory"], &["memblock_reserved"]],
-        // Only kernels with 64-bit entries can have tables of user mode.
-        Arch::I386 => &[&["page_tables_current_kernel", "page_tables_current_kernel.dump"], &["meminfo"]],
-        Arch::X86_64 => &[
-            &["page_tables_current_kernel", "page_tables_current_kernel.dump"],
-            &["page_tables_current_user", "page_tables_current_user.dump"],
-            &["meminfo"],
-        ],
+        Arch::X86_64 | Arch::I386 => {
+            &[&["page_tables_current_kernel", "page_tables_current_kernel.dump"], &["meminfo"]]
+        }
     }
 }
 

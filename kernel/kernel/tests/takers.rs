@@ -88,7 +88,8 @@ fn symbols_with_too_many_variables_are_refused() {
     let facts = kernmem::takers::percpu::PercpuFacts {
         static_bytes: u64::MAX,
         modules: true,
-        room: kernmem::takers::percpu::ModulesRoom::Within,
+        room: kernmem::takers::percpu::ModulesRoom::Beside,
+        factor: 1,
         atom: 2 << 20,
         page: 4096,
         from: PhysAddr(0),

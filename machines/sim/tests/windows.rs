@@ -1,4 +1,4 @@
-//! Windows over both formats: what is read and written through them, aliases, staleness, eviction, threads.
+//! Windows over every kind of format: what is read and written through them, aliases, staleness, eviction, threads.
 #![allow(clippy::unwrap_used, reason = "a test stops where an answer is missing")]
 
 mod support;
@@ -7,20 +7,25 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use kernmem_arch::FaultKind;
+use kernmem_arch::{EntryFormat, FaultKind};
 use kernmem_base::{Access, Level, LinearMem, NoTlb, PhysAddr, PhysRange, Tlb, VirtAddr, VirtRange};
 use kernmem_pgtable::Sizes;
 use kernmem_sim::{AccessError, Memory, WindowError, WindowFault, WindowFaultKind, Windows};
-use support::{Arm64, BYTES, DATA, Kernel, Kind, PAGE, RAM, X86, mark, mark_all, memory, memory_of, pages, phys_word};
+use support::{
+    Arm64, BYTES, DATA, Kernel, Kind, PAGE, RAM, X86, X86Of5, mark, mark_all, memory, memory_of, pages, phys_word,
+};
 
 /// Makes a test of a generic function for each format.
-macro_rules! for_both {
+macro_rules! for_each {
     ($($test:ident => $of:ident),* $(,)?) => {
         mod arm64 {
             $(#[test] fn $test() { super::$of::<super::Arm64>(); })*
         }
         mod x86 {
             $(#[test] fn $test() { super::$of::<super::X86>(); })*
+        }
+        mod x86_with_five_levels {
+            $(#[test] fn $test() { super::$of::<super::X86Of5>(); })*
         }
     };
 }
@@ -29,7 +34,7 @@ fn mmu(kind: FaultKind) -> WindowFaultKind {
     WindowFaultKind::Mmu(kind)
 }
 
-for_both! {
+for_each! {
     three_frames_that_are_apart_read_as_one => scattered_frames,
     what_one_alias_writes_every_other_one_reads => aliases,
     a_window_is_stale_until_it_is_flushed => staleness,
@@ -268,10 +273,8 @@ fn probes<K: Kind>() {
     assert_eq!(verdict(K::BASE + 2 * PAGE, Access::Read), Err((mmu(FaultKind::External), None)));
     assert_eq!(verdict(K::BASE + (2 << 20), Access::Read), Err((mmu(FaultKind::Translation), Some(Level::Pmd))));
     assert_eq!(verdict(K::BASE + (1 << 30), Access::Read), Err((mmu(FaultKind::Translation), Some(Level::Pud))));
-    assert_eq!(
-        verdict(VirtAddr(K::BASE.0 + (1 << 39)), Access::Read),
-        Err((mmu(FaultKind::Translation), Some(Level::Pgd)))
-    );
+    let next_root_slot = K::BASE + K::F::shape().levels[0].bytes();
+    assert_eq!(verdict(next_root_slot, Access::Read), Err((mmu(FaultKind::Translation), Some(Level::Pgd))));
     assert_eq!(memory.references(), references, "the host's own reads are no references of a walk");
     assert_eq!(window.counters().fills, 0, "a probe maps nothing");
 }

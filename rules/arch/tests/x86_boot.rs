@@ -6,7 +6,7 @@ use kernmem_arch::x86::direct_map::{MapRanges, split_mem_range};
 use kernmem_arch::x86::direct_map::{PageSizes, SizeFacts, early_table_pages, page_sizes, why_not_larger};
 use kernmem_arch::x86::fixmap::{Fixmap, FixmapFacts};
 use kernmem_arch::x86::kaslr::{self, RegionFacts, Switches};
-use kernmem_arch::x86::layout::{Bases, Layout, LayoutFacts, Paging};
+use kernmem_arch::x86::layout::{Bases, Layout, LayoutFacts, Paging, PagingFacts};
 use kernmem_arch::x86::markers::{MarkerFacts, Markers, listed_ranges};
 use kernmem_arch::x86::memtype::{CacheMode, PatKind};
 use kernmem_arch::x86::prealloc::{root_frames, synchronised_level, vmalloc_slots};
@@ -496,4 +496,34 @@ fn zones_end_where_devices_or_memory_do() {
     let free = [range(MIB, 16 * MIB), range(0x1e1_0000, 0xbffd_f000)];
     assert_eq!(dma_reserve(Era::V6_1, memory, free), 0x9e);
     assert_eq!(dma_reserve(Era::V6_12, memory, free), 0);
+}
+
+/// The last lines are `max_arch_pfn` of recorded logs.
+#[test]
+fn five_levels_are_used_where_kernel_cpu_and_command_line_allow() {
+    let all = PagingFacts { built: true, la57: true, no5lvl: false };
+    for era in [Era::V5_10, Era::V6_1, Era::V6_12, Era::V7_2] {
+        assert_eq!(Paging::choose(era, all), Paging::Level5);
+        assert_eq!(Paging::choose(era, PagingFacts { la57: false, ..all }), Paging::Level4);
+        assert_eq!(Paging::choose(era, PagingFacts { no5lvl: true, ..all }), Paging::Level4);
+        let built = if era == Era::V7_2 { Paging::Level5 } else { Paging::Level4 };
+        assert_eq!(Paging::choose(era, PagingFacts { built: false, ..all }), built, "{era}: always built from 7.2 on");
+    }
+    assert_eq!(Paging::Level4.max_arch_pfn(), Pfn(0x4_0000_0000));
+    assert_eq!(Paging::Level5.max_arch_pfn(), Pfn(0x100_0000_0000));
+}
+
+#[test]
+fn bases_of_one_depth_are_none_of_the_other() {
+    let (four, five) = (Bases::fixed(Era::V6_1, Paging::Level4), Bases::fixed(Era::V6_1, Paging::Level5));
+    assert!(four.can_be_drawn(Era::V6_1, Paging::Level4) && five.can_be_drawn(Era::V6_1, Paging::Level5));
+    assert!(!four.can_be_drawn(Era::V6_1, Paging::Level5) && !five.can_be_drawn(Era::V6_1, Paging::Level4));
+    // What recorded boots drew.
+    let [page_offset, vmalloc, vmemmap] = [0xff34_05e8_0000_0000, 0xff6e_44e5_8000_0000, 0xffe2_3e08_0000_0000];
+    let drawn = Bases { page_offset: VirtAddr(page_offset), vmalloc: VirtAddr(vmalloc), vmemmap: VirtAddr(vmemmap) };
+    assert!(drawn.can_be_drawn(Era::V6_1, Paging::Level5));
+    let moved = Bases { vmalloc: drawn.vmalloc + 4096, ..drawn };
+    assert!(!moved.can_be_drawn(Era::V6_1, Paging::Level5), "no whole gigabyte");
+    let late = Bases { vmalloc: VirtAddr(u64::MAX << 30), ..drawn };
+    assert!(!late.can_be_drawn(Era::V6_1, Paging::Level5), "no room");
 }

@@ -4,7 +4,7 @@
 mod model;
 
 use kernmem_arch::arm64::Arm64Granule4K;
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::{X86Level4, X86Level5};
 use model::{Window, play};
 use proptest::prelude::*;
 
@@ -31,6 +31,11 @@ proptest! {
     }
 
     #[test]
+    fn x86_pages_up_to_the_top_of_five_levels(frames in 5_usize..20, words in words()) {
+        play::<X86Level5>(Window::TOP, frames, &words);
+    }
+
+    #[test]
     fn arm64_groups_over_a_seam(frames in 8_usize..80, words in words()) {
         play::<Arm64Granule4K>(Window::SEAM, frames, &words);
     }
@@ -38,6 +43,11 @@ proptest! {
     #[test]
     fn x86_groups_over_a_seam(frames in 8_usize..80, words in words()) {
         play::<X86Level4>(Window::SEAM, frames, &words);
+    }
+
+    #[test]
+    fn x86_groups_over_a_seam_of_five_levels(frames in 10_usize..80, words in words()) {
+        play::<X86Level5>(Window::SEAM_OF_FIVE, frames, &words);
     }
 }
 
@@ -52,5 +62,10 @@ proptest! {
     #[test]
     fn x86_gibibytes(frames in 16_usize..1700, words in words()) {
         play::<X86Level4>(Window::GIBS, frames, &words);
+    }
+
+    #[test]
+    fn x86_gibibytes_of_five_levels(frames in 17_usize..1700, words in words()) {
+        play::<X86Level5>(Window::GIBS, frames, &words);
     }
 }

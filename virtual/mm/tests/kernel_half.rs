@@ -3,7 +3,7 @@
 
 use kernmem_arch::UserFormat;
 use kernmem_arch::arm64::{Arm64Attrs, Arm64Granule4K};
-use kernmem_arch::x86::{X86Attrs, X86Level4};
+use kernmem_arch::x86::{X86Attrs, X86Level4, X86Level5};
 use kernmem_base::{BusFault, Era, Granule, Pfn, PhysAddr, PhysRange, PhysRead, VirtAddr, VirtRange};
 use kernmem_mm::{
     History, KernelFault, KernelHalf, KernelHandled, KernelSharing, RootError, SharingCounts, SyncError, UserRoot,
@@ -128,6 +128,34 @@ fn preallocated_boot_pays_once() {
         |slot: &usize| machine.mem.entry::<core::sync::atomic::AtomicU64>(machine.kernel.reference(), *slot) != Ok(0);
     let slots: Vec<usize> = (0..512).filter(present).collect();
     assert_eq!(slots, (402..=465).collect::<Vec<_>>());
+}
+
+/// By hand: 12.5 PiB in slots of 256 TiB are 50 tables, 416 to 465; without them each of 500 old roots lacks the two
+/// entries on both sides of a slot's boundary.
+#[test]
+fn five_levels_have_fewer_and_larger_slots() {
+    const VMALLOC: VirtRange =
+        VirtRange { start: VirtAddr(0xffa0_0000_0000_0000), last: VirtAddr(0xffd1_ffff_ffff_ffff) };
+    let area = VirtRange { start: VirtAddr(0xffa0_ffff_ffff_f000), last: VirtAddr(0xffa1_0000_0000_0fff) };
+    let play = |sharing| {
+        let mut machine = Machine::<X86Level5>::new(sharing, History::Right, VMALLOC, 0x100);
+        let made = machine.kernel.preallocate(&machine.mem, &mut machine.pool);
+        machine.make_roots(ROOTS / 2);
+        machine.map(area, X86_DATA).unwrap();
+        machine.make_roots(ROOTS / 2);
+        assert_eq!((machine.access_all(area), machine.sees(area)), (Vec::new(), 1000), "{sharing:?}");
+        let present = |slot: &usize| {
+            machine.mem.entry::<core::sync::atomic::AtomicU64>(machine.kernel.reference(), *slot) != Ok(0)
+        };
+        (made, machine.kernel.counts(), (0..512).filter(present).collect::<Vec<usize>>())
+    };
+    let none = SharingCounts::default();
+    let boot = SharingCounts { tables_preallocated: 50, ..none };
+    assert_eq!(play(KernelSharing::Preallocated), (Ok(50), boot, (416..=465).collect()));
+    let faults = SharingCounts { faults: 1000, entries_copied: 1000, ..none };
+    assert_eq!(play(KernelSharing::OnFault), (Ok(0), faults, vec![416, 417]));
+    let walks = SharingCounts { entries_copied: 1000, roots_visited: 1000, list_walks: 2, ..none };
+    assert_eq!(play(KernelSharing::AtMapping), (Ok(0), walks, vec![416, 417]));
 }
 
 #[test]

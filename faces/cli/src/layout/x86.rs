@@ -108,13 +108,10 @@ fn given(args: &LayoutArgs, config: &Config) -> Option<Bases> {
 
 /// Bases in the kernel's half, whole gigabytes, in their order and with room.
 fn check(facts: &LayoutFacts, bases: &Bases) -> Result<(), Failure> {
-    let all = [bases.page_offset.0, bases.vmalloc.0, bases.vmemmap.0];
-    let least = Bases::fixed(facts.era, facts.paging).page_offset.0;
-    let vmalloc_end = bases.vmalloc.0.checked_add(facts.paging.vmalloc_tb() << 40);
-    let fits = all[0] >= least && all[0] < all[1] && vmalloc_end.is_some_and(|end| end <= all[2]);
-    if fits && all.iter().all(|base| base.is_multiple_of(1 << 30)) {
+    if bases.can_be_drawn(facts.era, facts.paging) {
         return Ok(());
     }
+    let least = Bases::fixed(facts.era, facts.paging).page_offset.0;
     let tb = facts.paging.vmalloc_tb();
     let order = "direct map, vmalloc, page descriptors";
     Err(Failure::input(format!(

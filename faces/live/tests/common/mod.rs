@@ -1,4 +1,4 @@
-//! Running kernels of both presets.
+//! Running kernels of both presets, and of x86-64 with five levels.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::collections::BTreeSet;
@@ -11,11 +11,13 @@ use kernmem_page_alloc::{HeapStore, PageAllocator, Watermarks, ZoneKind};
 use kernmem_sim::Memory;
 use kernmem_source::{Options as Parts, Source};
 
-pub const PRESETS: [&str; 2] = ["arm64-4g", "x86-4g"];
+/// Presets; behind a blank, what the CPU has besides.
+pub const PRESETS: [&str; 3] = ["arm64-4g", "x86-4g", "x86-4g +la57"];
 
 /// The machine of `name` with a command line of its own, or the preset's.
 pub fn source(name: &str, cmdline: Option<&str>, memory: Option<u64>) -> Source {
-    let parts = Parts { cmdline: cmdline.map(str::to_owned), memory, ..Parts::default() };
+    let (name, cpu) = name.split_once(' ').map_or((name, None), |(name, cpu)| (name, Some(cpu.to_owned())));
+    let parts = Parts { cmdline: cmdline.map(str::to_owned), memory, cpu, ..Parts::default() };
     Source::open_with(name, &parts).expect("a machine")
 }
 

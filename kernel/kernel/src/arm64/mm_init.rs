@@ -15,7 +15,7 @@ use crate::takers::auto_init::auto_init;
 use crate::takers::gigantic::GiganticPool;
 use crate::takers::hash_tables::{self, HashFacts};
 use crate::takers::page_counts::{self, PageCountFacts};
-use crate::takers::percpu::{ModulesRoom, PercpuFacts, first_chunk};
+use crate::takers::percpu::{ModulesRoom, PercpuFacts, first_chunk, room_factor};
 use crate::takers::{self, log_buffer, stack_depot, swiotlb};
 use crate::zones::Nodes;
 use crate::{BootError, Image, LogEntry, Witness, zonelists};
@@ -131,6 +131,7 @@ fn setup_percpu<A: RegionArray, W: Witness>(
         static_bytes: end - start,
         modules: shared.config.kconfig.is_set("MODULES"),
         room: ModulesRoom::Beside,
+        factor: room_factor(shared.config, shared.state.granule().bytes()),
         atom: shared.state.granule().bytes(),
         page: shared.state.granule().bytes(),
         from: PhysAddr(shared.state.memstart),

@@ -11,7 +11,7 @@ use super::boot::{Booting, PAGE};
 use crate::takers::auto_init::auto_init;
 use crate::takers::hash_tables::{self, HashFacts};
 use crate::takers::page_counts::{self, PageCountFacts};
-use crate::takers::percpu::{ModulesRoom, PercpuFacts, first_chunk};
+use crate::takers::percpu::{ModulesRoom, PercpuFacts, first_chunk, room_factor};
 use crate::takers::{self, log_buffer, stack_depot, swiotlb};
 use crate::x86::MAX_DMA;
 use crate::zones::Nodes;
@@ -106,6 +106,7 @@ impl<F: I386Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
             static_bytes: end - start,
             modules: self.config.kconfig.is_set("MODULES"),
             room: ModulesRoom::Shared,
+            factor: room_factor(self.config, PAGE),
             atom: PAGE,
             page: PAGE,
             from: MAX_DMA,

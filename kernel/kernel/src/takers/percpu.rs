@@ -9,7 +9,8 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use kernmem_base::{Era, PhysAddr};
+use kernmem_base::{Era, Granule, PhysAddr};
+use kernmem_config::Config;
 use kernmem_memblock::{Memblock, Nid, RegionArray, Request};
 
 use super::{Taker, allocate, allocate_lines};
@@ -36,6 +37,8 @@ pub struct PercpuFacts<'a> {
     pub modules: bool,
     /// Where the variables of modules have their room.
     pub room: ModulesRoom,
+    /// How many times the usual room for later variables there is: [`room_factor`].
+    pub factor: u64,
     /// The units of a group are one piece of memory that starts at a multiple of this and is one.
     pub atom: u64,
     /// Bytes of a page.
@@ -49,12 +52,29 @@ pub struct PercpuFacts<'a> {
 /// Where the variables of modules have their room in a unit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ModulesRoom {
-    /// A room of their own beside that for later variables (arm64).
+    /// A room of their own beside that for later variables (arm64, x86-64).
     Beside,
-    /// A room of their own that is taken off that for later variables (x86-64).
-    Within,
     /// None of their own: the room for later variables, which is smaller, grows by it (i386).
     Shared,
+}
+
+/// How many times the usual room for later variables there is.
+///
+/// | era | times |
+/// |---|---|
+/// | 4.14–6.1 | 1 |
+/// | 6.12, 7.2 | with caches drawn at random 4, or 8 with a lock checker and pages above 4K; else 1 |
+///
+/// Source: Linux 6.12, 7.2 include/linux/percpu.h `PERCPU_DYNAMIC_SIZE_SHIFT`.
+#[must_use]
+pub fn room_factor(config: &Config, page: u64) -> u64 {
+    let set = |name| config.kconfig.is_set(name);
+    match config.era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => 1,
+        Era::V6_12 | Era::V7_2 if !set("RANDOM_KMALLOC_CACHES") => 1,
+        Era::V6_12 | Era::V7_2 if set("LOCKDEP") && page > Granule::K4.bytes() => 8,
+        Era::V6_12 | Era::V7_2 => 4,
+    }
 }
 
 /// Sizes of a unit.
@@ -98,14 +118,13 @@ impl UnitSizes {
 pub fn unit_sizes(era: Era, facts: &PercpuFacts<'_>, groups: &[u64]) -> UnitSizes {
     let early = match era {
         Era::V4_14 | Era::V5_10 | Era::V6_1 => 12 << 10,
-        Era::V6_12 | Era::V7_2 => 20 << 10,
+        Era::V6_12 | Era::V7_2 => (20 << 10) * facts.factor,
     };
     let page = facts.page;
     let modules = if facts.modules { MODULE_BYTES } else { 0 };
     let (reserved, dynamic) = match facts.room {
-        ModulesRoom::Beside => (modules, DYNAMIC_BYTES),
-        ModulesRoom::Within => (modules, DYNAMIC_BYTES - modules),
-        ModulesRoom::Shared => (0, NARROW_DYNAMIC_BYTES + modules),
+        ModulesRoom::Beside => (modules, DYNAMIC_BYTES * facts.factor),
+        ModulesRoom::Shared => (0, NARROW_DYNAMIC_BYTES * facts.factor + modules),
     };
     let used = (facts.static_bytes + reserved + dynamic.max(early)).next_multiple_of(page);
     let (unit, per_piece) = layout(used.max(MIN_UNIT), facts.atom, page, groups, facts.nodes.len() as u64);
@@ -254,6 +273,7 @@ mod tests {
             static_bytes: 26_080,
             modules: false,
             room: ModulesRoom::Beside,
+            factor: 1,
             atom: 4096,
             page: 4096,
             from: PhysAddr(0),
@@ -264,6 +284,27 @@ mod tests {
         assert_eq!(books(Era::V6_1, &sizes, 4096, 1, 2), [8, 8, 8, 16, 272, 128, 1024, 1032, 256]);
     }
 
+    /// 6.12 with caches drawn at random: 26080 + 8192 + 4 * 28672 bytes are 37 pages.
+    #[test]
+    fn random_caches_take_four_times_the_room() {
+        let nodes = [Nid(0)];
+        let (room, from) = (ModulesRoom::Beside, PhysAddr(0));
+        let of = |factor| {
+            let facts = PercpuFacts {
+                static_bytes: 26_080,
+                modules: true,
+                room,
+                factor,
+                atom: 4096,
+                page: 4096,
+                from,
+                nodes: &nodes,
+            };
+            unit_sizes(Era::V6_12, &facts, &[1]).pages()
+        };
+        assert_eq!((of(1), of(4)), (16, 37));
+    }
+
     /// With modules their chunk comes first: 8 KiB from byte 26080 on touch three pages.
     #[test]
     fn room_for_modules_has_books_of_its_own() {
@@ -271,14 +312,15 @@ mod tests {
         let facts = PercpuFacts {
             static_bytes: 26_080,
             modules: true,
-            room: ModulesRoom::Within,
+            room: ModulesRoom::Beside,
+            factor: 1,
             atom: LARGE,
             page: 4096,
             from: PhysAddr(0),
             nodes: &nodes,
         };
         let sizes = unit_sizes(Era::V6_1, &facts, &[1]);
-        assert_eq!((sizes.reserved, sizes.used()), (8 << 10, 57_344));
+        assert_eq!((sizes.reserved, sizes.used()), (8 << 10, 65_536)); // 26080 + 8192 + 28672, in whole pages
         let books = books(Era::V6_1, &sizes, 4096, 1, 1);
         assert_eq!(books[5..9], [128, 384, 392, 96]);
         assert_eq!(books.len(), 13);

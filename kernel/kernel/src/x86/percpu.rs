@@ -9,7 +9,7 @@ use kernmem_memblock::Nid;
 
 use super::boot::{Booting, LARGE};
 use super::nodes::MAX_DMA;
-use crate::takers::percpu::{ModulesRoom, PercpuFacts, first_chunk};
+use crate::takers::percpu::{ModulesRoom, PercpuFacts, first_chunk, room_factor};
 use crate::{BootError, Witness};
 
 /// Where each CPU's variables lie.
@@ -43,7 +43,8 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
         let facts = PercpuFacts {
             static_bytes: end - start,
             modules: self.config.kconfig.is_set("MODULES"),
-            room: ModulesRoom::Within,
+            room: ModulesRoom::Beside,
+            factor: room_factor(self.config, Granule::K4.bytes()),
             atom: LARGE,
             page: Granule::K4.bytes(),
             from: MAX_DMA,

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use kernmem_arch::Bound;
 use kernmem_arch::x86::X86;
 use kernmem_arch::x86::kaslr::{RegionFacts, draws};
-use kernmem_arch::x86::layout::{Bases, ISA_END};
+use kernmem_arch::x86::layout::{Bases, ISA_END, Paging};
 use kernmem_base::{Pfn, PhysAddr, PhysMem, PhysRange};
 
 use super::boot::Booting;
@@ -55,7 +55,9 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
         self.edges.iter().find(|(edge, _)| *edge == at).map_or(Bound::Bank, |(_, bound)| *bound)
     }
 
-    /// The bases of the three large regions: given, drawn from the seed, or fixed.
+    /// The bases of the three large regions: given, drawn from the seed, or fixed. Those that are fixed for another
+    /// number of levels stand for these; other places that this kernel cannot draw are an error if it draws, and mean nothing
+    /// if it does not.
     pub(super) fn place_regions(&mut self) -> Result<(), BootError> {
         let config = self.config;
         let fixed = Bases::fixed(config.era, X86::<LEVELS>::PAGING);
@@ -79,7 +81,15 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
             vmalloc: given.vmalloc_base.unwrap_or(drawn.vmalloc),
             vmemmap: given.vmemmap_base.unwrap_or(drawn.vmemmap),
         };
-        self.move_regions(bases);
+        let other = [Paging::Level4, Paging::Level5].map(|paging| Bases::fixed(config.era, paging));
+        if bases.can_be_drawn(config.era, X86::<LEVELS>::PAGING) {
+            self.move_regions(bases);
+        } else if other.contains(&bases) || !self.kaslr().regions() {
+            self.move_regions(fixed);
+        } else {
+            let what = "page_offset_base, vmalloc_base and vmemmap_base are no places of a kernel with";
+            return Err(BootError::Input(format!("{what} {LEVELS} levels")));
+        }
         Ok(())
     }
 

@@ -7,7 +7,8 @@ mod child;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use kernmem_arch::arm64::{Arm64Attrs, Arm64Granule4K};
-use kernmem_arch::x86::{X86Attrs, X86Level4};
+use kernmem_arch::x86::X86Attrs;
+use kernmem_arch::x86::layout::Paging;
 use kernmem_arch::{EntryFormat, Format};
 use kernmem_base::{
     Frame, FrameOrigin, FrameSource, Level, NoFrame, PhysAddr, PhysMem, PhysRange, PhysRead, VirtAddr, VirtRange,
@@ -67,12 +68,19 @@ impl Kind for Arm64 {
     }
 }
 
-pub enum X86 {}
+/// x86-64 with `LEVELS` levels.
+pub enum X86Of<const LEVELS: usize> {}
 
-impl Kind for X86 {
-    type F = X86Level4;
-    const FORMAT: Format = Format::X86Level4;
-    const BASE: VirtAddr = VirtAddr(0xffff_c900_0000_0000);
+pub type X86 = X86Of<4>;
+pub type X86Of5 = X86Of<5>;
+
+impl<const LEVELS: usize> Kind for X86Of<LEVELS> {
+    type F = kernmem_arch::x86::X86<LEVELS>;
+    const FORMAT: Format = Format::x86(kernmem_arch::x86::X86::<LEVELS>::PAGING);
+    const BASE: VirtAddr = match kernmem_arch::x86::X86::<LEVELS>::PAGING {
+        Paging::Level4 => VirtAddr(0xffff_c900_0000_0000),
+        Paging::Level5 => VirtAddr(0xffa0_0000_0000_0000),
+    };
     fn data() -> X86Attrs {
         X86Attrs(0x8000_0000_0000_0163)
     }

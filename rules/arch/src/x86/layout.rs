@@ -146,6 +146,22 @@ impl Bases {
         };
         Self { page_offset: VirtAddr(page_offset), vmalloc: VirtAddr(vmalloc), vmemmap: VirtAddr(vmemmap) }
     }
+
+    /// Whether a kernel with `paging` can have drawn these: whole gigabytes, in this order, with room for vmalloc.
+    ///
+    /// Source: Linux 5.10–7.2 arch/x86/mm/kaslr.c `kernel_randomize_memory`.
+    #[must_use]
+    pub const fn can_be_drawn(&self, era: Era, paging: Paging) -> bool {
+        const GIB: u64 = 1 << 30;
+        let [direct, vmalloc, vmemmap] = [self.page_offset.0, self.vmalloc.0, self.vmemmap.0];
+        let is_whole = direct % GIB == 0 && vmalloc % GIB == 0 && vmemmap % GIB == 0;
+        let in_order = Self::fixed(era, paging).page_offset.0 <= direct && direct < vmalloc;
+        let has_room = match vmalloc.checked_add(paging.vmalloc_tb() << 40) {
+            Some(end) => end <= vmemmap && vmemmap < CPU_ENTRY_AREA.0,
+            None => false,
+        };
+        is_whole && in_order && has_room
+    }
 }
 
 /// What era, CPU and configuration say about the layout.

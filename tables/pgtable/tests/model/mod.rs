@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use kernmem_arch::arm64::Arm64Granule4K;
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::X86;
 use kernmem_arch::{EncodeError, Entry, EntryFormat, LeafSize, Shape};
 use kernmem_base::{BusError, Level, PhysAddr, PhysMem, PhysRange, PhysRead, Slot, Tlb, VirtAddr, VirtRange};
 use kernmem_pgtable::heap::HeapMem;
@@ -33,7 +33,7 @@ impl Subject for Arm64Granule4K {
         [(1 << 7, 1 << 51), (1 << 51, 1 << 7), (0, 1 << 54), (3 << 2, 0), (0, 1), (MOVE, 0)];
 }
 
-impl Subject for X86Level4 {
+impl<const LEVELS: usize> Subject for X86<LEVELS> {
     const ATTRS: [u64; 3] = [0x8000_0000_0000_0163, 0x8000_0000_0000_0161, 0x8000_0000_0000_01fb];
     const TABLE: u64 = 0x63;
     // read only; writable; executable; not executable; not present; elsewhere
@@ -53,6 +53,8 @@ impl Window {
     pub const TOP: Self = Self { start: VirtAddr(!0 << 23), unit: 1 << 12, units: 2048 };
     /// Groups of 64K around the end of a root entry: two tables at every level.
     pub const SEAM: Self = Self { start: VirtAddr(0xffff_807f_fe00_0000), unit: 1 << 16, units: 1536 };
+    /// The same around the end of a root entry of five levels.
+    pub const SEAM_OF_FIVE: Self = Self { start: VirtAddr(0xff8f_ffff_fe00_0000), ..Self::SEAM };
     /// Blocks of 2M around the end of a root entry.
     pub const GIBS: Self = Self { start: VirtAddr(0xffff_ff7f_8000_0000), unit: 1 << 21, units: 1536 };
 

@@ -15,7 +15,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::{BTreeMap, BTreeSet};
 
 use kernmem_arch::arm64::Arm64Granule4K;
-use kernmem_arch::x86::X86Level4;
+use kernmem_arch::x86::X86;
+use kernmem_arch::x86::layout::Paging;
 use kernmem_arch::{Entry, UserFormat, UserRights};
 use kernmem_base::{
     Access, Asid, Era, Granule, Level, Pfn, PhysAddr, PhysMem, PhysRange, PhysRead, Privilege, Slot, Tlb, VirtAddr,
@@ -61,9 +62,11 @@ impl Mmu for Arm64Granule4K {
     }
 }
 
-impl Mmu for X86Level4 {
-    const VMALLOC: VirtRange =
-        VirtRange { start: VirtAddr(0xffff_c900_0000_0000), last: VirtAddr(0xffff_e8ff_ffff_ffff) };
+impl<const LEVELS: usize> Mmu for X86<LEVELS> {
+    const VMALLOC: VirtRange = match Self::PAGING {
+        Paging::Level4 => VirtRange { start: VirtAddr(0xffff_c900_0000_0000), last: VirtAddr(0xffff_e8ff_ffff_ffff) },
+        Paging::Level5 => VirtRange { start: VirtAddr(0xffa0_0000_0000_0000), last: VirtAddr(0xffd1_ffff_ffff_ffff) },
+    };
 
     fn limits() -> Limits {
         Limits::x86_64()
