@@ -36,6 +36,7 @@ use super::late::Late;
 use super::nodes::MAX_DMA;
 use crate::frames::Ask;
 use crate::kasan::{ZeroMap, ZeroShadow, parts};
+use crate::numa::early_nid;
 use crate::takers::{self, Taker};
 use crate::{Area, BootError, EarlyFrames, LogEntry, Mapped, Witness};
 
@@ -95,7 +96,7 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
         self.map_zeroes(zero, claimed.start, of(layout.page_offset))?;
         let mapped = self.state.mapped.clone();
         for memory in mapped {
-            let nid = self.early_nid(memory.start.pfn(Granule::K4));
+            let nid = early_nid(&self.memblock, memory.start);
             self.populate_shadow(of(layout.direct(memory.start)), of(layout.direct(memory.end)), nid)?;
         }
         let end_of_memory = layout.page_offset.wrapping_add(layout.physmem_last.0).wrapping_add(1);
@@ -107,7 +108,8 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
         self.map_zeroes(zero, areas.end, of(layout.start_kernel_map))?;
         let text = self.image.virt("_stext")?;
         // Linux looks the node up with an address where a frame's number belongs.
-        let nid = self.early_nid(Pfn(self.image.phys_of(text).0));
+        let page = Pfn(self.image.phys_of(text).0).to_phys(Granule::K4).unwrap_or(PhysAddr(u64::MAX));
+        let nid = early_nid(&self.memblock, page);
         self.populate_shadow(of(text), up(of(self.symbols.end)), nid)?;
         self.map_zeroes(zero, of(layout.modules_end), claimed.end())?;
         self.protect_zeroes(zero)?;
@@ -203,17 +205,6 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
             rights: &rights,
         });
         Ok(())
-    }
-
-    /// The node of a frame of memory; the first one if it is none.
-    ///
-    /// Source: Linux 6.1 mm/page_alloc.c `early_pfn_to_nid`.
-    fn early_nid(&self, pfn: Pfn) -> Nid {
-        let regions = || self.memblock.memory().regions().iter();
-        let pa = pfn.to_phys(Granule::K4);
-        let own = regions().find(|region| pa.is_some_and(|pa| region.range().contains(pa)));
-        let nid = own.and_then(|region| region.nid).or_else(|| regions().filter_map(|region| region.nid).min());
-        nid.unwrap_or(Nid(0))
     }
 
     /// Shadow of vmalloc: only the tables that spaces of programs share if areas bring their own, else zeroes.
