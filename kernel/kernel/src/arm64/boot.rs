@@ -203,6 +203,10 @@ impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
 
 fn check_modelled(config: &Config) -> Result<(), BootError> {
     let kconfig = &config.kconfig;
+    match config.era {
+        Era::V4_14 => return Err(BootError::Beyond("an arm64 kernel of Linux 4.14".into())),
+        Era::V5_10 | Era::V6_1 | Era::V6_12 | Era::V7_2 => {}
+    }
     if config.cmdline.last_value("percpu_alloc") == Some("page") {
         return Err(BootError::Beyond("per-CPU areas page by page".into()));
     }

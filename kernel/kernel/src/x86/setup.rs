@@ -158,6 +158,10 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
             vmalloc: given.vmalloc_base.unwrap_or(drawn.vmalloc),
             vmemmap: given.vmemmap_base.unwrap_or(drawn.vmemmap),
         };
+        // Bases may be those of another number of levels.
+        if bases.vmalloc.0.checked_add(X86::<LEVELS>::PAGING.vmalloc_tb() << 40).is_none() {
+            return Err(BootError::Input("given vmalloc_base leaves no room for the vmalloc area".into()));
+        }
         self.move_regions(bases);
         Ok(())
     }
