@@ -73,7 +73,7 @@ impl CausalTally {
 fn stories(source: &Source) -> Vec<LeafStory> {
     let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).expect("memory of the simulated machine");
-    let kernel = kernmem::boot(&memory, &boot, BootRecord::default()).expect("a machine that boots");
+    let kernel = kernmem_live::boot(&memory, &boot, BootRecord::default()).expect("a machine that boots");
     let Answer::Known(root) = kernel.root(RootKind::Kernel) else { unreachable!("a kernel has tables") };
     let upper = *root_ranges(kernel.format(), RootKind::Kernel).last().expect("a format with addresses");
     let range = VirtRange { start: upper.start, last: VirtAddr(u64::MAX) };

@@ -69,7 +69,7 @@ pub fn raw_check(path: &Path) -> RawTally {
     let dump = ElfDump::open(&path.join("vmcore.elf.zst")).expect("a dump");
     let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).expect("memory of the simulated machine");
-    let kernel = kernmem::boot(&memory, &boot, BootRecord::default()).expect("a machine that boots");
+    let kernel = kernmem_live::boot(&memory, &boot, BootRecord::default()).expect("a machine that boots");
     let Answer::Known(root) = kernel.root(RootKind::Kernel) else { unreachable!("a kernel has tables") };
     let late: Vec<PhysAddr> = kernel.pages.taken().iter().map(|frame| frame.pa).collect();
     let mut check = Check { memory: &memory, dump: &dump, late, tally: RawTally::default() };

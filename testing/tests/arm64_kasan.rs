@@ -59,7 +59,7 @@ fn kasan(era: Era, mode: &str, image: u64) -> Source {
 fn with_kernel(source: &Source, show: impl FnOnce(&Kernel<'_, Memory, BootRecord>)) {
     let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).expect("memory");
-    show(&kernmem::boot(&memory, &boot, BootRecord::default()).expect("a kernel that boots"));
+    show(&kernmem_live::boot(&memory, &boot, BootRecord::default()).expect("a kernel that boots"));
 }
 
 /// What a line of the listing says: its range, and its rights or the level of a hole.

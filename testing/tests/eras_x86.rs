@@ -44,7 +44,7 @@ fn boot(recording: &str, options: &Options) -> Told {
     let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).expect("memory");
     let mut record = BootRecord::default();
-    let kernel = kernmem::boot(&memory, &boot, &mut record).expect("a kernel that boots");
+    let kernel = kernmem_live::boot(&memory, &boot, &mut record).expect("a kernel that boots");
     let mut listing = String::new();
     ptdump::linux(&kernel, RootKind::Kernel, &mut listing).expect("a listing");
     let Isa::X86(state) = &kernel.isa else { panic!("a PC") };

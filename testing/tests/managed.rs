@@ -53,7 +53,7 @@ fn gigantic_pages_of_boot_go_back_to_their_zones() {
     let source = Source::open_with(path.to_str().expect("a path of text"), &Options::default()).expect("inputs");
     let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).expect("memory");
-    let kernel = kernmem::boot(&memory, &boot, ()).expect("a kernel that boots");
+    let kernel = kernmem_live::boot(&memory, &boot, ()).expect("a kernel that boots");
     let mut running = Running::start(kernel, &boot, &mut NoTlb).expect("a kernel that runs");
     let pool = running.pool_of(Order(18)).expect("a pool of pages of 1 GiB");
     running.drain_all();

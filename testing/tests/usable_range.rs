@@ -13,7 +13,7 @@ fn memory_is_cut_to_the_first_usable_range_and_the_second_is_added() {
     source.machine.usable_ranges = vec![first, second];
     let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).expect("memory of the simulated machine");
-    let kernel = kernmem::boot(&memory, &boot, ()).expect("a machine that boots");
+    let kernel = kernmem_live::boot(&memory, &boot, ()).expect("a machine that boots");
     let regions: Vec<PhysRange> = kernel.memblock.memory().regions().iter().map(|region| region.range()).collect();
     assert_eq!(regions, [first, second]);
 }

@@ -104,7 +104,7 @@ impl Opened {
     pub fn try_boot<T>(&self, then: impl FnOnce(&Booted<'_>, &BootRecord) -> T) -> Result<T, BootError> {
         let boot = Boot::new(&self.source.machine, &self.source.config);
         let memory = Memory::new(kernmem::memory_ranges(&boot)).map_err(|error| BootError::Input(error.to_string()))?;
-        let mut kernel = kernmem::boot(&memory, &boot, Guard::new(&self.name))?;
+        let mut kernel = kernmem_live::boot(&memory, &boot, Guard::new(&self.name))?;
         let record = core::mem::take(&mut kernel.memblock.observer().record);
         Ok(then(&kernel, &record))
     }
@@ -113,8 +113,8 @@ impl Opened {
         let boot = Boot::new(&self.source.machine, &self.source.config);
         let ranges = kernmem::memory_ranges(&boot);
         let memory = Memory::new(ranges).map_err(|error| Failure::input(format!("{}: {error}", self.name)))?;
-        let mut kernel =
-            kernmem::boot(&memory, &boot, Guard::new(&self.name)).map_err(|error| Failure::boot(&self.name, &error))?;
+        let mut kernel = kernmem_live::boot(&memory, &boot, Guard::new(&self.name))
+            .map_err(|error| Failure::boot(&self.name, &error))?;
         let record = core::mem::take(&mut kernel.memblock.observer().record);
         then(kernel, &record)
     }

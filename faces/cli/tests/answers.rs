@@ -15,7 +15,7 @@ fn listing(source: &str) -> String {
     let source = Source::open(source).unwrap();
     let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).unwrap();
-    let kernel = kernmem::boot(&memory, &boot, ()).unwrap();
+    let kernel = kernmem_live::boot(&memory, &boot, ()).unwrap();
     let mut text = String::new();
     ptdump::linux(&kernel, RootKind::Kernel, &mut text).unwrap();
     text

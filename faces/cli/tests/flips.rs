@@ -68,7 +68,7 @@ fn check(source: &str, cmdline: &str, seeds: u64) {
     let source = Source::open_with(source, &options).unwrap();
     let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).unwrap();
-    let kernel = kernmem::boot(&memory, &boot, ()).unwrap();
+    let kernel = kernmem_live::boot(&memory, &boot, ()).unwrap();
     flip_each(&kernel, seeds);
 }
 

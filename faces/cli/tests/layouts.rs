@@ -126,6 +126,80 @@ fn other_pages_and_the_later_shadow_are_documented_too() {
     assert!(text.contains(" [ffff600000000000\tffff7fffffffffff]\t  32TB\t\t[kasan shadow region]\n"), "{text}");
 }
 
+/// Sizes of the same file in 6.1 (4K pages, 48 bits) and in later branches (64K, 52 bits): in those kernels they are
+/// rounded, and the shadow lies inside the linear map.
+#[test]
+fn sizes_are_those_of_the_documentation() {
+    let sizes = |args: &[&str], wanted: &[(&str, &str)]| {
+        let text = kernmem(&[&["layout", "--kasan", "generic"], args].concat()).good();
+        for (start, size) in wanted {
+            let row = rows(&text).into_iter().find(|row| row.trim_start_matches('[').starts_with(start));
+            let cell = row.and_then(|row| row.split('\t').nth(2)).unwrap_or_else(|| panic!("{start} in {text}"));
+            assert_eq!(cell.trim(), *size, "{start}");
+        }
+    };
+    sizes(
+        &["--era", "6.1"],
+        &[
+            ("ffff000000000000", "128TB"),
+            ("ffff600000000000", "32TB"),
+            ("ffff800008000000", "124TB"),
+            ("fffffbfff0000000", "224MB"),
+            ("fffffbfffe000000", "8MB"),
+            ("fffffc0000000000", "2TB"),
+            ("fffffe0000000000", "2TB"),
+        ],
+    );
+    sizes(
+        &["--era", "6.1", "--page-size", "64K", "--va-bits", "52"],
+        &[
+            ("0000000000000000", "4PB"),
+            ("fff0000000000000", "~4PB"),
+            ("fffd800000000000", "512TB"),
+            ("fffffc0000000000", "~4TB"),
+            ("ffffffe000000000", "128GB"),
+        ],
+    );
+    sizes(
+        &["--era", "5.10", "--page-size", "64K", "--va-bits", "52"],
+        &[
+            ("fff0000000000000", "2PB"),
+            ("fff8000000000000", "1440TB"),
+            ("fffff81fffff0000", "~3TB"),
+            ("fffffc1ffe590000", "4544KB"),
+            ("fffffc1fffe00000", "3968GB"),
+        ],
+    );
+}
+
+/// Facts, "i386 virtual layout", the example of 8 CPUs with high memory, in the form of a boot log. By hand: CPU entry
+/// areas take a page and 8 times 0x2b000 bytes.
+#[test]
+fn the_layout_of_i386_is_what_its_kernels_told_at_boot() {
+    let config = common::file(
+        "i386-layout.config",
+        b"CONFIG_X86_32=y\nCONFIG_HIGHMEM=y\nCONFIG_NR_CPUS=8\nCONFIG_X86_LOCAL_APIC=y\nCONFIG_X86_IO_APIC=y\n\
+          CONFIG_PCI_MMCONFIG=y\n",
+    );
+    let text = kernmem(&["layout", "--arch", "i386", "--kconfig", &config]).good();
+    let expected = [
+        "     fixmap : 0xfff3a000 - 0xfffff000   ( 788 kB)",
+        "  cpu_entry : 0xff800000 - 0xff959000   (1380 kB)",
+        "        ldt : 0xff400000 - 0xff800000   (4096 kB)",
+        "      pkmap : 0xff000000 - 0xff400000   (4096 kB)",
+        "    vmalloc : 0xf77fe000 - 0xfeffe000   ( 120 MB)",
+        "     lowmem : 0xc0000000 - 0xf6ffe000   ( 879 MB)",
+        "       user : 0x00000000 - 0xc0000000   (3072 MB)",
+    ];
+    assert_eq!(text.lines().skip(1).collect::<Vec<_>>(), expected);
+    let pae = kernmem(&["layout", "--arch", "i386", "--kconfig", &config, "--levels", "3"]).good();
+    for line in
+        ["cpu_entry : 0xffa00000", "ldt : 0xff800000", "pkmap : 0xff600000", "vmalloc : 0xf7dfe000 - 0xff5fe000"]
+    {
+        assert!(pae.contains(line), "{line} in\n{pae}");
+    }
+}
+
 #[test]
 fn all_eras_stand_side_by_side() {
     let text = kernmem(&["layout", "--era", "all"]).good();

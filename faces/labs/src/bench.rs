@@ -101,7 +101,7 @@ impl Bench {
     pub(crate) fn boot<T>(&self, then: impl FnOnce(&mut Booted<'_>) -> Result<T, LabError>) -> Result<T, LabError> {
         let boot = Boot::new(&self.source.machine, &self.source.config);
         let memory = Memory::new(kernmem::memory_ranges(&boot))?;
-        let kernel = kernmem::boot(&memory, &boot, BootRecord::default())?;
+        let kernel = kernmem_live::boot(&memory, &boot, BootRecord::default())?;
         then(&mut Booted { memory: &memory, kernel })
     }
 

@@ -83,7 +83,7 @@ impl<'m> Live<'m> {
     ) -> Result<Self, LiveError> {
         let boot = Boot::new(&source.machine, &source.config).with_placement(options.placement);
         let boot = if options.preallocates { boot } else { boot.without_preallocation() };
-        let kernel = kernmem::boot(memory, &boot, witness)?.with_witness(record);
+        let kernel = crate::boot(memory, &boot, witness)?.with_witness(record);
         let settled = Settled::of(boot, &kernel, kernel.witness());
         // Nothing translates yet: neither CPU nor window has seen the tables.
         let running = Running::start(kernel, &boot, &mut NoTlb)?;

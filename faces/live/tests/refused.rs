@@ -36,7 +36,7 @@ fn boots(source: &Source, before: u64, late: u64) -> (Result<u64, BootError>, u6
     let boot = Boot::new(&source.machine, &source.config);
     let memory = Live::memory(source).expect("memory of the host");
     let mut refuser = Refuser { before, late, asked: 0 };
-    let frames = kernmem::boot(&memory, &boot, &mut refuser).map(|kernel| kernel.pages.in_use());
+    let frames = kernmem_live::boot(&memory, &boot, &mut refuser).map(|kernel| kernel.pages.in_use());
     (frames, refuser.asked)
 }
 

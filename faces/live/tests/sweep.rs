@@ -536,7 +536,7 @@ fn a_kernel_begins_to_run_without_any_memory() {
         let source = source(preset, Some("hugepages=4"), Some(160 << 20));
         let memory = Live::memory(&source).expect("memory of the host");
         let boot = Boot::new(&source.machine, &source.config);
-        let mut kernel = kernmem::boot(&memory, &boot, ()).expect("a kernel");
+        let mut kernel = kernmem_live::boot(&memory, &boot, ()).expect("a kernel");
         common::without_marks(&kernel.pages.allocator);
         let before = kernel.pages.free_frames();
         let mut taken = 0;

@@ -152,7 +152,7 @@ fn try_one(base: &Source, set: &[&Change], wanted: &Wanted<'_>) -> Option<bool> 
         Wanted::Recorded(text) => {
             let boot = Boot::new(&source.machine, &source.config);
             let memory = Memory::new(kernmem::memory_ranges(&boot)).ok()?;
-            let kernel = kernmem::boot(&memory, &boot, Bounded(MOST_TABLES)).ok()?;
+            let kernel = kernmem_live::boot(&memory, &boot, Bounded(MOST_TABLES)).ok()?;
             let same = same_listing(&source, &kernel, text)?;
             Some(same && (!unmaps_free_pages || has_unmapped_pages(&kernel, text)))
         }
@@ -173,7 +173,7 @@ fn listing(source: &Source) -> Result<String, kernmem::BootError> {
     let failed = |error: &dyn core::fmt::Display| kernmem::BootError::Input(error.to_string());
     let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).map_err(|error| failed(&error))?;
-    let kernel = kernmem::boot(&memory, &boot, Bounded(MOST_TABLES))?;
+    let kernel = kernmem_live::boot(&memory, &boot, Bounded(MOST_TABLES))?;
     let mut text = String::new();
     ptdump::linux(&kernel, RootKind::Kernel, &mut text).map_err(|error| failed(&error))?;
     Ok(text)
@@ -200,7 +200,7 @@ impl Witness for Bounded {
 fn amounts(base: &Source, text: &str) -> Vec<String> {
     let boot = Boot::new(&base.machine, &base.config);
     let Ok(memory) = Memory::new(kernmem::memory_ranges(&boot)) else { return Vec::new() };
-    let Ok(kernel) = kernmem::boot(&memory, &boot, Bounded(MOST_TABLES)) else { return Vec::new() };
+    let Ok(kernel) = kernmem_live::boot(&memory, &boot, Bounded(MOST_TABLES)) else { return Vec::new() };
     let linear = regions::of(&kernel).into_iter().find(|region| region.key == "linear").map(|region| region.range);
     let by_end = match kernel.layout() {
         LayoutView::X86 { layout, .. } => Some(layout.page_offset),

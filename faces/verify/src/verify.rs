@@ -81,7 +81,7 @@ pub fn verify_without(path: &Path, missing: Option<Exclusion>) -> Result<Verdict
     let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).map_err(|error| failed(error.into(), false))?;
     let mut record = BootRecord::default();
-    let kernel = match kernmem::boot(&memory, &boot, &mut record) {
+    let kernel = match kernmem_live::boot(&memory, &boot, &mut record) {
         Ok(kernel) => kernel,
         Err(error) => {
             let beyond = matches!(error, kernmem::BootError::Beyond(_));
@@ -128,7 +128,7 @@ pub fn listing_of(path: &Path, root: RootKind) -> Result<String, VerifyError> {
     let source = open(path).map_err(failed)?;
     let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).map_err(|error| failed(error.into()))?;
-    let kernel = kernmem::boot(&memory, &boot, ()).map_err(|error| failed(error.into()))?;
+    let kernel = kernmem_live::boot(&memory, &boot, ()).map_err(|error| failed(error.into()))?;
     let mut text = String::new();
     ptdump::linux(&kernel, root, &mut text).map_err(|error| failed(error.into()))?;
     Ok(text)

@@ -137,11 +137,25 @@ pub fn memory_ranges(boot: &Boot<'_>) -> Vec<PhysRange> {
 pub fn boot<'m, M: PhysMem, W: Witness>(
     mem: &'m M,
     boot: &Boot<'_>,
-    witness: W,
+    mut witness: W,
 ) -> Result<Kernel<'m, M, W>, BootError> {
-    match boot.machine.arch {
+    Ok(boot_heard(mem, boot, &mut witness)?.with_witness(|()| witness))
+}
+
+/// As [`boot`], heard by a witness of whatever type: the code of the boot, of which there is a copy for each format, is
+/// made once for all witnesses.
+///
+/// # Errors
+/// As [`boot`].
+pub fn boot_heard<'m, M: PhysMem>(
+    mem: &'m M,
+    boot: &Boot<'_>,
+    witness: &mut dyn Witness,
+) -> Result<Kernel<'m, M, ()>, BootError> {
+    let kernel = match boot.machine.arch {
         Arch::Arm64 => arm64::boot(mem, boot, witness),
         Arch::X86_64 => x86::boot(mem, boot, witness),
         Arch::I386 => i386::boot(mem, boot, witness),
-    }
+    };
+    Ok(kernel?.with_witness(|_| ()))
 }

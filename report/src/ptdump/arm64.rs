@@ -259,3 +259,134 @@ impl<F: EntryFormat, W: fmt::Write> Visitor<F> for Listing<'_, W> {
         self.note(va, Some(level), 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+
+    use kernmem_arch::arm64::{Arm64, Arm64Granule4K, FixmapFacts, Kasan, LayoutFacts, prot};
+    use kernmem_base::{Granule, PhysRange};
+    use kernmem_pgtable::heap::HeapMem;
+    use kernmem_pgtable::{Mapping, Sizes, Tables};
+
+    use super::*;
+
+    fn layout(era: Era, granule: Granule, va_bits: u32, va_bits_actual: u32) -> Layout {
+        let fixmap = FixmapFacts {
+            era,
+            granule,
+            relocatable: true,
+            unmap_at_el0: true,
+            ghes: false,
+            sdei: false,
+            vncr_slots: 0,
+        };
+        Layout::new(&LayoutFacts { era, granule, va_bits, va_bits_actual, kasan: Kasan::Off, fixmap })
+    }
+
+    /// The listing of a kernel that maps nothing but 1 GiB at `va`.
+    fn one_block<F: EntryFormat<Attrs = kernmem_arch::arm64::Arm64Attrs>>(
+        era: Era,
+        layout: &Layout,
+        va: VirtAddr,
+    ) -> String {
+        let mem = HeapMem::new(PhysRange::new(PhysAddr(0), PhysAddr(16 << 12)));
+        let root = mem.take_root();
+        let range = VirtRange::of_size(va, 1 << 30).unwrap();
+        let attrs = prot::tagged(prot::PAGE_KERNEL);
+        let mapping = Mapping::<F>::new(PhysAddr(0x4000_0000), attrs, Sizes::ALL);
+        let mut tables = Tables::<F, _>::new(&mem, root);
+        tables.cursor(range).map(&mut mem.frames(), &mapping).unwrap().forgive("a test");
+        let mut text = String::new();
+        print::<F, _>(&mem, root, (layout, None), era, &mut text).unwrap();
+        text
+    }
+
+    /// Facts: 5.10 begins its walk inside a line of the root from address 0 and prints no first marker; the last marker lies
+    /// inside the last hole, and is missing as well.
+    #[test]
+    fn the_first_line_of_5_10_begins_at_0() {
+        let layout = layout(Era::V5_10, Granule::K4, 48, 48);
+        let text = one_block::<Arm64Granule4K>(Era::V5_10, &layout, layout.page_offset);
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some("0x0000000000000000-0xffff000000000000    16776960T PGD"));
+        let block = "0xffff000000000000-0xffff000040000000           1G PUD       RW NX SHD AF        BLK UXN    MEM/NORMAL-TAGGED";
+        assert_eq!(lines.next(), Some(block));
+        assert!(!text.contains("Linear Mapping start") && !text.contains("vmemmap end"), "{text}");
+        assert!(text.contains("---[ BPF start ]---"));
+    }
+
+    /// Facts: a linear map that was moved by KASLR leaves one line from 0 to its first table, wider than its column.
+    #[test]
+    fn holes_of_the_root_join_the_first_line_of_5_10() {
+        let layout = layout(Era::V5_10, Granule::K4, 48, 48);
+        let text = one_block::<Arm64Granule4K>(Era::V5_10, &layout, VirtAddr(0xffff_0d95_c000_0000));
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some("0x0000000000000000-0xffff0d8000000000   17179620864G PGD"));
+        assert_eq!(lines.next(), Some("0xffff0d8000000000-0xffff0d95c0000000          87G PUD"));
+    }
+
+    #[test]
+    fn later_eras_begin_with_a_marker_and_6_12_on_where_the_bits_in_use_begin() {
+        let layout = layout(Era::V6_12, Granule::K4, 52, 48);
+        let text = one_block::<Arm64Granule4K>(Era::V6_12, &layout, VirtAddr(0xffff_0000_0000_0000));
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some("---[ Linear Mapping start ]---"));
+        assert!(
+            lines
+                .next()
+                .is_some_and(|line| line.starts_with("0xffff000000000000-0xffff000040000000           1G PUD "))
+        );
+        // The memory map in use begins at 0xfffffdffc0000000, just below the last root entry but two.
+        assert!(
+            text.contains("-0xfffffe0000000000      128512G PGD\n---[ vmalloc() end ]---\n---[ vmemmap start ]---\n")
+        );
+    }
+
+    /// With LPA2 there is no shareability in an entry, and a level more has a name.
+    #[test]
+    fn five_levels_show_a_p4d_and_no_shareability() {
+        let layout = layout(Era::V6_12, Granule::K4, 52, 52);
+        let mem = HeapMem::new(PhysRange::new(PhysAddr(0), PhysAddr(16 << 12)));
+        let root = mem.take_root();
+        let range = VirtRange::of_size(layout.page_offset, 1 << 30).unwrap();
+        let attrs = prot::for_output(prot::tagged(prot::PAGE_KERNEL), kernmem_arch::arm64::Output::Lpa2);
+        let mapping = Mapping::<Arm64<12, 52>>::new(PhysAddr(0x4000_0000), attrs, Sizes::ALL);
+        let mut tables = Tables::<Arm64<12, 52>, _>::new(&mem, root);
+        tables.cursor(range).map(&mut mem.frames(), &mapping).unwrap().forgive("a test");
+        let mut text = String::new();
+        print::<Arm64<12, 52>, _>(&mem, root, (&layout, None), Era::V6_12, &mut text).unwrap();
+        let lines: Vec<&str> = text.lines().take(5).collect();
+        assert_eq!(
+            lines[1..],
+            [
+                "0xfff0000000000000-0xfff0000040000000           1G PUD       RW NX     AF        BLK UXN    MEM/NORMAL-TAGGED",
+                "0xfff0000040000000-0xfff0008000000000         511G PUD",
+                "0xfff0008000000000-0xfff1000000000000      261632G P4D",
+                "0xfff1000000000000-0x0000000000000000        3840T PGD",
+            ]
+        );
+    }
+
+    /// Facts: a block in a root of two levels is a PGD up to 6.1 and a PMD later; a hole there is a PGD.
+    #[test]
+    fn a_root_of_two_levels_names_blocks_by_era() {
+        let name = |era, is_leaf| level_name(era, 2, Level::Pgd, is_leaf);
+        assert_eq!([name(Era::V5_10, true), name(Era::V6_1, true)], ["PGD"; 2]);
+        assert_eq!([name(Era::V6_12, true), name(Era::V7_2, true)], ["PMD"; 2]);
+        assert_eq!([name(Era::V6_12, false), name(Era::V7_2, false)], ["PGD"; 2]);
+        assert_eq!(level_name(Era::V7_2, 3, Level::Pgd, true), "PGD");
+    }
+
+    /// Facts: up to 6.12 an entry that is not valid says `BLK` if its table bit is clear; 7.2 looks at the whole type.
+    #[test]
+    fn an_absent_block_is_no_block_in_7_2() {
+        let absent = (prot::PAGE_KERNEL.0 & !(bit::VALID | bit::TABLE)) | 0x4000_0000;
+        let says_block = |era| {
+            let block = columns(era).nth(BEFORE_BLOCK.len()).unwrap();
+            let text = if absent & block.mask == block.value { Some(block.set) } else { block.clear };
+            text == Some("BLK")
+        };
+        assert_eq!([Era::V5_10, Era::V6_1, Era::V6_12, Era::V7_2].map(says_block), [true, true, true, false]);
+    }
+}

@@ -25,6 +25,6 @@ pub fn with_kernel(path: &Path, show: impl FnOnce(&Kernel<'_, Memory, &mut BootR
     let boot = Boot::new(&source.machine, &source.config);
     let memory = Memory::new(kernmem::memory_ranges(&boot)).expect("memory");
     let mut record = BootRecord::default();
-    let kernel = kernmem::boot(&memory, &boot, &mut record).expect("a kernel that boots");
+    let kernel = kernmem_live::boot(&memory, &boot, &mut record).expect("a kernel that boots");
     show(&kernel, &boot);
 }

@@ -1,7 +1,7 @@
 //! Tables of x86-64: how many levels, and where the three large regions are.
 
 use kernmem_arch::x86::kaslr::{RegionFacts, Regions, Switches, draws};
-use kernmem_arch::x86::layout::{Bases, Layout, LayoutFacts, Paging};
+use kernmem_arch::x86::layout::{Bases, Layout, LayoutFacts, Paging, PagingFacts};
 use kernmem_base::{Era, Pfn, PhysAddr};
 use kernmem_config::{Arch, Config};
 use kernmem_report::layout::{self, Moved, Table};
@@ -35,11 +35,6 @@ pub(super) fn tables(args: &LayoutArgs, opened: &Opened, eras: &[Era]) -> Result
 
 /// The levels that the kernel is built for, and those that the CPU and the command line leave.
 ///
-/// | era | built for five |
-/// |---|---|
-/// | to 6.12 | `CONFIG_X86_5LEVEL` |
-/// | 7.2 | always |
-///
 /// Without a word about them a kernel that can have five runs with four unless the CPU that is told has them.
 fn paging(args: &LayoutArgs, config: &Config, era: Era) -> Result<(Paging, Paging), Failure> {
     if let Some(levels @ ..4) = args.levels {
@@ -47,21 +42,23 @@ fn paging(args: &LayoutArgs, config: &Config, era: Era) -> Result<(Paging, Pagin
     }
     let wished = match (args.levels, args.kernel.va_bits) {
         (Some(levels), None) => Some(levels),
-        (None, Some(48)) | (Some(4), Some(48)) => Some(4),
-        (None, Some(57)) | (Some(5), Some(57)) => Some(5),
+        (None | Some(4), Some(48)) => Some(4),
+        (None | Some(5), Some(57)) => Some(5),
         (None, None) => None,
         (_, Some(bits)) => {
             return Err(Failure::input(format!("--va-bits {bits}: x86-64 has 48 with 4 levels and 57 with 5")));
         }
     };
     let has = config.cpu.x86().is_some_and(|cpu| cpu.has("la57"));
-    let refused = args.tells_cpu() && !has || args.tells_cmdline() && config.cmdline.no5lvl();
-    let can = config.kconfig.is_set("X86_5LEVEL") || era == Era::V7_2;
+    let no5lvl = args.tells_cmdline() && config.cmdline.no5lvl();
+    let facts = |built, la57| PagingFacts { built, la57, no5lvl };
     Ok(match wished {
-        Some(5) if refused => (Paging::Level5, Paging::Level4),
-        Some(5) => (Paging::Level5, Paging::Level5),
-        None if can && args.tells_cpu() && !refused => (Paging::Level5, Paging::Level5),
-        _ => (Paging::Level4, Paging::Level4),
+        Some(5) => (Paging::Level5, Paging::choose(era, facts(true, has || !args.tells_cpu()))),
+        Some(_) => (Paging::Level4, Paging::Level4),
+        None => {
+            let in_use = Paging::choose(era, facts(config.kconfig.is_set("X86_5LEVEL"), has && args.tells_cpu()));
+            (in_use, in_use)
+        }
     })
 }
 

@@ -14,7 +14,7 @@ use kernmem_memblock::{Limits, Memblock, VecArray};
 use kernmem_pgtable::Tables;
 
 use crate::arm64::image::image_start;
-use crate::arm64::{EarlyRoots, State, kasan, late, later, map_range, mm_init};
+use crate::arm64::{EarlyRoots, State, kasan, late, later, mm_init};
 use crate::kasan::ZeroShadow;
 use crate::takers::swiotlb;
 use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
@@ -143,7 +143,7 @@ impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
             displacement: offset,
             not_global: not_global.is_some(),
             isolates,
-            identity: identity_geometry(config.era, geometry),
+            identity: identity_geometry(config.era, geometry, image.phys("_end")?),
             kfence_pool: None,
             zero_shadow,
             initrd: None,
@@ -204,8 +204,8 @@ impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
 fn check_modelled(config: &Config) -> Result<(), BootError> {
     let kconfig = &config.kconfig;
     match config.era {
-        Era::V4_14 => return Err(BootError::Beyond("an arm64 kernel of Linux 4.14".into())),
         Era::V5_10 | Era::V6_1 | Era::V6_12 | Era::V7_2 => {}
+        era @ Era::V4_14 => return Err(BootError::Beyond(format!("an arm64 kernel of Linux {era}"))),
     }
     if config.cmdline.last_value("percpu_alloc") == Some("page") {
         return Err(BootError::Beyond("per-CPU areas page by page".into()));
@@ -317,16 +317,25 @@ const fn is_kaslr(era: Era, offset: u64) -> bool {
     }
 }
 
-/// Page size and bits of the identity maps.
+/// Page size and bits of the identity maps of an image that ends at `image_end`.
 ///
 /// | era | bits |
 /// |---|---|
-/// | 4.14 (UNVERIFIED), 5.10, 6.1 | the kernel's |
+/// | 4.14 (UNVERIFIED), 5.10, 6.1 | the kernel's; one level more if the image lies above what fewer than 48 bits reach |
 /// | 6.12, 7.2 | 48 |
-const fn identity_geometry(era: Era, kernel: Geometry) -> Geometry {
+///
+/// Source: Linux 5.10, 6.1 arch/arm64/kernel/head.S `create_idmap`; 6.12, 7.2 arch/arm64/include/asm/kernel-pgtable.h
+/// `IDMAP_VA_BITS`.
+fn identity_geometry(era: Era, kernel: Geometry, image_end: PhysAddr) -> Geometry {
+    let page = kernel.granule().shift();
+    let of = |bits| Geometry::of(page, bits).unwrap_or(kernel);
     match era {
-        Era::V4_14 | Era::V5_10 | Era::V6_1 => kernel,
-        Era::V6_12 | Era::V7_2 => map_range::identity_geometry(kernel),
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => match kernel.va_bits() {
+            bits if bits >= 48 || image_end.0 >> bits == 0 => kernel,
+            36 => of(47),
+            _ => of(48),
+        },
+        Era::V6_12 | Era::V7_2 => of(48),
     }
 }
 
@@ -347,4 +356,54 @@ fn isolation(config: &Config, cpu: &Arm64Cpu, kaslr: bool) -> (Option<Reason>, b
     let isolates = cpu.kpti_needed(facts);
     let reason = if kaslr && !e0pd { Some(Reason::NotGlobalKaslr) } else { isolates.then_some(Reason::NotGlobalKpti) };
     (reason, isolates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::config;
+    use super::*;
+
+    const ERAS: [Era; 4] = [Era::V5_10, Era::V6_1, Era::V6_12, Era::V7_2];
+
+    /// Facts: an identity map has a level more for a high image up to 6.1, and 48 bits later.
+    #[test]
+    fn identity_maps_reach_the_image() {
+        let bits = |page, va_bits, end: u64| {
+            let kernel = Geometry::of(page, va_bits).unwrap();
+            ERAS.map(|era| identity_geometry(era, kernel, PhysAddr(end)).va_bits())
+        };
+        assert_eq!(bits(12, 39, 0x4080_0000), [39, 39, 48, 48]);
+        assert_eq!(bits(12, 39, 1 << 39), [48; 4]);
+        assert_eq!(bits(14, 36, 1 << 36), [47, 47, 48, 48]);
+        assert_eq!(bits(14, 47, 1 << 47), [48; 4]);
+        assert_eq!(bits(16, 42, 1 << 42), [48; 4]);
+        assert_eq!(bits(16, 52, 0x4080_0000), [52, 52, 48, 48]);
+    }
+
+    #[test]
+    fn an_image_that_moved_by_less_than_its_alignment_is_random_up_to_6_1_alone() {
+        assert_eq!(ERAS.map(|era| is_kaslr(era, 0)), [false; 4]);
+        assert_eq!(ERAS.map(|era| is_kaslr(era, 64 << 10)), [true, true, false, false]);
+        assert_eq!(ERAS.map(|era| is_kaslr(era, 2 << 20)), [true; 4]);
+    }
+
+    /// Facts: KASLR asks for isolation unless the kernel uses E0PD; `kpti=off` leaves mappings that are not global.
+    #[test]
+    fn isolation_and_its_mark_are_two_things() {
+        let cpu = Arm64Cpu::by_model("cortex-a72").unwrap();
+        let options = "CONFIG_UNMAP_KERNEL_AT_EL0=y\n";
+        for era in ERAS {
+            let of = |line: &str, kaslr| isolation(&config(era, line, options), &cpu, kaslr);
+            assert_eq!(of("", false), (None, false), "this model needs none");
+            assert_eq!(of("", true), (Some(Reason::NotGlobalKaslr), true));
+            assert_eq!(of("kpti=off", true), (Some(Reason::NotGlobalKaslr), false));
+            assert_eq!(of("kpti=on", false), (Some(Reason::NotGlobalKpti), true));
+        }
+    }
+
+    #[test]
+    fn kernels_before_5_10_are_beyond_the_model() {
+        assert!(matches!(check_modelled(&config(Era::V4_14, "", "")), Err(BootError::Beyond(_))));
+        assert!(ERAS.iter().all(|era| check_modelled(&config(*era, "", "")).is_ok()));
+    }
 }

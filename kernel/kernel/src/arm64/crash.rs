@@ -179,3 +179,76 @@ fn told<A: RegionArray, W: Witness>(memblock: &mut Memblock<A, W>, start: PhysAd
     memblock.observer().log(LogEntry::CrashKernel { range, low: false, ram });
     range
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    use super::super::test_support::{config, memblock};
+    use super::*;
+
+    const ERAS: [Era; 4] = [Era::V5_10, Era::V6_1, Era::V6_12, Era::V7_2];
+    const GIB: u64 = 1 << 30;
+    const MIB: u64 = 1 << 20;
+
+    /// What is reserved, in order of address, of memory from 1 GiB to `end`, by era: start and size in MiB.
+    fn reserved(line: &str, end: u64) -> [Vec<(u64, u64)>; 4] {
+        ERAS.map(|era| {
+            let built = "CONFIG_KEXEC_CORE=y\nCONFIG_CRASH_RESERVE=y\n";
+            let config = config(era, line, built);
+            let mut memblock = memblock(era, GIB, end - GIB);
+            let windows = Windows { low: PhysAddr(4 * GIB), high: PhysAddr(1 << 48) };
+            reserve(&config, &mut memblock, windows).unwrap();
+            let regions = memblock.reserved().regions().iter();
+            regions.map(|region| (region.base.0 / MIB, region.size / MIB)).collect()
+        })
+    }
+
+    const LOW_256: (u64, u64) = (4096 - 256, 256);
+
+    #[test]
+    fn a_plain_size_lies_low_and_from_6_12_on_else_high() {
+        assert_eq!(reserved("crashkernel=256M", 9 * GIB), [[LOW_256]; 4].map(Vec::from));
+        let high = vec![(4096 - 128, 128), (5 * 1024, 4096)];
+        assert_eq!(reserved("crashkernel=4G", 9 * GIB), [vec![], vec![], high.clone(), high]);
+    }
+
+    #[test]
+    fn a_high_one_has_a_low_part_from_6_12_on() {
+        let (alone, low) = ((9 * 1024 - 256, 256), (4096 - 128, 128));
+        let both = vec![low, alone];
+        assert_eq!(reserved("crashkernel=256M,high", 9 * GIB), [vec![], vec![alone], both.clone(), both]);
+        let asked = vec![(4096 - 64, 64), alone];
+        let line = "crashkernel=256M,high crashkernel=64M,low";
+        assert_eq!(reserved(line, 9 * GIB), [vec![], asked.clone(), asked.clone(), asked]);
+    }
+
+    #[test]
+    fn a_high_one_without_high_memory_lies_low_and_needs_no_more() {
+        let low = vec![LOW_256];
+        assert_eq!(reserved("crashkernel=256M,high", 4 * GIB), [vec![], low.clone(), low.clone(), low]);
+    }
+
+    #[test]
+    fn a_fixed_place_must_be_aligned() {
+        assert_eq!(reserved("crashkernel=256M@0x50000000", 9 * GIB), [[(1280, 256)]; 4].map(Vec::from));
+        assert_eq!(reserved("crashkernel=256M@0x50100000", 9 * GIB), [const { Vec::new() }; 4]);
+    }
+
+    #[test]
+    fn a_kernel_without_the_option_reserves_nothing() {
+        let config = config(Era::V6_12, "crashkernel=256M", "CONFIG_KEXEC_CORE=y\n");
+        let mut memblock = memblock(Era::V6_12, GIB, GIB);
+        let windows = Windows { low: PhysAddr(4 * GIB), high: PhysAddr(1 << 48) };
+        assert_eq!(reserve(&config, &mut memblock, windows).unwrap(), None);
+        assert_eq!(memblock.reserved().total_size(), 0);
+    }
+
+    #[test]
+    fn without_zones_for_dma_it_comes_early_up_to_6_1() {
+        let early = |options| ERAS.map(|era| comes_early(&config(era, "", options)));
+        assert_eq!(early(""), [true, true, false, false]);
+        assert_eq!(early("CONFIG_ZONE_DMA32=y\n"), [false; 4]);
+    }
+}

@@ -11,11 +11,13 @@
 //!
 //! Source: Linux 5.10, 6.1 arch/arm64/kernel/head.S `create_idmap`, `create_kernel_mapping`, `remap_region`.
 
+use alloc::format;
+
 use kernmem_arch::arm64::{Arm64Attrs, Arm64Format, bit, carve_out, limits, prot};
 use kernmem_base::{
     Era, Frame, FrameOrigin, FrameSource, Granule, Level, NoFrame, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange,
 };
-use kernmem_pgtable::{Change, Mapping, Sizes, Tables};
+use kernmem_pgtable::{Change, Failed, MapError, Mapping, Sizes, Tables};
 
 use super::boot::Booting;
 use super::image::no_contiguous;
@@ -58,6 +60,35 @@ impl<W: Witness> FrameSource for CarveOut<'_, W> {
     fn give_back(&mut self, _frame: PhysAddr) {}
 }
 
+/// Calls a method of the boot with the format of its identity map, which may have another number of levels than the
+/// kernel's tables.
+macro_rules! with_identity {
+    ($boot:ident, $method:ident($($argument:expr),*)) => {{
+        use kernmem_arch::arm64::Arm64;
+        let identity = $boot.state.identity;
+        match (identity.granule(), identity.va_bits()) {
+            _ if identity == $boot.state.geometry => $boot.$method::<F>($($argument),*),
+            (kernmem_base::Granule::K4, _) => $boot.$method::<Arm64<12, 48>>($($argument),*),
+            (kernmem_base::Granule::K16, 47) => $boot.$method::<Arm64<14, 47>>($($argument),*),
+            (kernmem_base::Granule::K16, _) => $boot.$method::<Arm64<14, 48>>($($argument),*),
+            (kernmem_base::Granule::K64, _) => $boot.$method::<Arm64<16, 48>>($($argument),*),
+        }
+    }};
+}
+
+pub(super) use with_identity;
+
+/// Pages that the image sets aside suffice for a kernel of its own era: if not, the symbols are another's.
+pub(super) fn short(era: Era, failed: Failed) -> BootError {
+    match failed.error {
+        MapError::NoFrame { .. } => BootError::Input(format!(
+            "symbols: the pages for the first tables do not suffice; give a System.map of a kernel of Linux {era} \
+             (--symbols)"
+        )),
+        _ => BootError::from(failed),
+    }
+}
+
 impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
     /// Builds both maps.
     ///
@@ -75,15 +106,15 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
     fn assembled_tables(&mut self) -> Result<(), BootError> {
         let kernel = self.image.phys_range("init_pg_dir", "init_pg_end")?;
         let identity = match self.config.era {
-            Era::V4_14 | Era::V5_10 => self.identity_text()?,
+            Era::V4_14 | Era::V5_10 => with_identity!(self, identity_text())?,
             Era::V6_1 | Era::V6_12 | Era::V7_2 => {
                 let identity = self.image.phys_range("init_idmap_pg_dir", "init_idmap_pg_end")?;
-                self.identity_map(identity, kernel)?;
+                with_identity!(self, identity_map(identity, kernel))?;
                 identity.start
             }
         };
         let image = self.image.phys_range("_text", "_end")?;
-        self.block_map(
+        self.block_map::<F>(
             kernel,
             self.image.virt("_text")?,
             blocks_of(image, swapper_block(self.granule())),
@@ -94,24 +125,24 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
     }
 
     /// Up to 5.10 the identity map has the text that needs it and nothing else, and stays.
-    fn identity_text(&mut self) -> Result<PhysAddr, BootError> {
+    fn identity_text<G: Arm64Format>(&mut self) -> Result<PhysAddr, BootError> {
         let pages = self.image.phys_range("idmap_pg_dir", "idmap_pg_end")?;
         let text = self.image.phys_range("__idmap_text_start", "__idmap_text_end")?;
         let text = blocks_of(text, swapper_block(self.granule()));
-        self.block_map(pages, VirtAddr(text.start.0), text, WRITE_EXECUTE)?;
+        self.block_map::<G>(pages, VirtAddr(text.start.0), text, WRITE_EXECUTE)?;
         Ok(pages.start)
     }
 
-    fn identity_map(&mut self, pages: PhysRange, kernel_tables: PhysRange) -> Result<(), BootError> {
+    fn identity_map<G: Arm64Format>(&mut self, pages: PhysRange, kernel_tables: PhysRange) -> Result<(), BootError> {
         let block = swapper_block(self.granule());
         let image = self.image.phys_range("_text", "_end")?;
         let window = (image.end + block).align_down(block);
         let all = blocks_of(PhysRange::new(image.start, image.end + MAX_FDT + block), block);
         let readable = PhysRange::new(all.start, window);
-        self.block_map(pages, VirtAddr(readable.start.0), readable, READ_EXECUTE)?;
+        self.block_map::<G>(pages, VirtAddr(readable.start.0), readable, READ_EXECUTE)?;
         let writable = blocks_of(kernel_tables, block);
         let range = VirtRange::of_size(VirtAddr(writable.start.0), writable.size());
-        let mut tables = Tables::<F, M>::new(self.mem, pages.start);
+        let mut tables = Tables::<G, M>::new(self.mem, pages.start);
         if let Some(range) = range {
             let change = Change { set: 0, clear: bit::RDONLY };
             tables.cursor(range).protect(change)?.forgive("the MMU is off");
@@ -119,7 +150,7 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
         let Some(dtb) = self.dtb() else { return Ok(()) };
         let memory = PhysRange::new(dtb.align_down(block), dtb.align_down(block) + MAX_FDT + block);
         let Some(range) = VirtRange::of_size(VirtAddr(window.0), memory.size()) else { return Ok(()) };
-        let mapping = mapping::<F>(memory.start, self.state.global_prot(WRITE_EXECUTE));
+        let mapping = mapping::<G>(memory.start, self.state.global_prot(WRITE_EXECUTE));
         let (page, end) = (self.page(), PhysRange::new(pages.end, pages.end));
         let mut rest = CarveOut { pages: end, page, witness: self.memblock.observer() };
         tables.cursor(range).map(&mut rest, &mapping)?.forgive("the MMU is off");
@@ -127,7 +158,7 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
     }
 
     /// Maps `memory` by blocks in a tree whose root is the first of `pages`.
-    fn block_map(
+    fn block_map<G: Arm64Format>(
         &mut self,
         pages: PhysRange,
         va: VirtAddr,
@@ -142,8 +173,9 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
         witness.table(&TableFrame { pa: root, level: Level::Pgd, origin: FrameOrigin::Image });
         let mut rest = CarveOut { pages: PhysRange::new(root + page, pages.end), page, witness };
         let Some(range) = VirtRange::of_size(va, memory.size()) else { return Ok(()) };
-        let mut tables = Tables::<F, M>::new(self.mem, root);
-        tables.cursor(range).map(&mut rest, &mapping::<F>(memory.start, attrs))?.forgive("the MMU is off");
+        let mut tables = Tables::<G, M>::new(self.mem, root);
+        let mapped = tables.cursor(range).map(&mut rest, &mapping::<G>(memory.start, attrs));
+        mapped.map_err(|failed| short(self.config.era, failed))?.forgive("the MMU is off");
         Ok(())
     }
 }

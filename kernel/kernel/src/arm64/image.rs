@@ -5,14 +5,14 @@
 
 use alloc::vec::Vec;
 
-use kernmem_arch::arm64::{Arm64, Arm64Attrs, Arm64Format, prot};
+use kernmem_arch::arm64::{Arm64Attrs, Arm64Format, prot};
 use kernmem_arch::{Born, Bound, Reason};
-use kernmem_base::{Era, FrameSource, Granule, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
+use kernmem_base::{Era, FrameSource, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
 use kernmem_config::Rodata;
 use kernmem_pgtable::{Mapping, Sizes, Tables};
 
 use super::boot::Booting;
-use super::early::CarveOut;
+use super::early::{CarveOut, with_identity};
 use crate::frames::Ask;
 use crate::witness::Segment;
 use crate::{Area, BootError, EarlyFrames, Mapped, Witness};
@@ -179,31 +179,23 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
         let unmaps = self.config.kconfig.is_set("UNMAP_KERNEL_AT_EL0");
         match self.config.era {
             Era::V4_14 | Era::V5_10 => Ok(self.state.early.identity),
-            Era::V6_1 => self.idmap_from_memblock(unmaps),
-            Era::V6_12 => self.idmap_in_image(unmaps && !self.state.not_global),
+            Era::V6_1 => with_identity!(self, idmap_from_memblock(unmaps)),
+            Era::V6_12 => with_identity!(self, idmap_in_arrays(unmaps && !self.state.not_global)),
             Era::V7_2 => {
                 let waits = self.linear_needs_bbml2();
-                self.idmap_in_image(unmaps && !self.state.not_global || waits)
+                with_identity!(self, idmap_in_arrays(unmaps && !self.state.not_global || waits))
             }
         }
     }
 
-    fn idmap_from_memblock(&mut self, with_flag: bool) -> Result<PhysAddr, BootError> {
+    fn idmap_from_memblock<G: Arm64Format>(&mut self, with_flag: bool) -> Result<PhysAddr, BootError> {
         let root = self.image.phys("idmap_pg_dir")?;
         for (range, attrs) in self.idmap_pages(with_flag)? {
-            let mut frames = EarlyFrames::new(&mut self.memblock, F::shape().granule, Ask::Anywhere);
+            let mut frames = EarlyFrames::new(&mut self.memblock, G::shape().granule, Ask::Anywhere);
             let table = prot::table(self.config.era, false);
-            idmap_run::<F, M>(self.mem, root, (range, self.state.prot(attrs), table), &mut frames)?;
+            idmap_run::<G, M>(self.mem, root, (range, self.state.prot(attrs), table), &mut frames)?;
         }
         Ok(root)
-    }
-
-    fn idmap_in_image(&mut self, with_flag: bool) -> Result<PhysAddr, BootError> {
-        match self.granule() {
-            Granule::K4 => self.idmap_in_arrays::<Arm64<12, 48>>(with_flag),
-            Granule::K16 => self.idmap_in_arrays::<Arm64<14, 48>>(with_flag),
-            Granule::K64 => self.idmap_in_arrays::<Arm64<16, 48>>(with_flag),
-        }
     }
 
     /// Each part of the map has an array of one table for each level below the root.
@@ -245,4 +237,52 @@ fn idmap_run<G: Arm64Format, M: PhysMem>(
     let mapping = Mapping::<G>::new(range.start, attrs, Sizes::ALL).with_table_attrs(table);
     Tables::<G, M>::new(mem, root).cursor(va).map(frames, &mapping)?.forgive("nothing was mapped there");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn starts(era: Era) -> Vec<(&'static str, bool)> {
+        segments(era, Rodata::Full).iter().map(|segment| (segment.start, segment.contiguous)).collect()
+    }
+
+    /// Facts: the image's segments by era.
+    #[test]
+    fn segments_begin_at_the_head_or_behind_it() {
+        let old = |first| {
+            let rest =
+                [("__start_rodata", false), ("__inittext_begin", true), ("__initdata_begin", true), ("_data", true)];
+            [&[(first, true)][..], &rest].concat()
+        };
+        assert_eq!(starts(Era::V5_10), old("_text"));
+        assert_eq!(starts(Era::V6_1), old("_stext"));
+        let later = [
+            ("_text", false),
+            ("_stext", true),
+            ("__start_rodata", false),
+            ("__inittext_begin", false),
+            ("__initdata_begin", false),
+            ("_data", true),
+        ];
+        assert_eq!((starts(Era::V6_12), starts(Era::V7_2)), (later.to_vec(), later.to_vec()));
+    }
+
+    #[test]
+    fn only_text_is_executable_and_only_rodata_off_makes_it_writable() {
+        for era in [Era::V5_10, Era::V6_1, Era::V6_12, Era::V7_2] {
+            for (rodata, text) in [(Rodata::On, prot::PAGE_KERNEL_ROX), (Rodata::Off, prot::PAGE_KERNEL_EXEC)] {
+                for segment in segments(era, rodata) {
+                    let is_text = matches!(segment.segment, Segment::Text | Segment::InitText);
+                    assert_eq!(segment.attrs, if is_text { text } else { prot::PAGE_KERNEL }, "{}", segment.start);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_image_begins_at_stext_in_6_1_alone() {
+        let eras = [Era::V5_10, Era::V6_1, Era::V6_12, Era::V7_2];
+        assert_eq!(eras.map(image_start), ["_text", "_stext", "_text", "_text"]);
+    }
 }

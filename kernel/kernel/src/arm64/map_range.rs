@@ -11,28 +11,15 @@
 //! Source: Linux 6.12, 7.2 arch/arm64/kernel/pi/map_range.c `map_range`, `create_init_idmap`; pi/map_kernel.c
 //! `map_kernel`, `early_map_kernel`, `map_fdt`.
 
-use kernmem_arch::arm64::{Arm64, Arm64Attrs, Arm64Format, Geometry, prot};
+use kernmem_arch::arm64::{Arm64Attrs, Arm64Format, prot};
 use kernmem_arch::{Bound, Reason, Shape};
-use kernmem_base::{FrameOrigin, Granule, Level, PhysAddr, PhysMem, PhysRange, Slot, VirtAddr, VirtRange};
+use kernmem_base::{FrameOrigin, Level, PhysAddr, PhysMem, PhysRange, Slot, VirtAddr, VirtRange};
 use kernmem_pgtable::{Mapping, Sizes, Tables};
 
 use super::boot::Booting;
-use super::early::{CarveOut, EarlyRoots, MAX_FDT};
+use super::early::{CarveOut, EarlyRoots, MAX_FDT, short, with_identity};
 use super::image::{Run, segments};
 use crate::{Area, BootError, TableFrame, Witness};
-
-/// Bits of the identity map's addresses, whatever the kernel was built for.
-const IDENTITY_BITS: u32 = 48;
-
-/// The tables of the identity map where C code builds it; of 48 bits whatever the kernel's own are.
-///
-/// Source: Linux 6.12, 7.2 arch/arm64/include/asm/kernel-pgtable.h `IDMAP_VA_BITS`.
-pub(super) const fn identity_geometry(kernel: Geometry) -> Geometry {
-    match Geometry::of(kernel.granule().shift(), IDENTITY_BITS) {
-        Some(geometry) => geometry,
-        None => kernel,
-    }
-}
 
 /// The leaves that this mapper makes: blocks one level above pages, pages, and groups of pages if it may.
 fn leaves(shape: &Shape, contiguous: bool) -> Sizes {
@@ -46,11 +33,7 @@ fn leaves(shape: &Shape, contiguous: bool) -> Sizes {
 impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
     /// Builds both maps; the kernel's root is copied to its place for good.
     pub(super) fn early_map_kernel(&mut self) -> Result<(), BootError> {
-        let root = match self.granule() {
-            Granule::K4 => self.init_idmap::<Arm64<12, IDENTITY_BITS>>()?,
-            Granule::K16 => self.init_idmap::<Arm64<14, IDENTITY_BITS>>()?,
-            Granule::K64 => self.init_idmap::<Arm64<16, IDENTITY_BITS>>()?,
-        };
+        let root = with_identity!(self, init_idmap())?;
         let kernel = PhysRange::new(
             self.image.phys_any(&["init_pg_dir", "__pi_init_pg_dir"])?,
             self.image.phys_any(&["init_pg_end", "__pi_init_pg_end"])?,
@@ -64,7 +47,11 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
             let mapping = self.mapping::<F>(range.start, self.state.prot(segment.attrs), sizes);
             let Some(covered) = VirtRange::of_size(va, range.size()) else { continue };
             let mut source = CarveOut { pages: rest, page: self.page(), witness: self.memblock.observer() };
-            tables.cursor(covered).map(&mut source, &mapping)?.forgive("nothing was mapped there");
+            tables
+                .cursor(covered)
+                .map(&mut source, &mapping)
+                .map_err(|failed| short(self.config.era, failed))?
+                .forgive("nothing was mapped there");
             rest = source.pages;
             let edge = |at| Reason::Edge { bound: Bound::Segment, at };
             let limits = [(Reason::NoContiguous, sizes)];
@@ -142,7 +129,11 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
         let mapping = self.mapping::<G>(range.start, self.state.global_prot(attrs), leaves(G::shape(), false));
         let mut source = CarveOut { pages, page: self.page(), witness: self.memblock.observer() };
         let mut tables = Tables::<G, M>::new(self.mem, root);
-        tables.cursor(va).map(&mut source, &mapping)?.forgive("nothing was mapped there");
+        tables
+            .cursor(va)
+            .map(&mut source, &mapping)
+            .map_err(|failed| short(self.config.era, failed))?
+            .forgive("nothing was mapped there");
         Ok(source.pages)
     }
 

@@ -28,9 +28,13 @@ mod map_range;
 mod mm_init;
 mod paging;
 mod setup;
+mod split;
+#[cfg(test)]
+mod test_support;
 
 pub use boot::boot;
 pub use early::EarlyRoots;
+pub use split::split_leaf_mapping;
 
 use kernmem_arch::arm64::{Arm64Attrs, Geometry, Layout, kaslr, prot};
 use kernmem_base::{Granule, PhysAddr, PhysRange, VirtAddr, VirtRange};

@@ -21,6 +21,7 @@ use kernmem_firmware::{E820Table, Machine};
 use kernmem_memblock::{Limits, Memblock, VecArray};
 use kernmem_pgtable::Tables;
 
+use super::zones::Brought;
 use super::{State, late};
 use crate::x86::Percpu;
 use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
@@ -85,8 +86,8 @@ fn run<'m, F: I386Format, M: PhysMem, W: Witness>(
     booting.init_mem_mapping()?;
     booting.reserve_mapped()?;
     booting.tell_low_memory();
-    let brought = booting.paging_init()?;
-    booting.map_apics()?;
+    booting.make_kmap_table()?;
+    let brought = booting.set_up_memory_map()?;
     let prepared = booting.mm_init(&brought.nodes)?;
     late::run(booting, brought, prepared, boot)
 }
@@ -176,10 +177,34 @@ impl<'m, 'c, F: I386Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
             edges: Vec::new(),
             early_tables: PhysRange::new(heap, heap + buffer * PAGE),
             sizes,
-            cpus: crate::x86::possible_cpus(config),
+            cpus: crate::pc::cpus::possible_cpus(config),
             has_new_log: false,
             initrd: None,
         })
+    }
+
+    /// The memory map and the zones, with what is taken around them.
+    ///
+    /// | era | order |
+    /// |---|---|
+    /// | 4.14 (UNVERIFIED), 5.10, 6.1, 6.12 | memory map, zones, small structures |
+    /// | 7.2 | small structures, memory map, zones |
+    ///
+    /// Source: Linux 5.10–6.12 arch/x86/kernel/setup.c `setup_arch`; 7.2 mm/mm_init.c `mm_core_init_early`.
+    fn set_up_memory_map(&mut self) -> Result<Brought, BootError> {
+        match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => {
+                let brought = self.paging_init()?;
+                self.map_apics()?;
+                self.reserve_small()?;
+                Ok(brought)
+            }
+            Era::V7_2 => {
+                self.map_apics()?;
+                self.reserve_small()?;
+                self.paging_init()
+            }
+        }
     }
 
     /// The fixed addresses that a kernel has before it reads its command line.

@@ -95,11 +95,15 @@ impl<F: I386Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
         Ok(())
     }
 
+    /// Whether the IO-APIC is set up: a kernel that was told to run on one CPU leaves it.
+    pub(super) fn uses_io_apic(&self) -> bool {
+        let line = &self.config.cmdline;
+        self.state.fixmap.io_apic.is_some() && !line.has("noapic") && line.maxcpus() != Some(0)
+    }
+
     /// The local APIC and one IO-APIC at fixed addresses, uncached.
     pub(super) fn map_apics(&mut self) -> Result<(), BootError> {
-        let fixmap = self.state.fixmap;
-        let line = &self.config.cmdline;
-        let uses_io_apic = fixmap.io_apic.is_some() && !line.has("noapic") && line.maxcpus() != Some(0);
+        let (fixmap, uses_io_apic) = (self.state.fixmap, self.uses_io_apic());
         let local = fixmap.local_apic.map(|index| (index, LOCAL_APIC));
         let io = fixmap.io_apic.filter(|_| uses_io_apic).map(|index| (index, IO_APIC));
         let places: Vec<(u32, PhysAddr)> = local.into_iter().chain(io).collect();

@@ -9,9 +9,7 @@ use kernmem_arch::i386::{I386Format, cpu_entry_area as cea};
 use kernmem_arch::x86::bit;
 use kernmem_arch::x86::cpa::{Masking, Protections};
 use kernmem_arch::x86::cpu_entry_area;
-use kernmem_arch::x86::image::{
-    FreeFacts, FreedPart, ImageStep, ImageSymbols, Trampoline, frees_smp_locks, idt_step, trampoline_steps,
-};
+use kernmem_arch::x86::image::{FreeFacts, FreedPart, ImageStep, ImageSymbols, Trampoline, idt_step, trampoline_steps};
 use kernmem_arch::x86::prot::{CpuFacts, Prot, table};
 use kernmem_arch::{Born, Bound, Change, Reason};
 use kernmem_base::{PhysMem, PhysRange, VirtAddr, VirtRange};
@@ -26,12 +24,14 @@ use super::entry_area::set_page;
 use super::mm_init::Prepared;
 use super::zones::Brought;
 use crate::cpa::{self, Cpa};
-use crate::hand_over::{hand_over, memory_figures};
+use crate::hand_over::hand_over;
 use crate::managed::Moment;
+use crate::pc::cpus::smp_locks_are_freed;
+use crate::pc::given::{Giving, Milestone, what};
 use crate::takers::hash_tables;
 use crate::x86::tell_entry_area;
-use crate::zones::{Nodes, Span};
-use crate::{Area, Boot, BootError, BootPages, Freed, Image, Kept, Kernel, LogEntry, Mapped, Roots, Witness};
+use crate::zones::Nodes;
+use crate::{Area, Boot, BootError, BootPages, Image, Kept, Kernel, Mapped, Roots, Witness};
 
 /// The steps after the hand-over.
 pub(super) struct Late<'c, 'm, F, M, W> {
@@ -67,19 +67,21 @@ pub(super) fn run<'m, F: I386Format, M: PhysMem, W: Witness>(
     let (memblock, frames) = hand_over(memblock, &mut nodes, boot)?;
     let protections = protections(config, &image, &symbols);
     let mut late = Late { config, cpu, image, symbols, tables, memblock, frames, nodes, state, protections, cpus };
-    late.tell_memory();
+    late.tell_memory(Milestone::HandOver);
     late.first_area()?;
     late.pti_init()?;
     late.protect_idt()?;
-    late.finalize_cpu()?;
+    late.free_smp_locks(Milestone::OneCpu)?;
     hash_tables::late(config, &prepared.hashes, late.memblock.observer());
-    late.discard_lists()?;
+    late.tell_memory(Milestone::AllCpus);
+    late.giving().discard_lists()?;
+    late.free_smp_locks(Milestone::AllCpus)?;
     late.protect_trampoline()?;
-    if let Some(pool) = prepared.bounce {
-        late.memblock.observer().log(LogEntry::SwiotlbMapped(pool));
-    }
-    late.free_initrd(initrd)?;
-    late.free(FreedPart::Init)?;
+    let place =
+        |range: PhysRange| Some((VirtRange::of_size(late.state.layout.direct(range.start), range.size())?, range));
+    let initrd = initrd.and_then(place);
+    late.giving().unpack(initrd, prepared.bounce)?;
+    late.free(FreedPart::Init, Moment::Later)?;
     late.mark_rodata_ro()?;
     late.pti_finalize()?;
     late.frames.settle(&late.nodes, boot);
@@ -163,13 +165,11 @@ impl<F: I386Format, M: PhysMem, W: Witness> Late<'_, '_, F, M, W> {
     }
 
     /// Lock prefixes are freed once it is known that several CPUs run.
-    fn finalize_cpu(&mut self) -> Result<(), BootError> {
-        let alone = self.cpus == 1 || self.config.cmdline.maxcpus().is_some_and(|limit| limit <= 1);
-        let patched = alone && !self.config.cmdline.has("noreplace-smp");
-        if frees_smp_locks(patched, self.cpus) {
-            self.free(FreedPart::SmpLocks)?;
+    fn free_smp_locks(&mut self, now: Milestone) -> Result<(), BootError> {
+        match smp_locks_are_freed(self.config, self.cpus, now) {
+            Some(moment) => self.free(FreedPart::SmpLocks, moment),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn protect_trampoline(&mut self) -> Result<(), BootError> {
@@ -187,67 +187,28 @@ impl<F: I386Format, M: PhysMem, W: Witness> Late<'_, '_, F, M, W> {
     }
 
     /// Frees a part of the image; it stays mapped also under isolation.
-    fn free(&mut self, part: FreedPart) -> Result<(), BootError> {
+    fn free(&mut self, part: FreedPart, moment: Moment) -> Result<(), BootError> {
         let facts = FreeFacts { pti: false, debug_pagealloc: self.config.debug_pagealloc().value };
         for step in part.steps(&self.symbols, facts) {
             self.change(&step)?;
         }
         if let Some(range) = part.range(&self.symbols) {
-            let (what, moment) = match part {
-                FreedPart::SmpLocks => (Freed::SmpLocks, Moment::BeforeReserves),
-                FreedPart::Init => (Freed::Init, Moment::Later),
-                FreedPart::TextGap => (Freed::TextGap, Moment::Later),
-                FreedPart::RodataGap => (Freed::RodataGap, Moment::Later),
-            };
-            self.release(range, frames_of(&self.image, range), what, moment)?;
+            let memory = frames_of(&self.image, range);
+            self.giving().release(range, memory, what(part), moment)?;
         }
         Ok(())
+    }
+
+    /// The page allocator and its books.
+    fn giving(&mut self) -> Giving<'_, W> {
+        let Self { config, memblock, frames, nodes, .. } = self;
+        Giving { config, memblock, frames, nodes }
     }
 
     /// Memory as the log tells it.
-    fn tell_memory(&mut self) {
-        let taken = self.frames.taken().len() as u64;
-        if let Some(figures) = memory_figures(&self.image, &self.nodes, taken) {
-            self.memblock.observer().log(LogEntry::Memory(figures));
-        }
-    }
-
-    /// The boot allocator's own lists become free, where they had grown out of the image.
-    fn discard_lists(&mut self) -> Result<(), BootError> {
-        if self.config.kconfig.is_set("ARCH_KEEP_MEMBLOCK") {
-            return Ok(());
-        }
-        let homes = [self.memblock.reserved().home(), self.memblock.memory().home()];
-        for home in homes.into_iter().flatten() {
-            if let Some((start, end)) = self.memblock.free_late(home.start, home.size()) {
-                self.nodes.release(Span { start, end }, Moment::BeforeReserves);
-                self.frames.add(PhysRange::new(home.start, home.end))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The RAM disk is unpacked: its pages become free.
-    fn free_initrd(&mut self, initrd: Option<PhysRange>) -> Result<(), BootError> {
-        let Some(initrd) = initrd.filter(|_| !self.config.cmdline.has("retain_initrd")) else { return Ok(()) };
-        if let Some(range) = VirtRange::of_size(self.state.layout.direct(initrd.start), initrd.size()) {
-            self.release(range, initrd, Freed::Initrd, Moment::Later)?;
-        }
-        Ok(())
-    }
-
-    /// Whole pages of `memory` become free. With page-alloc debugging they stay taken, so that a use of them is noticed.
-    fn release(&mut self, range: VirtRange, memory: PhysRange, what: Freed, moment: Moment) -> Result<(), BootError> {
-        if self.config.debug_pagealloc().value {
-            self.memblock.observer().log(LogEntry::Unmapped(range));
-            return Ok(());
-        }
-        let pages = self.nodes.release_whole_pages(memory, moment);
-        self.frames.add(memory)?;
-        if pages > 0 {
-            self.memblock.observer().log(LogEntry::Freed { what, bytes: pages * PAGE });
-        }
-        Ok(())
+    fn tell_memory(&mut self, now: Milestone) {
+        let image = self.image;
+        self.giving().tell_memory(&image, now);
     }
 
     /// Text and read-only data become read only; what lies behind the text, up to the end of the leaf behind init memory,

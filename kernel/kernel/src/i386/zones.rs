@@ -25,14 +25,18 @@ pub(super) struct Brought {
 }
 
 impl<F: I386Format, M: PhysMem, W: Witness> Booting<'_, '_, F, M, W> {
-    /// Clears what the first tables map beyond low memory, makes the table of high memory's pages, then the memory map
-    /// and the zones.
-    pub(super) fn paging_init(&mut self) -> Result<Brought, BootError> {
+    /// Clears what the first tables map beyond low memory, and makes the table of high memory's pages.
+    pub(super) fn make_kmap_table(&mut self) -> Result<(), BootError> {
         self.clear_beyond()?;
         if self.state.layout.highmem {
             let window = self.late_window();
             self.make_pages(self.state.layout.pkmap_base, window, true)?;
         }
+        Ok(())
+    }
+
+    /// The memory map, then the zones.
+    pub(super) fn paging_init(&mut self) -> Result<Brought, BootError> {
         let config = self.config;
         let set = |name| config.kconfig.is_set(name);
         let arch = match F::PAGING {

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use kernmem_arch::x86::memtype::{CacheMode, PatKind};
 use kernmem_arch::x86::prot::{Prot, table};
-use kernmem_arch::{Format, arm64};
+use kernmem_arch::{Format, arm64, i386};
 use kernmem_base::{Era, Granule, Order, PhysAddr, VirtAddr, VirtRange};
 use kernmem_page_alloc::PageAllocator;
 use kernmem_slab::{Classes, KmallocArch};
@@ -120,7 +120,7 @@ impl Facts {
         let thread_size = match &kernel.isa {
             Isa::Arm64(_) => config.sizes.get("THREAD_SIZE").unwrap_or(16 << 10),
             Isa::X86(state) => state.layout.thread_size,
-            Isa::I386(_) => config.sizes.get("THREAD_SIZE").unwrap_or(8 << 10),
+            Isa::I386(_) => i386::layout::THREAD_SIZE,
         };
         let vmalloc = Rules {
             era: config.era,

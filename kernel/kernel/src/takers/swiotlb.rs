@@ -162,7 +162,8 @@ fn init_sized<A: RegionArray, W: Witness>(
             if wish.areas.is_none() {
                 memblock.observer().log(LogEntry::SwiotlbAreas(areas));
             }
-            let rounded = if areas > 1 { slots.next_power_of_two() } else { slots };
+            // Each area has a whole segment.
+            let rounded = slots.max(SEGMENT * areas).next_power_of_two();
             if rounded != slots && wish.areas.is_none() {
                 memblock.observer().log(LogEntry::SwiotlbRounded(rounded * SLOT));
             }

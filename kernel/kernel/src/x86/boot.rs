@@ -212,7 +212,7 @@ impl<'m, 'c, M: PhysMem, W: Witness, const LEVELS: usize> Booting<'m, 'c, M, W, 
             edges: Vec::new(),
             early_tables: PhysRange::new(brk, brk + pages * PAGE),
             sizes,
-            cpus: possible_cpus(config),
+            cpus: crate::pc::cpus::possible_cpus(config),
             dma_reserve: 0,
             has_new_log: false,
             initrd: None,
@@ -300,34 +300,6 @@ fn cpu_facts(config: &Config, cpu: &X86Cpu) -> CpuFacts {
         gbpages: cpu.has("pdpe1gb"),
         pcid: cpu.has("pcid") && cpu.has("pge") && !config.cmdline.nopcid(),
     }
-}
-
-/// CPUs that may ever come up, after the words that limit them.
-///
-/// | words | 4.14 (UNVERIFIED), 5.10, 6.1 | 6.12, 7.2 |
-/// |---|---|---|
-/// | `nosmp`, `maxcpus=0` | one | one |
-/// | `possible_cpus=n` | n, at most as many as the kernel can have | at most n |
-/// | `maxcpus=n` without CPU hotplug | at most n | those that firmware tells |
-/// | else | those that firmware tells | the same |
-///
-/// Never more than the kernel was built for, or than `nr_cpus=`.
-///
-/// Source: Linux 5.10, 6.1 arch/x86/kernel/smpboot.c `prefill_possible_map`; 6.12, 7.2 arch/x86/kernel/cpu/topology.c
-/// `topology_apply_cmdline_limits_early`.
-pub(crate) fn possible_cpus(config: &Config) -> u32 {
-    let built = config.kconfig.number("NR_CPUS").unwrap_or(1) as u32;
-    let (told, limit) = (config.possible_cpus, config.cmdline.maxcpus());
-    let wished = config.cmdline.possible_cpus();
-    let cpus = match config.era {
-        Era::V4_14 | Era::V5_10 | Era::V6_1 => match (wished, limit) {
-            (Some(wished), _) => wished,
-            (None, Some(limit)) if !config.kconfig.is_set("HOTPLUG_CPU") => told.min(limit),
-            (None, _) => told,
-        },
-        Era::V6_12 | Era::V7_2 => wished.map_or(told, |wished| wished.min(told)),
-    };
-    if limit == Some(0) { 1 } else { cpus.min(config.cmdline.nr_cpus(built)).max(1) }
 }
 
 fn check_modelled(config: &Config) -> Result<(), BootError> {

@@ -8,13 +8,13 @@ use alloc::vec::Vec;
 
 use kernmem_arch::x86::cpa::{AliasFacts, Protections};
 use kernmem_arch::x86::image::{
-    FreeFacts, FreedPart, ImageSymbols, Trampoline, forces_page_zero, frees_smp_locks, idt_step, page_zero_step,
-    rodata_steps, trampoline_steps,
+    FreeFacts, FreedPart, ImageSymbols, Trampoline, forces_page_zero, idt_step, page_zero_step, rodata_steps,
+    trampoline_steps,
 };
 use kernmem_arch::x86::prot::{CpuFacts, Prot, table};
 use kernmem_arch::x86::{X86, cpu_entry_area, prealloc};
 use kernmem_arch::{Born, Bound, Reason};
-use kernmem_base::{Era, PhysMem, PhysRange, VirtRange};
+use kernmem_base::{PhysMem, PhysRange, VirtRange};
 use kernmem_config::{Config, Rodata};
 use kernmem_memblock::{HandedOver, VecArray};
 use kernmem_pgtable::{Mapping, Sizes};
@@ -25,12 +25,14 @@ use super::boot::{Booting, KernelTables, PAGE, finish, lacking};
 use super::entry_area::{set_page, tell};
 use super::mm_init::Prepared;
 use super::nodes::Brought;
-use crate::hand_over::{hand_over, memory_figures};
+use crate::hand_over::hand_over;
 use crate::managed::Moment;
+use crate::pc::cpus::smp_locks_are_freed;
+use crate::pc::given::{Giving, Milestone, what};
 use crate::takers::gigantic::GiganticPool;
 use crate::takers::hash_tables;
-use crate::zones::{Nodes, Span};
-use crate::{Area, Boot, BootError, BootPages, Freed, Image, Kept, Kernel, LogEntry, Mapped, Roots, Witness};
+use crate::zones::Nodes;
+use crate::{Area, Boot, BootError, BootPages, Freed, Image, Kept, Kernel, Mapped, Roots, Witness};
 
 /// The steps after the hand-over.
 pub(super) struct Late<'c, 'm, M, W, const LEVELS: usize> {
@@ -46,17 +48,6 @@ pub(super) struct Late<'c, 'm, M, W, const LEVELS: usize> {
     pub protections: Protections,
     pub aliases: AliasFacts,
     pub cpus: u32,
-}
-
-/// How far the boot has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Milestone {
-    /// Memory has just been handed over.
-    HandOver,
-    /// One CPU runs.
-    OneCpu,
-    /// All CPUs run.
-    AllCpus,
 }
 
 /// What goes into the kernel as it is.
@@ -97,11 +88,17 @@ pub(super) fn run<'m, M: PhysMem, W: Witness, const LEVELS: usize>(
     late.split_page_zero()?;
     hash_tables::late(config, &prepared.hashes, late.memblock.observer());
     late.tell_memory(Milestone::AllCpus);
-    late.discard_lists()?;
+    late.giving().discard_lists()?;
     late.free_smp_locks(Milestone::AllCpus)?;
     late.protect_trampoline()?;
     late.gather_gigantic(&prepared.gigantic)?;
-    late.unpack(initrd, prepared.bounce)?;
+    let place =
+        |range: PhysRange| Some((VirtRange::of_size(late.state.layout.direct(range.start), range.size())?, range));
+    let initrd = initrd.and_then(place);
+    if let Some((_, memory)) = initrd.filter(|_| !config.cmdline.has("retain_initrd")) {
+        late.fill(memory)?;
+    }
+    late.giving().unpack(initrd, prepared.bounce)?;
     late.free(FreedPart::Init, Moment::Later)?;
     late.mark_rodata_ro()?;
     late.pti_finalize()?;
@@ -180,26 +177,11 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
     }
 
     /// Lock prefixes are freed once it is known that several CPUs run.
-    ///
-    /// | era | when | counts in |
-    /// |---|---|---|
-    /// | 4.14 (UNVERIFIED), 5.10, 6.1, 6.12 | while one CPU runs | reserves and watermarks |
-    /// | 7.2 | when all run | watermarks |
-    ///
-    /// Source: Linux 5.10–6.12 arch/x86/kernel/alternative.c `alternative_instructions`; 7.2 an initcall there.
     fn free_smp_locks(&mut self, now: Milestone) -> Result<(), BootError> {
-        let (then, moment) = match self.config.era {
-            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => (Milestone::OneCpu, Moment::BeforeReserves),
-            Era::V7_2 => (Milestone::AllCpus, Moment::BeforeWatermarks),
-        };
-        let cpus = self.cpus;
-        let present = self.config.possible_cpus.min(cpus);
-        let alone = present == 1 || self.config.cmdline.maxcpus().is_some_and(|limit| limit <= 1);
-        let patched = alone && !self.config.cmdline.has("noreplace-smp");
-        if now == then && frees_smp_locks(patched, cpus) {
-            self.free(FreedPart::SmpLocks, moment)?;
+        match smp_locks_are_freed(self.config, self.cpus, now) {
+            Some(moment) => self.free(FreedPart::SmpLocks, moment),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Page 0 becomes small.
@@ -230,37 +212,22 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
             self.change(&step)?;
         }
         if let Some(range) = part.range(&self.symbols) {
-            let what = match part {
-                FreedPart::SmpLocks => Freed::SmpLocks,
-                FreedPart::Init => Freed::Init,
-                FreedPart::TextGap => Freed::TextGap,
-                FreedPart::RodataGap => Freed::RodataGap,
-            };
-            self.release(range, frames_of(&self.image, range), what, moment)?;
+            let memory = frames_of(&self.image, range);
+            self.release(range, memory, what(part), moment)?;
         }
         Ok(())
     }
 
+    /// The page allocator and its books.
+    fn giving(&mut self) -> Giving<'_, W> {
+        let Self { config, memblock, frames, nodes, .. } = self;
+        Giving { config, memblock, frames, nodes }
+    }
+
     /// Memory as the log tells it.
-    ///
-    /// | era | when |
-    /// |---|---|
-    /// | 4.14 (UNVERIFIED), 5.10, 6.1 | once vmalloc has its tables |
-    /// | 6.12, 7.2 | when all CPUs run |
-    ///
-    /// Source: Linux 5.10, 6.1 arch/x86/mm/init_64.c `mem_init`; 6.12, 7.2 mm/mm_init.c `page_alloc_init_late`.
     fn tell_memory(&mut self, now: Milestone) {
-        let then = match self.config.era {
-            Era::V4_14 | Era::V5_10 | Era::V6_1 => Milestone::HandOver,
-            Era::V6_12 | Era::V7_2 => Milestone::AllCpus,
-        };
-        if now != then {
-            return;
-        }
-        let taken = self.frames.taken().len() as u64;
-        if let Some(figures) = memory_figures(&self.image, &self.nodes, taken) {
-            self.memblock.observer().log(LogEntry::Memory(figures));
-        }
+        let image = self.image;
+        self.giving().tell_memory(&image, now);
     }
 
     /// Gigantic pages count as managed once their pool is filled.
@@ -275,71 +242,19 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
         self.optimise_gigantic(pools)
     }
 
-    /// The boot allocator's own lists become free, where they had grown out of the image.
-    ///
-    /// Source: Linux 6.1 mm/memblock.c `memblock_discard`.
-    fn discard_lists(&mut self) -> Result<(), BootError> {
-        if self.config.kconfig.is_set("ARCH_KEEP_MEMBLOCK") {
-            return Ok(());
-        }
-        let homes = [self.memblock.reserved().home(), self.memblock.memory().home()];
-        for home in homes.into_iter().flatten() {
-            if let Some((start, end)) = self.memblock.free_late(home.start, home.size()) {
-                self.nodes.release(Span { start, end }, Moment::BeforeReserves);
-                self.frames.add(PhysRange::new(home.start, home.end))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The RAM disk is unpacked, and the log tells of the pool of bounce buffers.
-    ///
-    /// | era | order |
-    /// |---|---|
-    /// | 4.14 (UNVERIFIED), 5.10 | the RAM disk first |
-    /// | 6.1 and later | the pool first: the RAM disk is unpacked beside the other initcalls |
-    ///
-    /// Source: Linux 5.10–7.2 init/initramfs.c `populate_rootfs`; arch/x86/kernel/pci-dma.c `pci_iommu_init`.
-    fn unpack(&mut self, initrd: Option<PhysRange>, bounce: Option<PhysRange>) -> Result<(), BootError> {
-        let told = bounce.map(LogEntry::SwiotlbMapped);
-        match self.config.era {
-            Era::V4_14 | Era::V5_10 => {
-                self.free_initrd(initrd)?;
-                told.into_iter().for_each(|entry| self.memblock.observer().log(entry));
-                Ok(())
-            }
-            Era::V6_1 | Era::V6_12 | Era::V7_2 => {
-                told.into_iter().for_each(|entry| self.memblock.observer().log(entry));
-                self.free_initrd(initrd)
-            }
-        }
-    }
-
-    /// The RAM disk's pages become free.
-    fn free_initrd(&mut self, initrd: Option<PhysRange>) -> Result<(), BootError> {
-        let Some(initrd) = initrd.filter(|_| !self.config.cmdline.has("retain_initrd")) else { return Ok(()) };
-        if let Some(range) = VirtRange::of_size(self.state.layout.direct(initrd.start), initrd.size()) {
-            self.release(range, initrd, Freed::Initrd, Moment::Later)?;
-        }
-        Ok(())
-    }
-
-    /// Whole pages of `memory` become free. With page-alloc debugging they stay taken, so that a use of them is noticed.
+    /// Whole pages of the RAM disk or of the image become free; what is freed is filled with a pattern through the direct
+    /// map.
     fn release(&mut self, range: VirtRange, memory: PhysRange, what: Freed, moment: Moment) -> Result<(), BootError> {
-        if self.config.debug_pagealloc().value {
-            self.memblock.observer().log(LogEntry::Unmapped(range));
-            return Ok(());
+        self.fill(memory)?;
+        self.giving().release(range, memory, what, moment)
+    }
+
+    fn fill(&mut self, memory: PhysRange) -> Result<(), BootError> {
+        let direct = VirtRange::of_size(self.state.layout.direct(memory.start), memory.size());
+        match direct.filter(|_| !self.config.debug_pagealloc().value) {
+            Some(direct) => self.write(direct),
+            None => Ok(()),
         }
-        // What is freed is filled with a pattern through the direct map.
-        if let Some(direct) = VirtRange::of_size(self.state.layout.direct(memory.start), memory.size()) {
-            self.write(direct)?;
-        }
-        let pages = self.nodes.release_whole_pages(memory, moment);
-        self.frames.add(memory)?;
-        if pages > 0 {
-            self.memblock.observer().log(LogEntry::Freed { what, bytes: pages * PAGE });
-        }
-        Ok(())
     }
 
     fn mark_rodata_ro(&mut self) -> Result<(), BootError> {

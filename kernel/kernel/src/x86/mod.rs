@@ -32,7 +32,6 @@ mod rights;
 mod setup;
 
 pub use boot::boot;
-pub(crate) use boot::possible_cpus;
 pub(crate) use entry_area::tell as tell_entry_area;
 pub(crate) use nodes::MAX_DMA;
 pub use percpu::Percpu;

@@ -9,7 +9,8 @@
 //!
 //! # Invariants
 //! 1. An entry of PAE's root has no rights: nothing but presence, memory type and software bits.
-//! 2. A 32-bit entry has no NX, and the frame of one that is not present is stored as it is.
+//! 2. Bits 62:52 of a present entry of PAE are zero.
+//! 3. A 32-bit entry has no NX, and the frame of one that is not present is stored as it is.
 //!
 //! Source: Intel SDM volume 3, 32-bit paging, PAE paging; Linux 5.10–7.2 arch/x86/include/asm/pgtable-2level.h,
 //! pgtable-3level.h, pgtable-2level_types.h, pgtable-3level_types.h.
@@ -71,9 +72,13 @@ const FRAME_32: u64 = FRAME & BITS_32;
 /// The frame of a 4 MiB leaf: bits 31:22. Bits 20:13 are more of the address on some CPUs; Linux leaves them 0.
 const LEAF_4M: u64 = 0xffc0_0000;
 
+/// Bits 62:52, which 64-bit tables leave to software and which must be zero in a present entry of PAE.
+const BEYOND_PAE: u64 = 0x7ff0_0000_0000_0000;
+
 #[inline]
 fn decode_pae(raw: u64, level: Level) -> Entry<X86Attrs> {
-    if level == Level::Pgd && raw & PRESENT != 0 && raw & !(FRAME | ROOT_BITS) != 0 {
+    let reserved = if level == Level::Pgd { !(FRAME | ROOT_BITS) } else { BEYOND_PAE };
+    if raw & PRESENT != 0 && raw & reserved != 0 {
         return Entry::Reserved { raw };
     }
     decode(raw, level)

@@ -14,7 +14,7 @@ use kernmem_firmware::Arch;
 
 use super::{CommandLine, READ, Word};
 
-/// Words with the values worth trying, for both architectures and all eras. Words whose value is an amount of the
+/// Words with the values worth trying, for all architectures and eras. Words whose value is an amount of the
 /// machine (`mem=`, `memmap=`) are not here: no value of theirs is more likely than another.
 const COMMON: [&str; 9] = [
     "rodata=off",
@@ -33,7 +33,7 @@ const SAME_DECISION: [&[&str]; 3] = [&["pti", "nopti"], &["gbpages", "nogbpages"
 
 /// Words that can change page tables, each with a value worth trying.
 ///
-/// | era | arm64 has also | x86-64 has also |
+/// | era | arm64 has also | x86-64 has also (i386: `nopti`, `pti=on`, sizes of its regions; to 5.10 `noexec=off`) |
 /// |---|---|---|
 /// | 4.14, 5.10 | `rodata=full`, `kpti=` | `noexec=off`, `nogbpages`, `nopti`, `nopcid`, `no5lvl`, `pti=on` |
 /// | 6.1, 6.12 | the same, and `kfence.sample_interval=` | without `noexec=`, with HVO and KFENCE |
@@ -43,13 +43,15 @@ const SAME_DECISION: [&[&str]; 3] = [&["pti", "nopti"], &["gbpages", "nogbpages"
 #[must_use]
 pub fn map_words(arch: Arch, era: Era) -> Vec<&'static str> {
     const X86: [&str; 6] = ["nogbpages", "gbpages", "nopti", "pti=on", "nopcid", "no5lvl"];
+    const NARROW: [&str; 4] = ["nopti", "pti=on", "vmalloc=256M", "highmem=256M"];
     const KFENCE: [&str; 2] = ["kfence.sample_interval=0", "kfence.sample_interval=100"];
     const HVO: [&str; 2] = ["hugetlb_free_vmemmap=on", "hugepages=64"];
     let own: [&[&str]; 2] = match (arch, era) {
         (Arch::Arm64, Era::V4_14 | Era::V5_10) => [&["rodata=full", "kpti=on", "kpti=off"], &[]],
         (Arch::Arm64, Era::V6_1 | Era::V6_12) => [&["rodata=full", "kpti=on", "kpti=off"], &KFENCE],
         (Arch::Arm64, Era::V7_2) => [&["rodata=noalias", "kpti=on", "kpti=off"], &KFENCE],
-        (Arch::I386, _) => [&["nopti", "pti=on", "noexec=off", "vmalloc=256M", "highmem=256M"], &[]],
+        (Arch::I386, Era::V4_14 | Era::V5_10) => [&NARROW, &["noexec=off"]],
+        (Arch::I386, Era::V6_1 | Era::V6_12 | Era::V7_2) => [&NARROW, &[]],
         (Arch::X86_64, Era::V4_14 | Era::V5_10) => [&X86, &["noexec=off"]],
         (Arch::X86_64, Era::V6_1 | Era::V6_12 | Era::V7_2) => {
             return COMMON.into_iter().chain(X86).chain(KFENCE).chain(HVO).collect();
@@ -93,7 +95,7 @@ mod tests {
 
     #[test]
     fn every_word_of_the_table_is_read_and_stands_once() {
-        for arch in [Arch::Arm64, Arch::X86_64] {
+        for arch in [Arch::Arm64, Arch::X86_64, Arch::I386] {
             for era in Era::ALL {
                 let words = map_words(arch, era);
                 for (nr, text) in words.iter().enumerate() {

@@ -278,7 +278,10 @@ impl fmt::Display for CommandLine {
 }
 
 /// Words that some question reads.
-const READ: [&str; 52] = [
+const READ: [&str; 55] = [
+    "vmalloc",
+    "highmem",
+    "reservetop",
     "rodata",
     "debug_pagealloc",
     "kfence.sample_interval",
