@@ -87,29 +87,33 @@ impl Symbols {
     /// The same image with room for the early tables of another era: behind its end, where an era that has none in
     /// the image, or less, finds it. No segment changes but the last, which grows. `page` is the page size in bytes.
     ///
-    /// | era | identity map | kernel's first map |
-    /// |---|---|---|
-    /// | 4.14, 5.10 | `idmap_pg_dir` to `idmap_pg_end` | `init_pg_dir` to `init_pg_end` |
-    /// | 6.1, 6.12, 7.2 | `init_idmap_pg_dir` to `init_idmap_pg_end` | the same |
+    /// | era | pages in front of `init_pg_dir` to `init_pg_end`, 16 pages |
+    /// |---|---|
+    /// | 4.14, 5.10 | identity map (`idmap_pg_dir` to `idmap_pg_end`), data of the trampoline |
+    /// | 6.1 | first identity map (`init_idmap_pg_dir` to `init_idmap_pg_end`) |
+    /// | 6.12, 7.2 | the same, tables of the identity map and of page-table isolation (`idmap_ptes`, `kpti_ptes`) |
     ///
     /// An image without `_end` stays as it is.
     ///
     /// Source: Linux 5.10–7.2 arch/arm64/kernel/vmlinux.lds.S.
     #[must_use]
     pub fn with_early_tables(mut self, era: Era, page: u64) -> Self {
-        const FIRST_MAP: (&str, &str, u64) = ("init_pg_dir", "init_pg_end", 16);
         const ALIGNMENT: u64 = 64 << 10;
-        let identity = match era {
-            Era::V4_14 | Era::V5_10 => ("idmap_pg_dir", "idmap_pg_end", 4),
-            Era::V6_1 | Era::V6_12 | Era::V7_2 => ("init_idmap_pg_dir", "init_idmap_pg_end", 8),
+        const FIRST_IDENTITY: (&str, Option<&str>, u64) = ("init_idmap_pg_dir", Some("init_idmap_pg_end"), 8);
+        let places: &[(&str, Option<&str>, u64)] = match era {
+            Era::V4_14 | Era::V5_10 => {
+                &[("idmap_pg_dir", Some("idmap_pg_end"), 4), ("__entry_tramp_data_start", None, 1)]
+            }
+            Era::V6_1 => &[FIRST_IDENTITY],
+            Era::V6_12 | Era::V7_2 => &[FIRST_IDENTITY, ("idmap_ptes", None, 4), ("kpti_ptes", None, 4)],
         };
         let Some(end) = self.address("_end") else { return self };
         let mut at = end.0.next_multiple_of(page);
         let mut own: Vec<(&str, u64)> = Vec::new();
-        for (start, last, pages) in [identity, FIRST_MAP] {
+        for (start, last, pages) in places.iter().chain(&[("init_pg_dir", Some("init_pg_end"), 16)]) {
             own.push((start, at));
             at += pages * page;
-            own.push((last, at));
+            own.extend(last.map(|last| (last, at)));
         }
         own.push(("_end", at.next_multiple_of(ALIGNMENT)));
         let named = |symbol: &Symbol| {
@@ -171,7 +175,7 @@ mod tests {
         assert_eq!((at("idmap_pg_dir"), at("idmap_pg_end")), (Some(0x4_0000), Some(0x4_4000)));
         assert_eq!(
             (at("init_pg_dir"), at("init_pg_end"), at("_end")),
-            (Some(0x4_4000), Some(0x5_4000), Some(0x6_0000))
+            (Some(0x4_5000), Some(0x5_5000), Some(0x6_0000))
         );
         assert_eq!(at("_stext"), Some(0x1_0000));
         let new = Symbols::parse(&map).with_early_tables(Era::V6_12, 4096);
