@@ -4,7 +4,7 @@
 //! Expected ranges are computed by hand from the headers' constants: memory from 40000000 on lies at the start of the linear
 //! map, the image is 4e0000 bytes long and was not moved.
 
-use std::fmt::Write;
+use core::fmt::Write;
 
 use kernmem::{Boot, Kernel};
 use kernmem_base::{Era, Level, PhysAddr, PhysRange, VirtAddr};

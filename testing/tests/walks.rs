@@ -61,7 +61,7 @@ impl WithKind for Tree<'_> {
             let words = Plain(self.memory);
             tally.entries += check_visit::<F>(self.memory, &words, self.root, first, last);
             let all = F::tables().below(&words, self.root, first, last);
-            let inside = |(va, read): &(u64, Read)| va | Seed(*va).draw() % (1 << read.shift);
+            let inside = |(va, read): &(u64, Read)| va | (Seed(*va).draw() % (1 << read.shift));
             let leaves = all.iter().filter(|(_, read)| matches!(read.says, Says::Leaf(_))).map(inside);
             for addresses in [edges(&all), leaves.collect()] {
                 let step = addresses.len() / MOST + 1;
