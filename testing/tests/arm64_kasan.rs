@@ -7,7 +7,7 @@
 use core::fmt::Write;
 
 use kernmem::{Boot, Kernel};
-use kernmem_base::{Era, Level, PhysAddr, PhysRange, VirtAddr};
+use kernmem_base::{Era, Granule, Level, PhysAddr, PhysRange, VirtAddr};
 use kernmem_config::Symbols;
 use kernmem_report::ptdump;
 use kernmem_sim::Memory;
@@ -18,16 +18,26 @@ use kernmem_view::{Answer, BootRecord, KernelView, LayoutView, RootKind};
 /// Where the symbols were linked.
 const LINKED: u64 = 0xffff_8000_0800_0000;
 
-/// What symbols other eras and KASAN add, and rooms that they need larger; as linked in 6.1.
-const MORE: [(&str, u64); 8] = [
-    ("kasan_early_shadow_page", LINKED + 0x47_0000),
-    ("kasan_early_shadow_pte", LINKED + 0x47_1000),
-    ("kasan_early_shadow_pmd", LINKED + 0x47_2000),
-    ("kasan_early_shadow_pud", LINKED + 0x47_3000),
-    ("idmap_pg_end", LINKED + 0x2e_a000),
-    ("init_idmap_pg_end", LINKED + 0x33_0000),
+/// What symbols other eras and KASAN add, and rooms that they or larger pages need elsewhere; as linked in 6.1.
+const MORE: [(&str, u64); 18] = [
+    ("idmap_pg_dir", LINKED + 0x37_0000),
+    ("idmap_pg_end", LINKED + 0x38_0000),
+    ("swapper_pg_dir", LINKED + 0x38_0000),
+    ("__entry_tramp_data_start", LINKED + 0x2e_6000),
+    ("init_idmap_pg_end", LINKED + 0x35_8000),
     ("init_pg_end", LINKED + 0x4e_0000),
-    ("idmap_ptes", LINKED + 0x48_0000),
+    ("kasan_early_shadow_page", LINKED + 0x47_0000),
+    ("kasan_early_shadow_pte", LINKED + 0x47_4000),
+    ("kasan_early_shadow_pmd", LINKED + 0x47_8000),
+    ("kasan_early_shadow_pud", LINKED + 0x47_c000),
+    ("kasan_early_shadow_p4d", LINKED + 0x48_0000),
+    ("tbl.1", LINKED + 0x48_4000),
+    ("idmap_ptes", LINKED + 0x48_8000),
+    ("kpti_ptes", LINKED + 0x49_4000),
+    ("bm_pud", LINKED + 0x4a_0000),
+    ("bm_pmd", LINKED + 0x4a_4000),
+    ("bm_pte", LINKED + 0x4a_8000),
+    ("reserved_pg_dir", LINKED + 0x36_c000),
 ];
 
 fn symbols(of: &Symbols, image: u64) -> Symbols {
@@ -42,7 +52,11 @@ fn symbols(of: &Symbols, image: u64) -> Symbols {
 }
 
 fn kasan(era: Era, mode: &str, image: u64) -> Source {
-    let options = Options { era: Some(era), cmdline: Some("rodata=off".to_owned()), ..Options::default() };
+    kasan_of(mode, image, Options { era: Some(era), ..Options::default() })
+}
+
+fn kasan_of(mode: &str, image: u64, options: Options) -> Source {
+    let options = Options { cmdline: Some("rodata=off nokaslr".to_owned()), ..options };
     let mut source = Source::open_with("arm64-4g", &options).expect("a preset");
     let bank = &mut source.machine.memory[0];
     bank.range = PhysRange::new(PhysAddr(0x4000_0000), PhysAddr(0x8000_0000));
@@ -50,7 +64,7 @@ fn kasan(era: Era, mode: &str, image: u64) -> Source {
     for option in ["KASAN", mode, "STACKDEPOT", "STACKDEPOT_ALWAYS_INIT"] {
         source.config.kconfig.insert(option, "y");
     }
-    if era != Era::V5_10 {
+    if source.config.era != Era::V5_10 {
         source.config.kconfig.insert("KASAN_VMALLOC", "y");
     }
     source
@@ -170,6 +184,53 @@ fn in_7_2_the_shadow_lies_as_in_6_12() {
             (0xffff_7fbf_f7f0_0000, 0xffff_8000_0000_0000, "ro"),
         ];
         assert_eq!(shadow_lines(kernel, (0xffff_7000_1000_0000, 0xffff_7fbf_f7f0_0000)), stretches(&expected));
+        check_memory(kernel, IMAGE, 32 << 10);
+    });
+}
+
+/// The root has two entries: the shadow begins inside the one that the linear map is in, in a table that the image keeps.
+#[test]
+fn a_shadow_that_shares_its_root_entry_with_the_linear_map_clears_its_own_part_alone() {
+    const IMAGE: u64 = 0xffff_8000_8000_0000;
+    let (page_size, va_bits) = (Some(Granule::K16), Some(48));
+    let options =
+        Options { era: Some(Era::V6_12), cpu: Some("max".to_owned()), page_size, va_bits, ..Options::default() };
+    with_kernel(&kasan_of("KASAN_GENERIC", IMAGE, options), |kernel| {
+        let expected = [
+            (0xffff_6000_0000_0000, 0xffff_6000_0800_0000, "RW"),
+            (0xffff_6000_0800_0000, 0xffff_6010_0000_0000, "no PMD"),
+            (0xffff_6010_0000_0000, 0xffff_6c00_0000_0000, "no PUD"),
+            (0xffff_6c00_0000_0000, 0xffff_7000_0000_0000, "ro"),
+            (0xffff_7000_0000_0000, 0xffff_7000_1000_0000, "no PMD"),
+            (0xffff_7fef_f7f0_0000, 0xffff_8000_0000_0000, "ro"),
+        ];
+        assert_eq!(shadow_lines(kernel, (0xffff_7000_1000_0000, 0xffff_7fef_f7f0_0000)), stretches(&expected));
+        check_memory(kernel, IMAGE, 128 << 10);
+    });
+}
+
+/// With 52 bits a root entry spans 256T: the shadow begins and ends inside one.
+#[test]
+fn a_shadow_of_52_bits_begins_and_ends_inside_entries_of_the_root() {
+    const IMAGE: u64 = 0xffff_8000_8000_0000;
+    let (page_size, va_bits) = (Some(Granule::K4), Some(52));
+    let options =
+        Options { era: Some(Era::V6_12), cpu: Some("max".to_owned()), page_size, va_bits, ..Options::default() };
+    let mut source = kasan_of("KASAN_GENERIC", IMAGE, options);
+    source.config.kconfig.insert("ARM64_PA_BITS", "52");
+    with_kernel(&source, |kernel| {
+        let expected = [
+            (0xfffd_8000_0000_0000, 0xfffd_8000_0800_0000, "RW"),
+            (0xfffd_8000_0800_0000, 0xfffd_8000_4000_0000, "no PMD"),
+            (0xfffd_8000_4000_0000, 0xfffd_8080_0000_0000, "no PUD"),
+            (0xfffd_8080_0000_0000, 0xfffe_0000_0000_0000, "no P4D"),
+            (0xfffe_0000_0000_0000, 0xffff_0000_0000_0000, "no PGD"),
+            (0xffff_0000_0000_0000, 0xffff_3000_0000_0000, "no P4D"),
+            (0xffff_3000_0000_0000, 0xffff_7000_0000_0000, "ro"),
+            (0xffff_7000_0000_0000, 0xffff_7000_1000_0000, "no PMD"),
+            (0xffff_783f_f7f0_0000, 0xffff_8000_0000_0000, "ro"),
+        ];
+        assert_eq!(shadow_lines(kernel, (0xffff_7000_1000_0000, 0xffff_783f_f7f0_0000)), stretches(&expected));
         check_memory(kernel, IMAGE, 32 << 10);
     });
 }

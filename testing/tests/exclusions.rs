@@ -5,8 +5,9 @@ use std::path::Path;
 use kernmem_verify::{Exclusion, verify, verify_without};
 
 /// Recordings that an exclusion applies to; the list is the test's, the predicates know no names.
-const WITNESSES: [(Exclusion, &str, &str); 5] = [
+const WITNESSES: [(Exclusion, &str, &str); 6] = [
     (Exclusion::VmallocArea, "arm64", "a-4G"),
+    (Exclusion::VmallocShadow, "arm64", "kasan-2G"),
     (Exclusion::FreePages, "arm64", "a-dpa"),
     (Exclusion::HugePool, "x86", "x-hvo"),
     (Exclusion::UserHalf, "x86", "x-4G"),

@@ -88,8 +88,18 @@ fn every_arm64_recording_is_equal() {
 }
 
 #[test]
+fn every_arm64_recording_of_other_eras_is_equal() {
+    verify_set("arm64-eras");
+}
+
+#[test]
 fn every_x86_recording_is_equal() {
     verify_set("x86");
+}
+
+#[test]
+fn every_x86_recording_of_other_eras_is_equal() {
+    verify_set("x86-eras");
 }
 
 #[test]

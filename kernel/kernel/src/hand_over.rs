@@ -11,12 +11,10 @@ use kernmem_base::{Order, Pfn};
 use kernmem_memblock::{Buddy, Frames, HandedOver, Memblock, VecArray};
 
 use crate::managed::Moment;
+use crate::orders::Orders;
 use crate::takers::{self, Taker};
 use crate::zones::{Nodes, Span};
 use crate::{Boot, BootError, BootPages, Image, LogEntry, Witness};
-
-/// The largest block of the page allocator: 4 MiB.
-const MAX_ORDER: Order = Order(10);
 
 /// Ends the boot allocator: its free frames, lowest first, become managed pages of their zones and the stock of frames
 /// for late tables.
@@ -33,7 +31,8 @@ pub fn hand_over<W: Witness>(
     }
     // Memory above the last zone is nobody's: x86 leaves it so beyond what its tables can reach.
     let max_low = nodes.limits.iter().map(|limit| limit.span.end).max();
-    let mut memblock = memblock.hand_over(Buddy { max_order: MAX_ORDER, max_low })?;
+    let max_order = Order(Orders::of(boot.config, nodes.granule).largest);
+    let mut memblock = memblock.hand_over(Buddy { max_order, max_low })?;
     let free_pages = Pfn(memblock.nr_free_pages());
     memblock.observer().log(LogEntry::HandOver { free_pages });
     let free: Vec<Frames> = memblock.free_frames().collect();

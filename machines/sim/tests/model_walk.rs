@@ -10,27 +10,26 @@
 
 mod common;
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use common::*;
 use kernmem_arch::arm64::{Arm64Granule4K, mmu as arm64};
+use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::{X86Level4, X86Level5, mmu as x86};
-use kernmem_arch::{FaultKind, MmuFormat};
-use kernmem_base::{Access, Asid, Half, PhysAddr, PhysMem, Privilege, Seed, VirtAddr};
+use kernmem_arch::{FaultKind, LevelShape, MmuFormat};
+use kernmem_base::{Access, Asid, Half, PhysAddr, PhysMem, Privilege, Seed, Slot, VirtAddr};
 use kernmem_pgtable::{Walk, WalkError, translate};
 use kernmem_sim::{Memory, Mmu, TlbShape};
 use proptest::prelude::*;
 
-/// Tables at pages 1 to 8.
+/// Tables at pages 1 to 8; the first is the root, to which no entry points: a mark in it would be reserved in PAE's.
 const TABLES: u64 = 8;
 
 /// Entries of a table that are filled, so that drawn addresses meet them.
-const INDICES: [u64; 4] = [0, 1, 300, 511];
+const INDICES: [u64; 5] = [0, 1, 2, 300, 511];
 
 /// An entry: mostly a table of ours or a leaf with drawn rights, now and then anything.
 fn entry(seed: &mut Seed, low: u64) -> u64 {
     let (kind, drawn) = (seed.draw() % 16, seed.draw());
-    let table = (1 + drawn % TABLES) << 12;
+    let table = (2 + drawn % (TABLES - 1)) << 12;
     match kind {
         0..=8 => table | low,
         9..=11 => drawn & 0x8000_0000_3fff_ffff | 1, // a page or a block, as the low bits have it
@@ -41,12 +40,16 @@ fn entry(seed: &mut Seed, low: u64) -> u64 {
     }
 }
 
-fn drawn_tables(seed: &mut Seed, low: u64) -> Memory {
+/// Tables of every level in each frame: PAE's root has only four entries.
+fn drawn_tables<F: MmuFormat>(seed: &mut Seed, low: u64) -> Memory {
     let mem = memory();
+    let most = F::shape().levels.iter().map(|shape| shape.entries()).max().unwrap();
     for table in 1..=TABLES {
-        let slots = mem.table_mut::<AtomicU64>(PhysAddr(table << 12), 512).unwrap();
+        let slots = mem.table_mut::<F::Slot>(PhysAddr(table << 12), most).unwrap();
+        let level = F::shape().levels[usize::from(table != 1)].level;
+        let low = F::bits(F::table_attrs(F::attrs(low), level));
         for index in INDICES {
-            slots[index as usize].store(entry(seed, low), Ordering::Relaxed);
+            slots[index as usize].store(entry(seed, low));
         }
     }
     mem
@@ -56,8 +59,11 @@ fn drawn_tables(seed: &mut Seed, low: u64) -> Memory {
 fn drawn_address<F: MmuFormat>(seed: &mut Seed) -> VirtAddr {
     let shapes = F::shape().levels;
     let offset = seed.draw() & 0xfff;
-    let indices = shapes.iter().map(|shape| INDICES[(seed.draw() % 4) as usize] << shape.shift);
-    let low = indices.fold(offset, |va, index| va | index);
+    let mut index = |shape: &LevelShape| INDICES[(seed.draw() % 5) as usize] % shape.entries() as u64;
+    let low = shapes.iter().fold(offset, |va, shape| va | index(shape) << shape.shift);
+    if !F::shape().has_halves() {
+        return VirtAddr(low);
+    }
     let unused = 64 - F::shape().va_bits();
     VirtAddr(((low << unused) as i64 >> unused) as u64)
 }
@@ -65,7 +71,7 @@ fn drawn_address<F: MmuFormat>(seed: &mut Seed) -> VirtAddr {
 /// How many walks reached memory.
 fn check<F: MmuFormat>(seed: u64, links: u64, control: F::Control, reserved: FaultKind) -> usize {
     let mut seed = Seed(seed);
-    let mem = drawn_tables(&mut seed, links);
+    let mem = drawn_tables::<F>(&mut seed, links);
     let mut reached = 0;
     for _ in 0..64 {
         let va = drawn_address::<F>(&mut seed);
@@ -127,12 +133,29 @@ proptest! {
     fn x86_walks_five_levels_as_translate_does(seed: u64) {
         check::<X86Level5>(seed, 0x67, x86_control(), FaultKind::ReservedBit);
     }
+
+    #[test]
+    fn pae_walks_as_translate_does(seed: u64) {
+        check::<I386Pae>(seed, 0x67, x86_control(), FaultKind::ReservedBit);
+    }
+
+    #[test]
+    fn i386_walks_as_translate_does(seed: u64) {
+        check::<I386Level2>(seed, 0x67, narrow_control(), FaultKind::ReservedBit);
+    }
+}
+
+fn narrow_control() -> x86::Control {
+    x86::Control { nxe: false, ..x86_control() }
 }
 
 #[test]
 fn many_drawn_walks_reach_memory() {
     let arm64 = (0..50).map(|seed| check::<Arm64Granule4K>(seed, 0b11, arm64_control(), FaultKind::Translation));
     let x86 = (0..50).map(|seed| check::<X86Level4>(seed, 0x67, x86_control(), FaultKind::ReservedBit));
+    let pae = (0..50).map(|seed| check::<I386Pae>(seed, 0x67, x86_control(), FaultKind::ReservedBit));
+    let i386 = (0..50).map(|seed| check::<I386Level2>(seed, 0x67, narrow_control(), FaultKind::ReservedBit));
     let (arm64, x86): (usize, usize) = (arm64.sum(), x86.sum());
-    assert!(arm64 > 200 && x86 > 200, "of 3,200 each: {arm64}, {x86}");
+    let (pae, i386): (usize, usize) = (pae.sum(), i386.sum());
+    assert!(arm64 > 200 && x86 > 200 && pae > 200 && i386 > 200, "of 3,200 each: {arm64}, {x86}, {pae}, {i386}");
 }

@@ -1,4 +1,4 @@
-//! KASAN's shadow as arithmetic: which byte of it speaks for which address, and the tables that all of it shares at first.
+//! KASAN's shadow as arithmetic: which byte of it speaks for which address.
 //!
 //! ```text
 //! shadow(va) = (va >> scale) + offset          one byte for 2^scale bytes
@@ -6,16 +6,16 @@
 //!   memory   |........8 bytes........|........8 bytes........|     generic: scale 3; software tags: scale 4
 //!   shadow   |s|s|
 //! ```
-//! Here: the modes, the arithmetic, and the names of what is shared. Not here: where a layout has its shadow (`arm64`,
-//! `x86`), who fills it (the boot), what its bytes mean.
+//! Here: the modes and the arithmetic. Not here: where a layout has its shadow (`arm64`, `x86`), who fills it and what of it
+//! is shared (the boot), what its bytes mean.
 //!
 //! # Invariants
 //! 1. [`ShadowMap::memory`] of [`ShadowMap::of`] is the first byte that the shadow byte speaks for.
 //! 2. [`ShadowMap::pages`] covers the shadow of every byte of its range and no page without one.
 //!
-//! Source: Linux 4.14–7.2 include/linux/kasan.h `kasan_mem_to_shadow`, `kasan_early_shadow_page`.
+//! Source: Linux 4.14–7.2 include/linux/kasan.h `kasan_mem_to_shadow`.
 
-use kernmem_base::{Granule, Level, PhysAddr, VirtAddr, VirtRange};
+use kernmem_base::{Granule, VirtAddr, VirtRange};
 
 /// Which shadow KASAN keeps. Its hardware tags need none.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -97,42 +97,6 @@ impl ShadowMap {
     }
 }
 
-/// The page that stands for all shadow which nobody writes, and the tables through which a whole range of the shadow maps
-/// that one page. A format without a level has no table of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct EarlyShadow {
-    /// The page.
-    pub page: PhysAddr,
-    /// The table whose every entry maps the page.
-    pub pte: PhysAddr,
-    /// The table whose every entry names `pte`.
-    pub pmd: Option<PhysAddr>,
-    /// The table whose every entry names `pmd`.
-    pub pud: Option<PhysAddr>,
-    /// The table whose every entry names `pud`.
-    pub p4d: Option<PhysAddr>,
-}
-
-impl EarlyShadow {
-    /// The shared table of one level; a root is never shared.
-    #[must_use]
-    pub const fn table(&self, level: Level) -> Option<PhysAddr> {
-        match level {
-            Level::Pgd => None,
-            Level::P4d => self.p4d,
-            Level::Pud => self.pud,
-            Level::Pmd => self.pmd,
-            Level::Pte => Some(self.pte),
-        }
-    }
-
-    /// The level of the table at `table` if it is one of the shared ones.
-    #[must_use]
-    pub fn level_of(&self, table: PhysAddr) -> Option<Level> {
-        Level::ALL.into_iter().find(|level| self.table(*level) == Some(table))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,19 +131,5 @@ mod tests {
         let memory = VirtRange { start: VirtAddr(0xffff_0000_0000_8000), last: VirtAddr(0xffff_0000_0001_7fff) };
         assert_eq!(ARM64.memory_of(pages), memory);
         assert_eq!(ARM64.memory(ARM64.of(VirtAddr(0xffff_0000_0000_800f))), VirtAddr(0xffff_0000_0000_8008));
-    }
-
-    #[test]
-    fn a_shared_table_is_known_by_its_frame() {
-        let early = EarlyShadow {
-            page: PhysAddr(0x4000),
-            pte: PhysAddr(0x1000),
-            pmd: Some(PhysAddr(0x2000)),
-            pud: Some(PhysAddr(0x3000)),
-            p4d: None,
-        };
-        assert_eq!(early.level_of(PhysAddr(0x2000)), Some(Level::Pmd));
-        assert_eq!(early.level_of(PhysAddr(0x4000)), None);
-        assert_eq!((early.table(Level::P4d), early.table(Level::Pgd)), (None, None));
     }
 }

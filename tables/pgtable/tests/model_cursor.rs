@@ -4,6 +4,7 @@
 mod model;
 
 use kernmem_arch::arm64::Arm64Granule4K;
+use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::{X86Level4, X86Level5};
 use model::{Window, play};
 use proptest::prelude::*;
@@ -28,6 +29,26 @@ proptest! {
     #[test]
     fn x86_pages_up_to_the_top(frames in 4_usize..20, words in words()) {
         play::<X86Level4>(Window::TOP, frames, &words);
+    }
+
+    #[test]
+    fn i386_pages_up_to_the_top(frames in 3_usize..20, words in words()) {
+        play::<I386Level2>(Window::TOP_32, frames, &words);
+    }
+
+    #[test]
+    fn i386_groups_over_a_seam(frames in 3_usize..20, words in words()) {
+        play::<I386Level2>(Window::SEAM_32, frames, &words);
+    }
+
+    #[test]
+    fn pae_pages_up_to_the_top(frames in 3_usize..20, words in words()) {
+        play::<I386Pae>(Window::TOP_32, frames, &words);
+    }
+
+    #[test]
+    fn pae_groups_over_a_seam(frames in 4_usize..40, words in words()) {
+        play::<I386Pae>(Window::SEAM_32, frames, &words);
     }
 
     #[test]
@@ -57,6 +78,11 @@ proptest! {
     #[test]
     fn arm64_gibibytes(frames in 16_usize..1700, words in words()) {
         play::<Arm64Granule4K>(Window::GIBS, frames, &words);
+    }
+
+    #[test]
+    fn pae_gibibytes(frames in 16_usize..1600, words in words()) {
+        play::<I386Pae>(Window::GIBS_32, frames, &words);
     }
 
     #[test]

@@ -92,6 +92,10 @@ fn table(args: &LayoutArgs, opened: &Opened, era: Era) -> Result<Table, Failure>
             layout.physmem_last = PhysAddr((facts.sizes_tb()[0] << 40) - 1);
             moved(&facts, &regions)
         }
+        _ if args.names_machine() => {
+            let text = config.given.text_virt.map(|va| Moved { what: "_text, as given".to_owned(), va });
+            text.into_iter().collect()
+        }
         _ => Vec::new(),
     };
     Ok(layout::x86_table(&layout, built, moved))
@@ -106,13 +110,12 @@ fn given(args: &LayoutArgs, config: &Config) -> Option<Bases> {
     Some(Bases { page_offset: given.page_offset_base?, vmalloc: given.vmalloc_base?, vmemmap: given.vmemmap_base? })
 }
 
-/// Bases in the kernel's half, whole gigabytes, in their order and with room.
+/// Refuses bases that no such kernel draws.
 fn check(facts: &LayoutFacts, bases: &Bases) -> Result<(), Failure> {
     if bases.can_be_drawn(facts.era, facts.paging) {
         return Ok(());
     }
-    let least = Bases::fixed(facts.era, facts.paging).page_offset.0;
-    let tb = facts.paging.vmalloc_tb();
+    let (least, tb) = (Bases::fixed(facts.era, facts.paging).page_offset.0, facts.paging.vmalloc_tb());
     let order = "direct map, vmalloc, page descriptors";
     Err(Failure::input(format!(
         "--bases: {order} in this order, whole gigabytes from {least:x} on, vmalloc of {tb} TB"

@@ -37,7 +37,7 @@ use super::nodes::MAX_DMA;
 use crate::frames::Ask;
 use crate::kasan::{ZeroMap, ZeroShadow, parts};
 use crate::takers::{self, Taker};
-use crate::{Area, BootError, EarlyFrames, LogEntry, Mapped, Witness};
+use crate::{Area, BootError, EarlyFrames, LogEntry, Mapped, Witness, numa};
 
 impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> {
     /// All shadow is one page, in the early root and in the kernel's: nothing is known yet of the CPU.
@@ -206,14 +206,8 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
     }
 
     /// The node of a frame of memory; the first one if it is none.
-    ///
-    /// Source: Linux 6.1 mm/page_alloc.c `early_pfn_to_nid`.
     fn early_nid(&self, pfn: Pfn) -> Nid {
-        let regions = || self.memblock.memory().regions().iter();
-        let pa = pfn.to_phys(Granule::K4);
-        let own = regions().find(|region| pa.is_some_and(|pa| region.range().contains(pa)));
-        let nid = own.and_then(|region| region.nid).or_else(|| regions().filter_map(|region| region.nid).min());
-        nid.unwrap_or(Nid(0))
+        numa::early_nid(&self.memblock, pfn.to_phys(Granule::K4).unwrap_or(PhysAddr(u64::MAX)))
     }
 
     /// Shadow of vmalloc: only the tables that spaces of programs share if areas bring their own, else zeroes.

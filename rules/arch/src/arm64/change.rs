@@ -2,10 +2,8 @@
 
 use kernmem_base::Era;
 
-use super::bit::{ATTR_INDEX, ATTR_INDEX_SHIFT, CONT, DBM, DIRTY, NG, PXN, RDONLY, SPECIAL, VALID};
-
-/// Bits that software alone reads, in 7.2's form: 55 to 58, and 63.
-const SOFTWARE: u64 = DIRTY | SPECIAL | 1 << 57 | 1 << 58 | 1 << 63;
+use super::bit::{ATTR_INDEX, ATTR_INDEX_SHIFT, CONT, DBM, NG, PXN, RDONLY, VALID};
+use super::soft;
 
 /// Whether a live leaf may change from `old` to `new` by one store: execution by the kernel, read-only, writable, global
 /// to not global, and the two kinds of normal memory may always change.
@@ -21,10 +19,10 @@ const SOFTWARE: u64 = DIRTY | SPECIAL | 1 << 57 | 1 << 58 | 1 << 63;
 pub const fn change_is_safe(era: Era, old: u64, new: u64) -> bool {
     const MAY_CHANGE: u64 = PXN | RDONLY | DBM | NG;
     const NORMAL_TAGGED: u64 = 1 << ATTR_INDEX_SHIFT;
-    let (is_making, contiguous, software) = match era {
-        Era::V4_14 | Era::V5_10 | Era::V6_1 => (old == 0 || new == 0, (old | new) & CONT, 0),
-        Era::V6_12 => ((old & new) & VALID == 0, (old | new) & CONT, SOFTWARE),
-        Era::V7_2 => ((old & new) & VALID == 0, (old ^ new) & CONT, SOFTWARE),
+    let (is_making, contiguous) = match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => (old == 0 || new == 0, (old | new) & CONT),
+        Era::V6_12 => ((old & new) & VALID == 0, (old | new) & CONT),
+        Era::V7_2 => ((old & new) & VALID == 0, (old ^ new) & CONT),
     };
     if is_making {
         return true;
@@ -34,11 +32,12 @@ pub const fn change_is_safe(era: Era, old: u64, new: u64) -> bool {
     }
     let is_normal = old & ATTR_INDEX <= NORMAL_TAGGED && new & ATTR_INDEX <= NORMAL_TAGGED;
     let memory_type = if is_normal { ATTR_INDEX } else { 0 };
-    (old ^ new) & !(MAY_CHANGE | memory_type | software) == 0
+    (old ^ new) & !(MAY_CHANGE | memory_type | soft::changeable(era)) == 0
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::bit::DIRTY;
     use super::super::{Arm64Attrs, prot};
     use super::*;
 

@@ -26,6 +26,8 @@ mod protection;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_narrow;
+#[cfg(test)]
 mod tests_zones;
 mod zones;
 

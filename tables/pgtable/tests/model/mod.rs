@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use kernmem_arch::arm64::Arm64Granule4K;
+use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::X86;
 use kernmem_arch::{EncodeError, Entry, EntryFormat, LeafSize, Shape};
 use kernmem_base::{BusError, Level, PhysAddr, PhysMem, PhysRange, PhysRead, Slot, Tlb, VirtAddr, VirtRange};
@@ -21,6 +22,10 @@ pub trait Subject: EntryFormat {
     const TABLE: u64;
     /// Changes: safe ones, unsafe ones, one that makes entries absent, one that moves them.
     const CHANGES: [(u64, u64); 6];
+    /// Where the memory behind addresses begins, and which bits of an address are its place there.
+    const MEMORY: (u64, u64) = (1 << 41, 0xff_ffff_ffff);
+    /// A bit that no address of that memory has.
+    const MOVE: u64 = MOVE;
 }
 
 const MOVE: u64 = 1 << 45; // no memory of the model lies there
@@ -40,6 +45,21 @@ impl<const LEVELS: usize> Subject for X86<LEVELS> {
     const CHANGES: [(u64, u64); 6] = [(0, 2), (2, 0), (0, 1 << 63), (1 << 63, 0), (0, 1), (MOVE, 0)];
 }
 
+impl Subject for I386Pae {
+    const ATTRS: [u64; 3] = X86::<4>::ATTRS;
+    const TABLE: u64 = X86::<4>::TABLE;
+    const CHANGES: [(u64, u64); 6] = X86::<4>::CHANGES;
+}
+
+impl Subject for I386Level2 {
+    const ATTRS: [u64; 3] = [0x163, 0x161, 0x1fb];
+    const TABLE: u64 = 0x63;
+    // read only; writable; for user mode; not; not present; elsewhere
+    const CHANGES: [(u64, u64); 6] = [(0, 2), (2, 0), (4, 0), (0, 4), (0, 1), (Self::MOVE, 0)];
+    const MEMORY: (u64, u64) = (1 << 30, 0x1fff_ffff);
+    const MOVE: u64 = 1 << 31;
+}
+
 /// Where an operation plays.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
@@ -53,6 +73,12 @@ impl Window {
     pub const TOP: Self = Self { start: VirtAddr(!0 << 23), unit: 1 << 12, units: 2048 };
     /// Groups of 64K around the end of a root entry: two tables at every level.
     pub const SEAM: Self = Self { start: VirtAddr(0xffff_807f_fe00_0000), unit: 1 << 16, units: 1536 };
+    /// Pages, up to the last of 32 bits: two entries of the wider kind.
+    pub const TOP_32: Self = Self { start: VirtAddr(0xff80_0000), unit: 1 << 12, units: 2048 };
+    /// Groups of 16K around the end of a root entry.
+    pub const SEAM_32: Self = Self { start: VirtAddr(0xbf80_0000), unit: 1 << 14, units: 1024 };
+    /// Blocks of 2M, up to the last of 32 bits.
+    pub const GIBS_32: Self = Self { start: VirtAddr(0x4000_0000), unit: 1 << 21, units: 1536 };
     /// The same around the end of a root entry of five levels.
     pub const SEAM_OF_FIVE: Self = Self { start: VirtAddr(0xff8f_ffff_fe00_0000), ..Self::SEAM };
     /// Blocks of 2M around the end of a root entry.
@@ -199,7 +225,8 @@ impl<F: Subject> Play<'_, F> {
         self.tlb.0.clear();
         match op {
             Op::Map { first, units, skew, sizes, attrs } => {
-                let pa = (1 << 41) + (self.window.va(first).0 & 0xff_ffff_ffff) + skew * self.window.unit;
+                let (memory, place) = F::MEMORY;
+                let pa = memory + (self.window.va(first).0 & place) + skew * self.window.unit;
                 self.map(first, units, pa, sizes, F::ATTRS[attrs]);
             }
             Op::Unmap { first, units } => self.unmap(first, units, true),
@@ -369,10 +396,10 @@ impl<F: Subject> Play<'_, F> {
             }
             let old = F::bits(F::leaf_attrs(F::attrs(page.attrs), level, false));
             let new = old & !change.clear | change.set;
-            if change.set & MOVE != 0 {
+            if change.set & F::MOVE != 0 {
                 let leaf = F::leaf_attrs(F::attrs(page.attrs), level, page.leaf.contiguous);
                 let base = page.pa & !(F::shape().level(level).bytes() - 1);
-                let raw = base | F::bits(leaf) | MOVE;
+                let raw = base | F::bits(leaf) | F::MOVE;
                 expected = Err((va, MapError::Encode(EncodeError { level, raw })));
                 break;
             }

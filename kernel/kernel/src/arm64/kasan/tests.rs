@@ -9,7 +9,7 @@ use kernmem_arch::arm64::{FixmapFacts, Geometry, LayoutFacts, WithArm64};
 use kernmem_arch::kasan::ShadowMap;
 use kernmem_base::{Granule, PhysRead};
 use kernmem_config::Symbols;
-use kernmem_memblock::{Limits, VecArray};
+use kernmem_memblock::{Event, Limits, Observer, VecArray};
 use kernmem_pgtable::heap::HeapMem;
 use kernmem_pgtable::{Walk, translate};
 
@@ -203,10 +203,85 @@ fn pages_go_down_in_memory_and_follow_their_tables() {
             let leaf = |index| mem.entry::<AtomicU64>(table, index).unwrap();
             assert_eq!(
                 [leaf(0), leaf(1), leaf(2)],
-                [prot::PAGE_KERNEL.0 | top - 0x4000, prot::PAGE_KERNEL.0 | top - 0x5000, 0]
+                [prot::PAGE_KERNEL.0 | (top - 0x4000), prot::PAGE_KERNEL.0 | (top - 0x5000), 0]
             );
         }
     }
     let map = layout(Era::V6_1, Granule::K4, 48, Kasan::Generic).shadow_map.unwrap();
     Geometry::of(12, 48).unwrap().with(First(map));
+}
+
+/// Refuses every request after so many.
+struct Refuse(u64);
+
+impl Observer for Refuse {
+    fn event(&mut self, _event: Event<'_>) {}
+
+    fn permits(&mut self, _size: u64) -> bool {
+        let left = self.0.checked_sub(1);
+        self.0 = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
+impl Witness for Refuse {}
+
+/// Frames that the entries of `table` lead to: tables and pages.
+fn reached<F: Arm64Format>(mem: &HeapMem, table: PhysAddr, depth: usize) -> u64 {
+    let shape = &F::shape().levels[depth];
+    let entry = |index| F::decode(mem.entry::<F::Slot>(table, index).unwrap(), shape.level);
+    let below = |entry| match entry {
+        Entry::Table { next, .. } => 1 + reached::<F>(mem, next, depth + 1),
+        Entry::Leaf { .. } => 1,
+        Entry::Absent { .. } | Entry::Reserved { .. } => 0,
+    };
+    (0..shape.entries()).map(|index| below(entry(index))).sum()
+}
+
+/// Two pages of shadow and three tables are five requests; a range of zeroes that ends inside a page table takes one more.
+#[test]
+fn a_request_that_fails_loses_nothing() {
+    struct Sweep(ShadowMap);
+    impl WithArm64 for Sweep {
+        type Output = ();
+        fn run<F: Arm64Format>(self) {
+            for permitted in 0.. {
+                let mem = HeapMem::new(MEMORY);
+                let lists = || VecArray::with_capacity(128);
+                let limits = Limits::new_64bit(Granule::K4);
+                let mut memblock = Memblock::new(Era::V6_1, limits, lists(), lists(), Refuse(permitted));
+                memblock.add(MEMORY.start, MEMORY.size()).unwrap();
+                memblock.reserve(MEMORY.start, 64 << 10).unwrap();
+                let mut tables = Tables::<F, HeapMem>::new(&mem, MEMORY.start);
+                let zero = zero_shadow(F::shape().levels);
+                let mut shadow = Shadow {
+                    tables: &mut tables,
+                    memblock: &mut memblock,
+                    map: self.0,
+                    zero,
+                    granule: Granule::K4,
+                    page: prot::PAGE_KERNEL,
+                    read_only: prot::PAGE_KERNEL_RO,
+                    link: prot::TABLE_STATIC,
+                    from: PhysAddr(0),
+                    not_global: None,
+                };
+                let memory = VirtRange::of_size(VirtAddr(0xffff_0000_0000_0000), 16 * 4096).unwrap();
+                let zeroes = VirtRange::of_size(VirtAddr(0xffff_6000_0020_0000), 4 * 4096).unwrap();
+                let done = shadow
+                    .populate(memory, PhysRange::new(PhysAddr(0), PhysAddr(16 * 4096)))
+                    .and_then(|()| shadow.show_zeroes(zeroes));
+                let taken = memblock.reserved_size() / 4096 - 16;
+                if done.is_ok() {
+                    assert_eq!((permitted, taken), (6, 6));
+                    return;
+                }
+                assert!(matches!(done, Err(BootError::Memblock(_) | BootError::Map(_))), "{done:?}");
+                assert_eq!(taken, permitted, "what was given is taken");
+                assert_eq!(reached::<F>(&mem, MEMORY.start, 0), taken, "and in the tables");
+            }
+        }
+    }
+    let map = layout(Era::V6_1, Granule::K4, 48, Kasan::Generic).shadow_map.unwrap();
+    Geometry::of(12, 48).unwrap().with(Sweep(map));
 }
