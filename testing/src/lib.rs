@@ -2,6 +2,7 @@
 //!
 //! * [`causal`]: reasons are causes: flip the options that leaves name, and just those leaves change.
 //! * [`raw_check`]: table pages and frame numbers against a memory dump.
+//! * [`trim`]: a dump with nothing but page tables in it.
 //!
 //! The recordings are in `recordings/`, constants out of the kernels' headers in `golden/`. Not here: the verification
 //! that users run (`kernmem-verify`).
@@ -9,6 +10,10 @@
 
 mod causal;
 mod raw;
+mod roots;
+mod trim;
 
 pub use causal::{CausalTally, causal};
 pub use raw::{Difference, Event, RawTally, raw_check};
+pub use roots::without_mark;
+pub use trim::trim;

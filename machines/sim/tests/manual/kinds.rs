@@ -12,6 +12,51 @@ use super::{Registers, Tables, bit};
 /// How many formats there are.
 pub const FORMATS: usize = 14;
 
+/// What is done with a format once its type is known.
+pub trait WithKind {
+    /// What comes out.
+    type Output;
+
+    /// Does it.
+    fn run<F: Kind>(self) -> Self::Output;
+}
+
+/// Calls `then` with the type of format number `which`.
+pub fn with<T: WithKind>(which: usize, then: T) -> T::Output {
+    match which {
+        0 => then.run::<Arm64<12, 39>>(),
+        1 => then.run::<Arm64<12, 48>>(),
+        2 => then.run::<Arm64<12, 52>>(),
+        3 => then.run::<Arm64<14, 36>>(),
+        4 => then.run::<Arm64<14, 47>>(),
+        5 => then.run::<Arm64<14, 48>>(),
+        6 => then.run::<Arm64<14, 52>>(),
+        7 => then.run::<Arm64<16, 42>>(),
+        8 => then.run::<Arm64<16, 48>>(),
+        9 => then.run::<Arm64<16, 52>>(),
+        10 => then.run::<X86<4>>(),
+        11 => then.run::<X86<5>>(),
+        12 => then.run::<I386Pae>(),
+        13 => then.run::<I386Level2>(),
+        _ => panic!("there is no format {which}"),
+    }
+}
+
+struct FormatOf;
+
+impl WithKind for FormatOf {
+    type Output = Format;
+
+    fn run<F: Kind>(self) -> Format {
+        F::format()
+    }
+}
+
+/// The number of a format.
+pub fn number(format: Format) -> usize {
+    (0..FORMATS).find(|which| with(*which, FormatOf) == format).expect("every format has a number")
+}
+
 /// A format under test.
 pub trait Kind: MmuFormat {
     /// Its name as a value.

@@ -2,22 +2,24 @@
 //!
 //! It shares no format, no shape and no walk with the code under test, so that a mistake of one is a difference.
 //! Here: levels from page size and address bits, what an entry says, a walk, everything below a table. Not here: rights
-//! and marks (`rights`).
+//! and marks (`rights`), the comparison (`compare`).
 //!
 //! ```text
 //! Arm ARM D8.2   a level resolves page - 3 bits, the first one what is left; level 3 has the pages
 //! SDM 4.3, 4.4   32-bit: 10, 10, 12; PAE: 2, 9, 9, 12 with a root of 32 bytes
 //! SDM 4.5        9 bits a level, four or five levels
 //! ```
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test program uses its part")]
 
+mod compare;
 mod kinds;
 mod play;
 mod rights;
 
-pub use kinds::{FORMATS, Kind};
+pub use compare::{check_access, check_visit, check_walk};
+pub use kinds::{FORMATS, Kind, WithKind, number, with};
 pub use play::play;
-pub use rights::{Registers, Wish, access};
+pub use rights::{Answer, Registers, Wish, access};
 
 use kernmem_arch::Format;
 

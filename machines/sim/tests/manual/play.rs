@@ -1,29 +1,13 @@
-//! Drawn tables, registers and addresses: everything that reads tables, held against the manual.
-//!
-//! # Invariants
-//! 1. `steps` reads the entries that the manual reads, in its order, and gives them its meaning.
-//! 2. `translate` ends where the manual's walk does: at the same byte and level, or for the same reason; no bit of an
-//!    entry is lost.
-//! 3. `visit` hands out every entry of a range that the manual enumerates, and nothing else.
-//! 4. The software MMU answers as the manual does, in byte, level or fault, leaves the same marks, and finds again in
-//!    its TLB what it found in the tables.
-//!
-//! A leaf of a size that Linux never makes is malformed in 1 to 3, and is not asked for in 4.
+//! Drawn tables, registers and addresses: everything that reads tables, held against the manual (`compare`).
 
-use core::sync::atomic::AtomicU64;
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::BTreeMap;
 
-use kernmem_arch::arm64::Arm64;
-use kernmem_arch::i386::{I386Level2, I386Pae};
-use kernmem_arch::x86::{X86Level4, X86Level5};
-use kernmem_arch::{Entry, EntryFormat};
-use kernmem_base::{
-    Access, Asid, BusError, Half, Level, PhysAddr, PhysMem, PhysRange, PhysRead, Privilege, Slot, VirtAddr, VirtRange,
-};
-use kernmem_pgtable::{Visitor, Walk, WalkError, steps, translate, visit};
-use kernmem_sim::{Memory, Mmu, TlbShape};
+use kernmem_base::{Access, PhysAddr, PhysMem, PhysRange, PhysRead, Slot};
+use kernmem_sim::Memory;
 
-use super::{End, Kind, Says, Tables, Wish, Words, access, bit};
+use super::{Kind, Tables, Wish, WithKind, Words, bit, check_access, check_visit, check_walk, with};
 
 /// Tables of a play; the walk begins at the first.
 const TABLES: u64 = 6;
@@ -33,22 +17,16 @@ const WALKS: usize = 16;
 
 /// Plays format number `which`; every choice is a number that `draw` gives. Answers how many accesses reached memory.
 pub fn play(which: usize, draw: &mut dyn FnMut() -> u64) -> usize {
-    match which {
-        0 => Play::<Arm64<12, 39>>::run(draw),
-        1 => Play::<Arm64<12, 48>>::run(draw),
-        2 => Play::<Arm64<12, 52>>::run(draw),
-        3 => Play::<Arm64<14, 36>>::run(draw),
-        4 => Play::<Arm64<14, 47>>::run(draw),
-        5 => Play::<Arm64<14, 48>>::run(draw),
-        6 => Play::<Arm64<14, 52>>::run(draw),
-        7 => Play::<Arm64<16, 42>>::run(draw),
-        8 => Play::<Arm64<16, 48>>::run(draw),
-        9 => Play::<Arm64<16, 52>>::run(draw),
-        10 => Play::<X86Level4>::run(draw),
-        11 => Play::<X86Level5>::run(draw),
-        12 => Play::<I386Pae>::run(draw),
-        13 => Play::<I386Level2>::run(draw),
-        _ => panic!("there is no format {which}"),
+    with(which, Drawn(draw))
+}
+
+struct Drawn<'d>(&'d mut dyn FnMut() -> u64);
+
+impl WithKind for Drawn<'_> {
+    type Output = usize;
+
+    fn run<F: Kind>(self) -> usize {
+        Play::<F>::run(self.0)
     }
 }
 
@@ -82,7 +60,7 @@ struct Play<'d, F> {
     memory: Memory,
     mirror: Mirror,
     root: u64,
-    format: core::marker::PhantomData<F>,
+    format: PhantomData<F>,
 }
 
 impl<'d, F: Kind> Play<'d, F> {
@@ -93,7 +71,7 @@ impl<'d, F: Kind> Play<'d, F> {
         let mirror = Mirror { start: F::RAM, bytes, words: BTreeMap::new() };
         // A root of 32 bytes may begin inside a page.
         let root = F::RAM + if tables == Tables::Pae { 0x60 } else { 0 };
-        let mut play = Self { draw, tables, memory, mirror, root, format: core::marker::PhantomData };
+        let mut play = Self { draw, tables, memory, mirror, root, format: PhantomData };
         play.fill();
         (0..WALKS).filter(|_| play.walk()).count()
     }
@@ -116,7 +94,7 @@ impl<'d, F: Kind> Play<'d, F> {
         }
         let word = |at: u64| &self.memory.table_mut::<AtomicU64>(PhysAddr(at), 1).expect("memory")[0];
         for (&at, &raw) in &self.mirror.words {
-            word(at).store(raw, core::sync::atomic::Ordering::Relaxed);
+            word(at).store(raw, Ordering::Relaxed);
         }
     }
 
@@ -146,38 +124,7 @@ impl<'d, F: Kind> Play<'d, F> {
     /// Walks one address in every way. Whether the access reached memory.
     fn walk(&mut self) -> bool {
         let va = self.address();
-        let (reads, end) = self.tables.walk(&self.mirror, self.root, va);
-        let root = PhysAddr(self.root);
-
-        let mut count = 0;
-        for step in steps::<F, _>(&self.memory, root, VirtAddr(va)) {
-            let Ok(step) = step else {
-                assert_eq!((end, count), (End::Outside, reads.len()));
-                break;
-            };
-            let read = reads[count];
-            assert_eq!((step.table.0, step.index as u64, step.raw), (read.table, read.index, read.raw), "{va:#x}");
-            assert_eq!(meaning::<F>(step.entry), plain(read.says), "{:#x} of {} bits", read.raw, read.shift);
-            count += 1;
-        }
-        assert_eq!(count, reads.len(), "{va:#x}");
-
-        let bits = |level: Level| F::shape().level(level).shift;
-        let last = reads.last().map(|read| (read.shift, read.raw));
-        match (translate::<F, _>(&self.memory, root, VirtAddr(va)), end) {
-            (Ok(Walk::Mapped { pa, level, attrs }), End::Byte(byte)) => {
-                let (shift, raw) = last.expect("a leaf was read");
-                assert_eq!((pa.0, bits(level)), (byte, shift), "{va:#x}");
-                assert_eq!(F::bits(attrs), raw ^ self.tables.place(byte >> shift << shift), "{raw:#x}");
-            }
-            (Ok(Walk::Hole { level }), End::Hole) => assert_eq!(Some(bits(level)), last.map(|last| last.0)),
-            (Err(WalkError::Malformed { level, raw }), End::Malformed | End::Huge) => {
-                assert_eq!(Some((bits(level), raw)), last);
-            }
-            (Err(WalkError::Bus(_)), End::Outside) => {}
-            (found, end) => panic!("{va:#x}: {found:?} but {end:?}"),
-        }
-
+        check_walk::<F>(&self.memory, &self.mirror, self.root, va);
         self.visit(va);
         self.access(va)
     }
@@ -203,13 +150,7 @@ impl<'d, F: Kind> Play<'d, F> {
         // Mostly few pages, so that a play stays short.
         let (shift, _) = levels[levels.len() - 1 - usize::from(how.is_multiple_of(8))];
         let last = va.saturating_add((how >> 8) % (3 << shift)).min((1 << self.tables.bits()) - 1);
-        let mut seen = Seen::default();
-        let range = VirtRange { start: VirtAddr(va), last: VirtAddr(last) };
-        visit::<F, _>(&self.memory, PhysAddr(self.root), range, &mut seen);
-        let expected = self.tables.below(&self.mirror, self.root, va, last);
-        let expected: Vec<_> =
-            expected.iter().map(|(va, read)| (*va, read.shift, read.raw, plain(read.says))).collect();
-        assert_eq!(seen.0, expected, "{range:?}");
+        check_visit::<F>(&self.memory, &self.mirror, self.root, va, last);
     }
 
     fn access(&mut self, va: u64) -> bool {
@@ -227,11 +168,10 @@ impl<'d, F: Kind> Play<'d, F> {
         };
         let kind = [Access::Read, Access::Write, Access::Execute][(how >> 16) as usize % 3];
         let wish = Wish { va: va | high, access: kind, user: bit(how, 24) };
-        let Some((expected, marks)) = access(self.tables, &self.mirror, self.root, wish, &registers) else {
+        let Some((answer, marks)) = check_access::<F>(&self.memory, &self.mirror, self.root, wish, control, &registers)
+        else {
             return false;
         };
-        let answer = self.ask(control, wish);
-        assert_eq!(answer, expected, "{wish:x?} {registers:x?}");
         for (at, raw) in marks {
             self.mirror.set(at, self.tables.entry(), raw);
         }
@@ -241,55 +181,4 @@ impl<'d, F: Kind> Play<'d, F> {
         }
         answer.is_ok()
     }
-
-    /// The MMU's answer in the manual's words.
-    fn ask(&self, control: F::Control, wish: Wish) -> super::rights::Answer {
-        let mut mmu = Mmu::<F>::new(&TlbShape::default());
-        mmu.set_control(control);
-        mmu.load_root(Half::Both, PhysAddr(self.root), Asid(0));
-        let privilege = if wish.user { Privilege::User } else { Privilege::Kernel };
-        let (va, before) = (VirtAddr(wish.va), self.memory.references());
-        let first = mmu.access(&self.memory, va, wish.access, privilege);
-        assert_eq!(mmu.counters().references, self.memory.references() - before, "every read is counted");
-        if let Ok(to) = first {
-            let again = mmu.access(&self.memory, va, wish.access, privilege).expect("the TLB has it");
-            assert_eq!((again.pa, again.hit), (to.pa, true));
-        }
-        let shape = F::shape();
-        first
-            .map(|to| (to.pa.0, shape.level(to.leaf.level).shift))
-            .map_err(|fault| (fault.kind, fault.level.map(|level| shape.depth(level))))
-    }
-}
-
-/// The meaning of an entry of the code under test.
-fn meaning<F: EntryFormat>(entry: Entry<F::Attrs>) -> Says {
-    match entry {
-        Entry::Absent { .. } => Says::Nothing,
-        Entry::Reserved { .. } => Says::Malformed,
-        Entry::Table { next, .. } => Says::Table(next.0),
-        Entry::Leaf { base, .. } => Says::Leaf(base.0),
-    }
-}
-
-/// A leaf that Linux never makes is none to the code under test.
-fn plain(says: Says) -> Says {
-    if says == Says::Huge { Says::Malformed } else { says }
-}
-
-/// First address, log2 of the bytes, bits and meaning of each entry.
-#[derive(Default)]
-struct Seen(Vec<(u64, u32, u64, Says)>);
-
-impl<F: EntryFormat> Visitor<F> for Seen {
-    fn table(&mut self, va: VirtAddr, level: Level, raw: u64, next: PhysAddr) -> bool {
-        self.0.push((va.0, F::shape().level(level).shift, raw, Says::Table(next.0)));
-        true
-    }
-
-    fn slot(&mut self, va: VirtAddr, level: Level, raw: u64, entry: Entry<F::Attrs>) {
-        self.0.push((va.0, F::shape().level(level).shift, raw, meaning::<F>(entry)));
-    }
-
-    fn unreadable(&mut self, _va: VirtAddr, _level: Level, _error: BusError) {}
 }
