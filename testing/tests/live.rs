@@ -30,12 +30,19 @@ fn free(live: &LiveZones<'_, HeapStore>) -> u64 {
     sum
 }
 
+/// From 6.12 on the `high` of a CPU's lists moves with use.
+fn without_moving_highs(mut zones: ZoneInfo) -> ZoneInfo {
+    let populated = zones.zones.iter_mut().filter_map(|zone| zone.populated.as_mut());
+    populated.flat_map(|own| &mut own.pagesets).for_each(|set| set.high = 0);
+    zones
+}
+
 /// Takes blocks of many sizes and kinds and gives them back.
 fn lend(kernel: &Kernel<'_, Memory, &mut BootRecord>, texts: &TextConfig, cpu: &mut CpuPages<HeapStore>) {
     let allocator = &kernel.pages.allocator;
     let told = |cpu: &CpuPages<HeapStore>| {
         let live = LiveZones { allocator, cpus: &[&kernel.pages.cpu, cpu], texts };
-        (live.zoneinfo(), live.buddyinfo(), free(&live))
+        (without_moving_highs(live.zoneinfo()), live.buddyinfo(), free(&live))
     };
     let before = told(cpu);
     assert_eq!(before.2, allocator.managed() - kernel.pages.in_use());
@@ -50,7 +57,8 @@ fn lend(kernel: &Kernel<'_, Memory, &mut BootRecord>, texts: &TextConfig, cpu: &
             assert_eq!(told(cpu).2 + lent, before.2, "after {at} requests");
         }
     }
-    assert!(taken.len() > BLOCKS / 2 && lent > 1000, "{} blocks, {lent} frames", taken.len());
+    // The smallest machine has 128 MiB in pages of 64K.
+    assert!(taken.len() > 50 && lent > 1000, "{} blocks, {lent} frames", taken.len());
     for (pfn, order) in taken {
         allocator.free(cpu, pfn, order).expect("a block that was lent");
     }
@@ -83,6 +91,17 @@ fn zones_that_nobody_uses_have_the_recorded_free_blocks_of_every_type() {
             zones.iter().any(|zone| (zone.node, zone.kind) == (node, kind) && zone.free == zone.managed)
         };
         let recorded = parse::pagetypeinfo(&pagetypeinfo).expect("pagetypeinfo is read");
+        // The files were read one after the other: something may have been taken between.
+        let blocks_of = |node: u32, kind: ZoneKind| -> u64 {
+            let rows = recorded.nodes.iter().flat_map(|node| &node.free);
+            let counts =
+                rows.filter(|row| (row.node, row.kind) == (node, kind)).flat_map(|row| row.counts.iter().enumerate());
+            counts.map(|(order, count)| count << order).sum()
+        };
+        let is_unused = |node: u32, kind: ZoneKind| {
+            let free = zones.iter().find(|zone| (zone.node, zone.kind) == (node, kind)).map(|zone| zone.free);
+            is_unused(node, kind) && free == Some(blocks_of(node, kind))
+        };
         with_kernel(&path, |kernel, boot| {
             let texts = TextConfig::of(&boot.config.kconfig, true, false);
             let live = LiveZones { allocator: &kernel.pages.allocator, cpus: &[&kernel.pages.cpu], texts: &texts };

@@ -153,7 +153,9 @@ fn the_unpacked_tree_has_the_size_that_was_asked_for() {
             continue;
         };
         let sizes = &source.config.sizes;
-        let (node, property) = (sizes.get("sizeof_device_node").unwrap(), sizes.get("sizeof_property").unwrap());
+        let Some((node, property)) = sizes.get("sizeof_device_node").zip(sizes.get("sizeof_property")) else {
+            continue;
+        };
         let size = source.machine.tree.unwrap().unflattened_size(node, property);
         assert_eq!(size.to_string(), asked, "{}", folder.display());
         compared += 1;
@@ -234,7 +236,7 @@ fn a_boot_log_alone_describes_the_machine() {
 #[test]
 fn dumps_come_with_their_machines() {
     let folders = folders("dumps");
-    assert_eq!(folders.len(), 3);
+    assert_eq!(folders.len(), 16);
     for folder in folders {
         let source = open(&folder);
         let bytes: u64 = source.machine.memory.iter().map(|bank| bank.range.size()).sum();
@@ -251,7 +253,7 @@ fn the_running_kernels_resources_describe_the_machine() {
                 continue;
             }
             let seen = Source::open(folder.join("iomem").to_str().unwrap()).unwrap().machine;
-            assert_eq!(seen.arch, source.machine.arch, "{}", folder.display());
+            assert_eq!(seen.arch.is_x86(), source.machine.arch.is_x86(), "{}", folder.display());
             let end = |machine: &Machine| machine.memory.iter().map(|bank| bank.range.end).max();
             assert_eq!(end(&seen), end(&source.machine), "{}", folder.display());
         }

@@ -45,6 +45,11 @@ fn recordings() -> Vec<Recorded> {
             };
             let (era, cpus) = (field(&boot, "era").parse().unwrap(), field(&boot, "smp").parse().unwrap());
             let is_arm64 = field(&boot, "arch") == "arm64";
+            let config = fs::read_to_string(folder.join("../../kernels").join(kernel).join("config")).unwrap();
+            // KASAN puts its own records into each object.
+            if config.contains("CONFIG_KASAN=y") {
+                return None;
+            }
             Some(Recorded { folder, era, granule, cpus, is_arm64, slabinfo })
         })
         .collect()
