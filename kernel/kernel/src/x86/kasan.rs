@@ -27,7 +27,7 @@ use kernmem_arch::x86::layout::{CPU_ENTRY_AREA, Paging};
 use kernmem_arch::x86::prot::{Masks, Prot, table};
 use kernmem_arch::x86::{X86, X86Attrs};
 use kernmem_arch::{Born, Bound, Entry, EntryFormat, Reason, UserFormat};
-use kernmem_base::{Era, Granule, Level, Pfn, PhysAddr, PhysMem, VirtAddr, VirtRange};
+use kernmem_base::{Era, Granule, Level, Pfn, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
 use kernmem_memblock::{Memblock, Nid, RegionArray, Request};
 use kernmem_pgtable::{Mapping, Sizes};
 
@@ -36,8 +36,9 @@ use super::late::Late;
 use super::nodes::MAX_DMA;
 use crate::frames::Ask;
 use crate::kasan::{ZeroMap, ZeroShadow, parts};
+use crate::numa::early_nid;
 use crate::takers::{self, Taker};
-use crate::{Area, BootError, EarlyFrames, LogEntry, Mapped, Witness, numa};
+use crate::{Area, BootError, EarlyFrames, LogEntry, Mapped, Witness};
 
 impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> {
     /// All shadow is one page, in the early root and in the kernel's: nothing is known yet of the CPU.
@@ -91,24 +92,26 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
         self.unshare(claimed)?;
         let layout = self.state.layout;
         let of = |va| layout.kasan_shadow_of(va);
-        let up = |va: VirtAddr| VirtAddr(va.0.next_multiple_of(PAGE));
         self.map_zeroes(zero, claimed.start, of(layout.page_offset))?;
         let mapped = self.state.mapped.clone();
         for memory in mapped {
-            let nid = self.early_nid(memory.start.pfn(Granule::K4));
-            self.populate_shadow(of(layout.direct(memory.start)), of(layout.direct(memory.end)), nid)?;
+            let nid = early_nid(&self.memblock, memory.start);
+            let shadow = (of(layout.direct(memory.start)), of(layout.direct(memory.end)));
+            self.populate_shadow(shadow, Some(memory), nid)?;
         }
         let end_of_memory = layout.page_offset.wrapping_add(layout.physmem_last.0).wrapping_add(1);
         self.map_zeroes(zero, of(end_of_memory), of(layout.vmalloc_start))?;
         self.shadow_vmalloc(zero, of(layout.vmalloc_start), of(layout.vmalloc_last))?;
         let areas = self.entry_area_shadow();
         self.map_zeroes(zero, of(layout.vmalloc_last.wrapping_add(1)), areas.start)?;
-        self.populate_shadow(areas.start, areas.own, Nid(0))?;
+        self.populate_shadow((areas.start, areas.own), None, Nid(0))?;
         self.map_zeroes(zero, areas.end, of(layout.start_kernel_map))?;
         let text = self.image.virt("_stext")?;
         // Linux looks the node up with an address where a frame's number belongs.
-        let nid = self.early_nid(Pfn(self.image.phys_of(text).0));
-        self.populate_shadow(of(text), up(of(self.symbols.end)), nid)?;
+        let page = Pfn(self.image.phys_of(text).0).to_phys(Granule::K4).unwrap_or(PhysAddr(u64::MAX));
+        let nid = early_nid(&self.memblock, page);
+        let image = PhysRange::new(self.image.phys_of(text), self.image.phys_of(self.symbols.end));
+        self.populate_shadow((of(text), of(self.symbols.end)), Some(image), nid)?;
         self.map_zeroes(zero, of(layout.modules_end), claimed.end())?;
         self.protect_zeroes(zero)?;
         self.log(LogEntry::KasanReady);
@@ -141,16 +144,16 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
         let page = self.zero_page_attrs();
         let (tables, memblock) = (&mut self.tables, &mut self.memblock);
         ZeroMap { tables, memblock, shadow: zero, page, link: table::PAGE, wish: wish(PAGE, None) }.map(range)?;
-        let object = Reason::Edge { bound: Bound::Object, at: zero.page };
-        let mut rights = Vec::from([Reason::Born(Born::ReadOnly)]);
+        let shared = Reason::SharedShadow;
+        let mut rights = Vec::from([Reason::Born(Born::SharedShadow)]);
         rights.extend(self.lacking());
         self.memblock.observer().mapped(&Mapped {
             range,
             pa: zero.page,
             area: Area::KasanShadow,
-            start: object,
-            end: object,
-            limits: &[(Reason::PagesOnly, Sizes::PAGES)],
+            start: shared,
+            end: shared,
+            limits: &[(shared, Sizes::PAGES)],
             rights: &rights,
         });
         Ok(())
@@ -171,8 +174,14 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
         Ok(self.mem.fill::<AtomicU64>(pages, 0, entries, raw, 0)?)
     }
 
-    /// Gives the shadow from `start` up to `end`, whole pages of it, memory of node `nid`.
-    fn populate_shadow(&mut self, start: VirtAddr, end: VirtAddr, nid: Nid) -> Result<(), BootError> {
+    /// Gives the shadow from `start` up to `end`, whole pages of it, memory of node `nid`; `memory` is what the shadow
+    /// speaks for, if that is memory.
+    fn populate_shadow(
+        &mut self,
+        (start, end): (VirtAddr, VirtAddr),
+        memory: Option<PhysRange>,
+        nid: Nid,
+    ) -> Result<(), BootError> {
         let (start, end) = (start.align_down(PAGE), VirtAddr(end.0.next_multiple_of(PAGE)));
         let Some(range) = VirtRange::until(start, end).filter(|_| start < end) else { return Ok(()) };
         let attrs = self.state.masks.kernel(self.config.era, Prot::Kernel);
@@ -188,26 +197,22 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
         };
         shadow.fill(shadow.tables.root(), 0, range)?;
         let Some(pa) = shadow.first else { return Ok(()) };
-        let object = |at| Reason::Edge { bound: Bound::Object, at };
+        let edge = |at| Reason::Edge { bound: Bound::Shadow, at };
+        let speaks_for = memory.unwrap_or(PhysRange::new(pa, pa));
         let no_1g = page_sizes_up_to::<LEVELS>(PageSizes { m2: true, g1: false });
         let limits = [(Reason::CpuLacks, no_1g)];
-        let mut rights = Vec::from([Reason::Born(Born::Data)]);
+        let mut rights = Vec::from([Reason::Born(Born::Shadow)]);
         rights.extend(self.lacking());
         self.memblock.observer().mapped(&Mapped {
             range,
             pa,
             area: Area::KasanShadow,
-            start: object(pa),
-            end: object(pa),
+            start: edge(speaks_for.start),
+            end: edge(speaks_for.end),
             limits: if self.cpu.gbpages { &[] } else { &limits },
             rights: &rights,
         });
         Ok(())
-    }
-
-    /// The node of a frame of memory; the first one if it is none.
-    fn early_nid(&self, pfn: Pfn) -> Nid {
-        numa::early_nid(&self.memblock, pfn.to_phys(Granule::K4).unwrap_or(PhysAddr(u64::MAX)))
     }
 
     /// Shadow of vmalloc: only the tables that spaces of programs share if areas bring their own, else zeroes.
@@ -254,7 +259,8 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Booting<'_, '_, M, W, LEVELS> 
             Era::V6_12 | Era::V7_2 if layout.kasan_shadow.is_none() => Ok(()),
             Era::V6_12 | Era::V7_2 => {
                 let nid = Nid(self.cpu_nodes().get(cpu as usize).copied().unwrap_or(0));
-                self.populate_shadow(layout.kasan_shadow_of(area), layout.kasan_shadow_of(area + bytes), nid)
+                let shadow = (layout.kasan_shadow_of(area), layout.kasan_shadow_of(area + bytes));
+                self.populate_shadow(shadow, None, nid)
             }
         }
     }
@@ -343,7 +349,7 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
         let start = layout.kasan_shadow_of(area.start).align_down(PAGE);
         let bytes = layout.kasan_shadow_of(area.end()).0.next_multiple_of(PAGE) - start.0;
         let attrs = self.state.masks.kernel(self.config.era, Prot::Kernel);
-        let mut rights = Vec::from([Reason::Born(Born::Data)]);
+        let mut rights = Vec::from([Reason::Born(Born::Shadow)]);
         rights.extend(lacking(&self.state, self.cpu));
         for offset in (0..bytes).step_by(PAGE as usize) {
             let Some(pa) = self.frames.page() else { return Ok(()) };
@@ -357,7 +363,7 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
                 area: Area::KasanShadow,
                 start: edge(pa),
                 end: edge(pa + PAGE),
-                limits: &[(Reason::PagesOnly, Sizes::PAGES)],
+                limits: &[(Reason::ShadowPages, Sizes::PAGES)],
                 rights: &rights,
             });
         }
