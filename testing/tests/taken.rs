@@ -4,8 +4,8 @@
 mod common;
 
 use common::{recordings, with_kernel};
-use kernmem::zones::Node;
-use kernmem_base::PhysRange;
+use kernmem::zones::{Node, Zone};
+use kernmem_base::{Era, PhysRange};
 
 /// The parts of `range` that none of `parts` covers.
 fn uncovered(range: PhysRange, parts: &[PhysRange]) -> Vec<PhysRange> {
@@ -30,7 +30,8 @@ fn every_byte_that_is_taken_has_a_taker() {
     for path in recordings() {
         with_kernel(&path, |kernel, _| {
             let record = kernel.witness();
-            let tables = record.tables.iter().map(|table| PhysRange::new(table.pa, table.pa + 4096));
+            let page = kernel.granule.bytes();
+            let tables = record.tables.iter().map(|table| PhysRange::new(table.pa, table.pa + page));
             let parts: Vec<PhysRange> = record.taken.iter().map(|taken| taken.range).chain(tables).collect();
             for region in kernel.memblock.reserved().regions() {
                 let rest = uncovered(region.range(), &parts);
@@ -41,22 +42,28 @@ fn every_byte_that_is_taken_has_a_taker() {
     assert!(nobody.is_empty(), "{}", nobody.join("\n"));
 }
 
-const ZONES: [(&str, u64); 4] = [("DMA", 256), ("DMA32", 256), ("Normal", 32), ("Movable", 0)];
+/// The zones of a kernel, and the ratio by which each keeps pages from requests that could use higher ones.
+type Ratios = [(&'static str, u64); 4];
+
+const ZONES: Ratios = [("DMA", 256), ("DMA32", 256), ("Normal", 32), ("Movable", 0)];
+
+/// The same of a kernel with high memory.
+const ZONES_WITH_HIGH: Ratios = [("DMA", 256), ("Normal", 32), ("HighMem", 0), ("Movable", 0)];
 
 /// What each zone keeps from requests that could use higher zones: their managed pages at that moment by its ratio.
-fn protection(node: &Node) -> Vec<String> {
+fn protection(node: &Node, zones: &Ratios) -> Vec<String> {
     let managed =
         |name: &str| node.zones.iter().find(|zone| zone.name == name).map_or(0, |zone| zone.managed.at_reserves);
     let line = |index: usize| {
         let kept = |to: usize| {
-            let above: u64 = (index + 1..=to).map(|higher| managed(ZONES[higher].0)).sum();
-            let (name, ratio) = ZONES[index];
+            let above: u64 = (index + 1..=to).map(|higher| managed(zones[higher].0)).sum();
+            let (name, ratio) = zones[index];
             if managed(name) == 0 || ratio == 0 { 0 } else { above / ratio }
         };
-        let kept: Vec<String> = (0..ZONES.len()).map(|to| kept(to).to_string()).collect();
+        let kept: Vec<String> = (0..zones.len()).map(|to| kept(to).to_string()).collect();
         format!("({})", kept.join(", "))
     };
-    (0..ZONES.len()).map(line).collect()
+    (0..zones.len()).map(line).collect()
 }
 
 #[test]
@@ -67,7 +74,10 @@ fn reserves_of_lower_zones_follow_from_what_was_managed_then() {
         let lines = text.lines().filter_map(|line| line.trim().strip_prefix("protection: "));
         let recorded: Vec<String> = lines.map(str::to_owned).collect();
         with_kernel(&path, |kernel, _| {
-            let ours: Vec<String> = kernel.nodes.nodes.iter().flat_map(protection).collect();
+            let nodes = &kernel.nodes.nodes;
+            let has_high = nodes.iter().any(|node| node.zones.iter().any(|zone| zone.name == "HighMem"));
+            let zones = if has_high { ZONES_WITH_HIGH } else { ZONES };
+            let ours: Vec<String> = nodes.iter().flat_map(|node| protection(node, &zones)).collect();
             assert_eq!(ours, recorded, "{}", path.display());
             checked += recorded.len();
         });
@@ -76,7 +86,8 @@ fn reserves_of_lower_zones_follow_from_what_was_managed_then() {
 }
 
 /// The smallest watermark of each zone is its share of one sum, by the managed pages of that moment, rounded down: a sum
-/// must exist from which all recorded ones follow.
+/// must exist from which all recorded ones follow. High memory has no
+/// share, and from 6.12 on Movable neither.
 #[test]
 fn shares_of_the_watermarks_follow_from_what_was_managed_then() {
     let (mut checked, mut only_then) = (0, 0);
@@ -95,7 +106,14 @@ fn shares_of_the_watermarks_follow_from_what_was_managed_then() {
             .map(|(_, min)| min)
             .collect();
         with_kernel(&path, |kernel, _| {
-            let zones = || kernel.nodes.nodes.iter().flat_map(|node| &node.zones).filter(|zone| zone.present > 0);
+            let has_share = |zone: &Zone| match kernel.era {
+                Era::V4_14 | Era::V5_10 | Era::V6_1 => zone.name != "HighMem",
+                Era::V6_12 | Era::V7_2 => zone.name != "HighMem" && zone.name != "Movable",
+            };
+            let present = kernel.nodes.nodes.iter().flat_map(|node| &node.zones).filter(|zone| zone.present > 0);
+            let low = present.zip(&recorded).filter(|(zone, _)| has_share(zone));
+            let (zones, recorded): (Vec<&Zone>, Vec<u64>) = low.unzip();
+            let zones = || zones.iter();
             let follows = |managed: Vec<u64>| {
                 let all: u64 = managed.iter().sum();
                 let least: u64 = recorded.iter().sum();

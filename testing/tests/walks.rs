@@ -12,11 +12,11 @@ use core::fmt::Write;
 use core::sync::atomic::AtomicU64;
 
 use kernmem::Boot;
-use kernmem_arch::Format;
 use kernmem_arch::arm64::Geometry;
-use kernmem_base::{Access, Era, Granule, PhysAddr, PhysRead, Seed, VirtAddr};
+use kernmem_arch::{FaultKind, Format};
+use kernmem_base::{Access, Asid, Cpu as _, CpuId, Era, Granule, Half, PhysAddr, PhysRead, Privilege, Seed, VirtAddr};
 use kernmem_config::{Arm64Cpu, Cpu, Symbols};
-use kernmem_sim::Memory;
+use kernmem_sim::{Memory, TlbShape, Vcpu};
 use kernmem_source::Source;
 use kernmem_view::entries::root_ranges;
 use kernmem_view::{Answer, KernelView, RootKind};
@@ -46,6 +46,8 @@ struct Tally {
 /// One tree of a booted kernel.
 struct Tree<'m> {
     memory: &'m Memory,
+    /// A CPU of the format as a value, with this root.
+    cpu: Vcpu,
     root: u64,
     /// First and last address of each range that the root translates.
     ranges: Vec<(u64, u64)>,
@@ -54,10 +56,10 @@ struct Tree<'m> {
 impl WithKind for Tree<'_> {
     type Output = Tally;
 
-    fn run<F: Kind>(self) -> Tally {
+    fn run<F: Kind>(mut self) -> Tally {
         let mut tally = Tally::default();
         let mut seed = Seed(self.root);
-        for &(first, last) in &self.ranges {
+        for (first, last) in self.ranges.clone() {
             let words = Plain(self.memory);
             tally.entries += check_visit::<F>(self.memory, &words, self.root, first, last);
             let all = F::tables().below(&words, self.root, first, last);
@@ -76,13 +78,19 @@ impl WithKind for Tree<'_> {
 }
 
 impl Tree<'_> {
-    fn walk<F: Kind>(&self, va: u64, tally: &mut Tally) {
+    fn walk<F: Kind>(&mut self, va: u64, tally: &mut Tally) {
         let words = Plain(self.memory);
         let end = check_walk::<F>(self.memory, &words, self.root, va);
         tally.walks += 1;
         tally.mapped += usize::from(matches!(end, End::Byte(_)));
+        match (self.cpu.access(self.memory, VirtAddr(va), Access::Read, Privilege::Kernel), end) {
+            (Ok(to), End::Byte(byte)) => assert_eq!(to.pa.0, byte, "{va:#x}"),
+            // a page of user mode
+            (Err(fault), End::Byte(_)) => assert_eq!(fault.kind, FaultKind::Permission, "{va:#x}"),
+            (found, _) => assert!(found.is_err(), "{va:#x}: {found:?}"),
+        }
         // 52 bits, and every feature that takes no right from a kernel that reads.
-        let (control, registers) = F::registers(0b1111, 0);
+        let (control, registers) = F::chosen_registers(0b1111, 0);
         let wish = Wish { va, access: Access::Read, user: false };
         let (answer, marks) = check_access::<F>(self.memory, &words, self.root, wish, control, &registers).unwrap();
         if answer.is_ok() {
@@ -173,7 +181,9 @@ fn kernels_of_every_format_are_read_as_the_manuals_say() {
         for kind in [RootKind::Kernel, RootKind::User, RootKind::Idmap] {
             let Answer::Known(root) = kernel.root(kind) else { continue };
             let ranges = root_ranges(format, kind).iter().map(|range| (range.start.0, range.last.0)).collect();
-            let tally = with(number(format), Tree { memory: &memory, root: root.0, ranges });
+            let mut cpu = Vcpu::new(CpuId(0), format, &TlbShape::default());
+            cpu.load_root(Half::Both, root, Asid(0));
+            let tally = with(number(format), Tree { memory: &memory, cpu, root: root.0, ranges });
             println!("{format:?} {kind:?}: {} entries, {} walks, {} mapped", tally.entries, tally.walks, tally.mapped);
             assert!(kind != RootKind::Kernel || tally.mapped > 500, "{format:?}: {tally:?}");
         }

@@ -33,6 +33,12 @@ pub trait MmuFormat: EntryFormat {
     /// Whether every flush drops the whole walk cache, and not only one after which tables are freed.
     const FLUSH_DROPS_WALKS: bool;
 
+    /// The registers of a CPU that runs with these tables and has nothing else of note.
+    #[must_use]
+    fn registers() -> Self::Control {
+        Self::Control::default()
+    }
+
     /// The address behind `va` where the MMU is off; `None` where it is on.
     ///
     /// # Errors

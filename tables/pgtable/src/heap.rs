@@ -9,16 +9,15 @@ use core::cell::RefCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use kernmem_base::{
-    BusError, BusFault, Frame, FrameOrigin, FrameSource, Level, NoFrame, PhysAddr, PhysMem, PhysRange, PhysRead, Slot,
-    TableNote, Words,
+    BusError, BusFault, Frame, FrameOrigin, FrameSource, Granule, Level, NoFrame, PhysAddr, PhysMem, PhysRange,
+    PhysRead, Slot, TableNote, Words,
 };
 
-const FRAME: u64 = 4096;
-
-/// A range of physical memory; 4K frames are handed out from its start.
+/// A range of physical memory; frames are handed out from its start.
 #[derive(Debug)]
 pub struct HeapMem {
     range: PhysRange,
+    frame: u64,
     wide: Box<[AtomicU64]>,
     narrow: Box<[AtomicU32]>,
     notes: Box<[TableNote]>,
@@ -26,20 +25,31 @@ pub struct HeapMem {
 }
 
 impl HeapMem {
-    /// Memory for tables at `range`, all free and zero.
+    /// Memory for tables of 4K at `range`, all free and zero.
     ///
     /// # Panics
-    /// The range is no whole number of 4K frames.
+    /// The range is no whole number of frames.
     #[must_use]
     pub fn new(range: PhysRange) -> Self {
-        assert!(range.start.is_aligned(FRAME) && range.end.is_aligned(FRAME), "whole frames");
-        let frames = range.size() / FRAME;
+        Self::with_frames(range, Granule::K4)
+    }
+
+    /// The same with frames of `granule`.
+    ///
+    /// # Panics
+    /// The range is no whole number of frames.
+    #[must_use]
+    pub fn with_frames(range: PhysRange, granule: Granule) -> Self {
+        let frame = granule.bytes();
+        assert!(range.start.is_aligned(frame) && range.end.is_aligned(frame), "whole frames");
+        let frames = range.size() / frame;
         Self {
             range,
+            frame,
             wide: (0..range.size() / 8).map(|_| AtomicU64::new(0)).collect(),
             narrow: (0..range.size() / 4).map(|_| AtomicU32::new(0)).collect(),
             notes: (0..frames).map(|_| TableNote::new()).collect(),
-            free: RefCell::new((0..frames).rev().map(|frame| range.start + frame * FRAME).collect()),
+            free: RefCell::new((0..frames).rev().map(|number| range.start + number * frame).collect()),
         }
     }
 
@@ -101,7 +111,7 @@ impl PhysMem for HeapMem {
 
     fn note(&self, pa: PhysAddr) -> Result<&TableNote, BusError> {
         let hole = BusError { pa, fault: BusFault::Hole };
-        let index = pa.0.checked_sub(self.range.start.0).ok_or(hole)? / FRAME;
+        let index = pa.0.checked_sub(self.range.start.0).ok_or(hole)? / self.frame;
         self.notes.get(index as usize).ok_or(hole)
     }
 

@@ -185,15 +185,17 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> Filler<'t, 'm, F, M> {
     fn write_leaves(&self, place: Place, slots: &[F::Slot], bits: u64, run: VirtRange) -> Result<(), Stopped> {
         let shape = &F::shape().levels[place.depth];
         let (first, count) = (shape.index(run.start), (run.size() >> shape.shift) as usize);
-        let mut raw = self.pa(run.start).0 | bits;
+        let base = self.pa(run.start);
+        let (raw, last) = (F::place(base) | bits, run.size() - shape.bytes());
+        // Not where a carry would leave the bits of the address, which need not lie together.
+        let is_even = F::place(base + last) | bits == raw.wrapping_add(last);
         let mem = self.tables.mem();
         let note = mem.note(place.table).map_err(Stopped::at(run.start))?;
-        if place.is_fresh {
+        if place.is_fresh && is_even {
             mem.fill::<F::Slot>(place.table, first, count, raw, shape.bytes()).map_err(Stopped::at(run.start))?;
         } else {
-            for slot in &slots[first..first + count] {
-                slot.store(raw);
-                raw = raw.wrapping_add(shape.bytes());
+            for (slot, number) in slots[first..first + count].iter().zip(0..) {
+                slot.store(F::place(base + number * shape.bytes()) | bits);
             }
         }
         note.add(count as u16);

@@ -3,10 +3,10 @@
 
 mod model;
 
-use kernmem_arch::arm64::Arm64Granule4K;
+use kernmem_arch::arm64::{Arm64, Arm64Granule4K};
 use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::{X86Level4, X86Level5};
-use model::{Window, play};
+use model::{Subject, Window, play};
 use proptest::prelude::*;
 
 /// Operations as words; see `Op::draw`.
@@ -93,5 +93,30 @@ proptest! {
     #[test]
     fn x86_gibibytes_of_five_levels(frames in 17_usize..1700, words in words()) {
         play::<X86Level5>(Window::GIBS, frames, &words);
+    }
+}
+
+/// The same words in pages, groups and blocks of a format.
+fn play_everywhere<F: Subject>(frames: usize, words: &[[u16; 5]]) {
+    let levels = F::shape().levels.len();
+    play::<F>(Window::top::<F>(), levels + frames % 8, words);
+    play::<F>(Window::seam::<F>(), 2 * levels + frames % 16, words);
+    play::<F>(Window::blocks::<F>(), 2 * levels + frames, words);
+}
+
+proptest! {
+    #![proptest_config(cases(6))]
+
+    #[test]
+    fn arm64_of_every_page_size(frames in 0_usize..200, words in words()) {
+        play_everywhere::<Arm64<12, 39>>(frames, &words);
+        play_everywhere::<Arm64<12, 52>>(frames, &words);
+        play_everywhere::<Arm64<14, 36>>(frames, &words);
+        play_everywhere::<Arm64<14, 47>>(frames, &words);
+        play_everywhere::<Arm64<14, 48>>(frames, &words);
+        play_everywhere::<Arm64<14, 52>>(frames, &words);
+        play_everywhere::<Arm64<16, 42>>(frames, &words);
+        play_everywhere::<Arm64<16, 48>>(frames, &words);
+        play_everywhere::<Arm64<16, 52>>(frames, &words);
     }
 }

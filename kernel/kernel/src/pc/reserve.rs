@@ -133,6 +133,8 @@ pub(crate) fn low_memory<A: RegionArray, W: Witness>(
     match config.era {
         Era::V4_14 | Era::V5_10 => {
             reserve_bios(memblock, machine)?;
+            let bios = bios_start(machine);
+            takers::tell(memblock, Taker::LowMemory, bios, ISA_END - bios);
             if let Some(start) = memblock.find_in_range(PhysAddr(0), end, bytes, PAGE) {
                 memblock.reserve(start, bytes)?;
                 trampoline = PhysRange::new(start, start + bytes);
@@ -140,10 +142,13 @@ pub(crate) fn low_memory<A: RegionArray, W: Witness>(
             }
             if config.kconfig.is_set("KEXEC_CORE") && config.cmdline.has("crashkernel") {
                 memblock.reserve(PhysAddr(0), ISA_END.0)?;
+                takers::tell(memblock, Taker::LowMemory, PhysAddr(0), ISA_END.0);
                 memblock.observer().log(LogEntry::CrashLowMemory);
             }
             let low = config.kconfig.number("X86_RESERVE_LOW").unwrap_or(DEFAULT_RESERVE_LOW) << 10;
-            memblock.reserve(PhysAddr(0), config.cmdline.reservelow(config.era, low))?;
+            let low = config.cmdline.reservelow(config.era, low);
+            memblock.reserve(PhysAddr(0), low)?;
+            takers::tell(memblock, Taker::LowMemory, PhysAddr(0), low);
         }
         Era::V6_1 | Era::V6_12 | Era::V7_2 => {
             let start = memblock.phys_alloc_range(bytes, PAGE, PhysAddr(0), end)?;

@@ -43,7 +43,7 @@ pub enum Taker {
     Firmware,
     /// x86: pages behind the image for the first tables.
     EarlyTables,
-    /// x86: the first MiB.
+    /// x86: the first MiB; up to 5.10 the parts of it that firmware keeps.
     LowMemory,
     /// x86: the code with which other CPUs start.
     Trampoline,

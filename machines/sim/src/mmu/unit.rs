@@ -36,11 +36,11 @@ pub struct Mmu<F: MmuFormat> {
 }
 
 impl<F: MmuFormat> Mmu<F> {
-    /// An MMU with default registers, roots at 0 and an empty TLB.
+    /// An MMU with the registers of [`MmuFormat::registers`], roots at 0 and an empty TLB.
     #[must_use]
     pub fn new(shape: &TlbShape) -> Self {
         Self {
-            control: F::Control::default(),
+            control: F::registers(),
             lower: PhysAddr(0),
             upper: PhysAddr(0),
             asid: Asid(0),

@@ -1,6 +1,6 @@
 //! One CPU whose format is a value: chosen once per access.
 
-use kernmem_arch::arm64::Arm64Granule4K;
+use kernmem_arch::arm64::{Arm64, Arm64Granule4K, Geometry};
 use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::{X86Level4, X86Level5};
 use kernmem_arch::{Fault, Format};
@@ -8,26 +8,63 @@ use kernmem_base::{Access, Asid, Cpu, CpuId, Half, PhysAddr, PhysMem, Privilege,
 
 use super::{Counters, Interrupted, Mmu, TlbShape, Translated};
 
-#[derive(Debug)]
-enum Any {
-    Arm64(Mmu<Arm64Granule4K>),
-    X86Level4(Mmu<X86Level4>),
-    X86Level5(Mmu<X86Level5>),
-    I386Pae(Mmu<I386Pae>),
-    I386Level2(Mmu<I386Level2>),
-}
+/// One variant for each format: its name, its type, and the format as a value.
+macro_rules! formats {
+    ($($variant:ident $type:ty, $format:expr;)+) => {
+        #[derive(Debug)]
+        enum Any {
+            $($variant(Mmu<$type>),)+
+        }
 
-/// The MMU of whatever format, by one match.
-macro_rules! each {
-    ($any:expr, $mmu:ident => $then:expr) => {
-        match $any {
-            Any::Arm64($mmu) => $then,
-            Any::X86Level4($mmu) => $then,
-            Any::X86Level5($mmu) => $then,
-            Any::I386Pae($mmu) => $then,
-            Any::I386Level2($mmu) => $then,
+        /// The MMU of whatever format, by one match.
+        macro_rules! each {
+            ($any:expr, $mmu:ident => $then:expr) => {
+                match $any {
+                    $(Any::$variant($mmu) => $then,)+
+                }
+            };
+        }
+
+        impl Any {
+            /// An MMU for tables of `format`; `None` where nobody gave it one here.
+            fn new(format: Format, shape: &TlbShape) -> Option<Self> {
+                $(if format == $format {
+                    return Some(Self::$variant(Mmu::new(shape)));
+                })+
+                None
+            }
+
+            const fn format(&self) -> Format {
+                match self {
+                    $(Self::$variant(_) => $format,)+
+                }
+            }
         }
     };
+}
+
+const fn arm64(page: u32, va_bits: u32) -> Format {
+    match Geometry::of(page, va_bits) {
+        Some(geometry) => Format::Arm64(geometry),
+        None => panic!("arm64 has such tables"),
+    }
+}
+
+formats! {
+    Arm64 Arm64Granule4K, Format::ARM64_4K_48;
+    Arm64K4Of39 Arm64<12, 39>, arm64(12, 39);
+    Arm64K4Of52 Arm64<12, 52>, arm64(12, 52);
+    Arm64K16Of36 Arm64<14, 36>, arm64(14, 36);
+    Arm64K16Of47 Arm64<14, 47>, arm64(14, 47);
+    Arm64K16Of48 Arm64<14, 48>, arm64(14, 48);
+    Arm64K16Of52 Arm64<14, 52>, arm64(14, 52);
+    Arm64K64Of42 Arm64<16, 42>, arm64(16, 42);
+    Arm64K64Of48 Arm64<16, 48>, arm64(16, 48);
+    Arm64K64Of52 Arm64<16, 52>, arm64(16, 52);
+    X86Level4 X86Level4, Format::X86Level4;
+    X86Level5 X86Level5, Format::X86Level5;
+    I386Pae I386Pae, Format::I386Pae;
+    I386Level2 I386Level2, Format::I386Level2;
 }
 
 /// A CPU of the simulated machine.
@@ -44,30 +81,17 @@ impl Vcpu {
     /// Nobody gave the format an MMU here: a mistake of ours.
     #[must_use]
     pub fn new(id: CpuId, format: Format, shape: &TlbShape) -> Self {
-        let any = match format {
-            Format::Arm64(_) => Any::Arm64(Mmu::new(shape)),
-            Format::X86Level4 => Any::X86Level4(Mmu::new(shape)),
-            Format::X86Level5 => Any::X86Level5(Mmu::new(shape)),
-            Format::I386Pae => Any::I386Pae(Mmu::new(shape)),
-            Format::I386Level2 => Any::I386Level2(Mmu::new(shape)),
-            other => unreachable!("{other:?} has an MMU"),
-        };
+        let Some(any) = Any::new(format, shape) else { unreachable!("{format:?} has an MMU") };
         Self { id, any }
     }
 
     /// The format of its tables.
     #[must_use]
     pub const fn format(&self) -> Format {
-        match self.any {
-            Any::Arm64(_) => Format::ARM64_4K_48,
-            Any::X86Level4(_) => Format::X86Level4,
-            Any::X86Level5(_) => Format::X86Level5,
-            Any::I386Pae(_) => Format::I386Pae,
-            Any::I386Level2(_) => Format::I386Level2,
-        }
+        self.any.format()
     }
 
-    /// The MMU of an arm64 CPU: for its registers.
+    /// The MMU of an arm64 CPU with 4K pages and 48 bits: for its registers.
     pub const fn arm64_mut(&mut self) -> Option<&mut Mmu<Arm64Granule4K>> {
         match &mut self.any {
             Any::Arm64(mmu) => Some(mmu),

@@ -66,7 +66,7 @@ pub trait Kind: MmuFormat {
     const RAM: u64;
 
     /// Registers that `flags` and `bits` choose.
-    fn registers(flags: u64, bits: u64) -> (Self::Control, Registers);
+    fn chosen_registers(flags: u64, bits: u64) -> (Self::Control, Registers);
 
     /// The manual's tables.
     fn tables() -> Tables {
@@ -81,7 +81,7 @@ impl<const PAGE: u32, const VA: u32> Kind for Arm64<PAGE, VA> {
 
     const RAM: u64 = if PAGE == 16 || VA == 52 { 0xd_8000_0000_0000 } else { 0x8000_0000_0000 };
 
-    fn registers(flags: u64, bits: u64) -> (Self::Control, Registers) {
+    fn chosen_registers(flags: u64, bits: u64) -> (Self::Control, Registers) {
         let has = |number: u32| bit(flags, number);
         let half = |number| HalfControl { bits: VA, ignores_top_byte: has(number) };
         let walks =
@@ -126,7 +126,7 @@ macro_rules! x86_kind {
 
             const RAM: u64 = $ram;
 
-            fn registers(flags: u64, bits: u64) -> (Self::Control, Registers) {
+            fn chosen_registers(flags: u64, bits: u64) -> (Self::Control, Registers) {
                 x86_registers(flags, bits)
             }
         }

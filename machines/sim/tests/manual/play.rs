@@ -155,7 +155,7 @@ impl<'d, F: Kind> Play<'d, F> {
 
     fn access(&mut self, va: u64) -> bool {
         let (flags, how) = ((self.draw)(), (self.draw)());
-        let (control, registers) = F::registers(flags, how);
+        let (control, registers) = F::chosen_registers(flags, how);
         let top = u64::MAX << self.tables.bits();
         let high = match how >> 8 & 7 {
             0 => top,

@@ -138,7 +138,8 @@ pub enum Arm64<const PAGE: u32, const VA: u32> {}
 pub type Arm64Granule4K = Arm64<12, 48>;
 
 impl<const PAGE: u32, const VA: u32> Arm64<PAGE, VA> {
-    const GEOMETRY: Geometry = match Geometry::of(PAGE, VA) {
+    /// Page size and bits as a value.
+    pub(super) const GEOMETRY: Geometry = match Geometry::of(PAGE, VA) {
         Some(geometry) => geometry,
         None => panic!("arm64 has no such tables"),
     };

@@ -112,6 +112,10 @@ impl<const PAGE: u32, const VA: u32> MmuFormat for Arm64<PAGE, VA> {
     const SPACE_FLUSH_TAKES_GLOBALS: bool = true;
     const FLUSH_DROPS_WALKS: bool = false;
 
+    fn registers() -> Control {
+        Control::default().with_tables(Self::GEOMETRY, VA)
+    }
+
     #[inline]
     fn flat(control: &Control, va: VirtAddr) -> Result<Option<PhysAddr>, Refusal> {
         match (control.is_on, control.is_too_large(va.0)) {

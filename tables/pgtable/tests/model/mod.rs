@@ -4,9 +4,10 @@
 //! is a multiple of its size, so all pages of a unit have leaves of one size: with a unit of one page the model is a
 //! page array. After each operation [`Play::check`] compares every unit and the numbered invariants of the crate.
 
+mod arm64;
+
 use std::collections::BTreeSet;
 
-use kernmem_arch::arm64::Arm64Granule4K;
 use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::X86;
 use kernmem_arch::{EncodeError, Entry, EntryFormat, LeafSize, Shape};
@@ -29,14 +30,6 @@ pub trait Subject: EntryFormat {
 }
 
 const MOVE: u64 = 1 << 45; // no memory of the model lies there
-
-impl Subject for Arm64Granule4K {
-    const ATTRS: [u64; 3] = [0x00e8_0000_0000_0703, 0x00e0_0000_0000_0783, 0x00e8_0000_0000_070f];
-    const TABLE: u64 = 0x1800_0000_0000_0003;
-    // read only; writable; executable by user mode; device; not valid; elsewhere
-    const CHANGES: [(u64, u64); 6] =
-        [(1 << 7, 1 << 51), (1 << 51, 1 << 7), (0, 1 << 54), (3 << 2, 0), (0, 1), (MOVE, 0)];
-}
 
 impl<const LEVELS: usize> Subject for X86<LEVELS> {
     const ATTRS: [u64; 3] = [0x8000_0000_0000_0163, 0x8000_0000_0000_0161, 0x8000_0000_0000_01fb];
@@ -205,7 +198,9 @@ pub struct Play<'m, F: Subject> {
 
 /// Plays `words` in `window` with `frames` frames of table memory, and takes everything down at the end.
 pub fn play<F: Subject>(window: Window, frames: usize, words: &[[u16; 5]]) {
-    let mem = HeapMem::new(PhysRange::new(PhysAddr(1 << 30), PhysAddr((1 << 30) + frames as u64 * 4096)));
+    let granule = F::shape().granule;
+    let end = PhysAddr((1 << 30) + frames as u64 * granule.bytes());
+    let mem = HeapMem::with_frames(PhysRange::new(PhysAddr(1 << 30), end), granule);
     let tables = Tables::new(&mem, mem.take_root());
     let pages = vec![None; window.units];
     let mut play = Play::<F> { mem: &mem, frames, window, tables, pages, tlb: Flushed::default(), bare_tables: 0 };
@@ -398,7 +393,7 @@ impl<F: Subject> Play<'_, F> {
             let new = old & !change.clear | change.set;
             if change.set & F::MOVE != 0 {
                 let leaf = F::leaf_attrs(F::attrs(page.attrs), level, page.leaf.contiguous);
-                let base = page.pa & !(F::shape().level(level).bytes() - 1);
+                let base = F::place(PhysAddr(page.pa & !(F::shape().level(level).bytes() - 1)));
                 let raw = base | F::bits(leaf) | F::MOVE;
                 expected = Err((va, MapError::Encode(EncodeError { level, raw })));
                 break;
@@ -434,7 +429,10 @@ impl<F: Subject> Play<'_, F> {
             (Err(Failed { error, stale }), None) => return assert_eq!((error, stale), (hole, Stale::default())),
             (done, live) => panic!("{done:?} of {live:?}"),
         };
-        assert_eq!(F::BREAK_BEFORE_MAKE || bytes == 4096 && stale == Stale::default(), stale == Stale::default());
+        assert_eq!(
+            F::BREAK_BEFORE_MAKE || bytes == F::shape().granule.bytes() && stale == Stale::default(),
+            stale == Stale::default()
+        );
         stale.pay(&mut self.tlb, &mut self.tables, &mut self.mem.frames());
         let page = live.unwrap();
         let is_next = |leaf: &&LeafSize| {
