@@ -19,14 +19,24 @@ fn distance(kernel: &Booted<'_>, opened: &Opened) -> u64 {
     }
 }
 
-/// Links the image where the source's era puts it: on arm64 that follows from the layout, which the boot has.
+/// Makes the source one of `era`: options keep their meaning under other names; on arm64 the image gets room for that
+/// era's early tables, and is linked where that era puts it, which follows from the layout that a boot has.
 ///
 /// # Errors
-/// The boot's, and the image stays where it is.
-pub fn relink(opened: &mut Opened) -> Result<(), BootError> {
-    if opened.source.machine.arch != Arch::Arm64 {
+/// The boot's, and the image stays where it is linked.
+pub fn move_to(opened: &mut Opened, era: Era) -> Result<(), BootError> {
+    let config = &mut opened.source.config;
+    if config.era == era {
         return Ok(());
     }
+    config.era = era;
+    config.kconfig.name_for_all_eras();
+    if config.arch != Arch::Arm64 {
+        return Ok(());
+    }
+    let page = config.kconfig.arm64_granule().bytes();
+    let symbols = core::mem::take(&mut config.symbols);
+    config.symbols = symbols.with_early_tables(era, page);
     let distance = opened.try_boot(|kernel, _| distance(kernel, opened))?;
     let config = &mut opened.source.config;
     if let Some(text) = config.symbols.address("_text").filter(|_| distance != 0) {
@@ -51,10 +61,6 @@ pub fn boot_in<T>(
         error => format!("its image does not serve there: {error}"),
     };
     let mut other = Opened { name: own.name.clone(), source: own.source.clone() };
-    if era != own.source.config.era {
-        other.source.config.era = era;
-        other.source.config.kconfig.name_for_all_eras();
-        relink(&mut other).map_err(why)?;
-    }
+    move_to(&mut other, era).map_err(why)?;
     other.try_boot(|kernel, record| then(&other, kernel, record)).map_err(why)?
 }

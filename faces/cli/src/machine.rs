@@ -5,7 +5,7 @@ use kernmem::{Boot, BootError, Kernel};
 use kernmem_base::NoTlb;
 use kernmem_config::Arch;
 use kernmem_sim::Memory;
-use kernmem_source::{Options, Source};
+use kernmem_source::{Options, Origin, Source};
 use kernmem_view::BootRecord;
 use kernmem_view::proc::{OfRunning, Settled};
 
@@ -50,14 +50,15 @@ impl KernelArgs {
             return Err(Failure::input("--era all: only boot, explain and layout tell all eras; name one of them"));
         }
         let mut opened = self.open_in_its_era(source)?;
-        if self.era.is_some() {
+        if let Some(Eras::One(era)) = self.era {
             // A kernel that does not boot says so when it is asked for.
-            let _ = crate::eras::relink(&mut opened);
+            let _ = crate::eras::move_to(&mut opened, era);
+            opened.source.provenance.push(Origin { what: "era", from: "option".to_owned() });
         }
         Ok(opened)
     }
 
-    /// As [`KernelArgs::open`]; where all eras are asked for, in the source's own.
+    /// As [`KernelArgs::open`], in the source's own era whichever is asked for.
     pub fn open_in_its_era(&self, source: Option<&str>) -> Result<Opened, Failure> {
         let preset = match self.arch {
             Some(Arch::X86_64) => "x86-4g",
@@ -65,7 +66,8 @@ impl KernelArgs {
             Some(Arch::Arm64) | None => "arm64-4g",
         };
         let name = source.unwrap_or(preset);
-        let options = self.parts();
+        // An era is more than a number: see `eras::move_to`.
+        let options = Options { era: None, ..self.parts() };
         let source = Source::open_with(name, &options)?;
         let name = if name == "-" { "standard input".to_owned() } else { name.to_owned() };
         let arch = source.machine.arch;

@@ -97,6 +97,10 @@ impl Change {
             }
             Self::Option(name, on) => config.kconfig.insert(name, if *on { "y" } else { "n" }),
             Self::Feature(name, on) => {
+                if *name == "la57" {
+                    // Where regions lie with four levels says nothing about five.
+                    unmove_regions(config);
+                }
                 if let Cpu::X86(cpu) = &mut config.cpu {
                     *cpu = cpu.changed(&format!("{}{name}", if *on { '+' } else { '-' }));
                 }
@@ -116,14 +120,19 @@ impl Change {
 
 /// Without KASLR nothing lies where chance put it.
 fn unmove(config: &mut Config) {
+    unmove_regions(config);
     let given = &mut config.given;
     (given.text_virt, given.linear_start) = (None, None);
-    (given.page_offset_base, given.vmalloc_base, given.vmemmap_base) = (None, None, None);
     match config.arch {
         Arch::Arm64 => {}
         // Here chance also chooses the memory under the image.
         Arch::X86_64 | Arch::I386 => given.text_phys = None,
     }
+}
+
+fn unmove_regions(config: &mut Config) {
+    let given = &mut config.given;
+    (given.page_offset_base, given.vmalloc_base, given.vmemmap_base) = (None, None, None);
 }
 
 /// Changes worth trying on `base`: first those that lead towards `other`, if it is known, then those of the tables.
