@@ -93,10 +93,10 @@ fn in_every_era(args: &ExplainArgs) -> Outcome {
         Ok((va, thing))
     })?;
     let look = |era| {
-        let found = boot_in(&opened, era, |other, kernel, record| {
+        let (kernel, found) = boot_in(&opened, era, |other, kernel, record| {
             eras::look(kernel, &Question { config: &other.source.config, record }, &thing)
         });
-        eras::Row { era, found }
+        eras::Row { era, kernel, found }
     };
     let rows: Vec<eras::Row> = SHOWN.into_iter().map(look).collect();
     let mut out = Out::new();

@@ -106,7 +106,7 @@ fn claims_about_arm64_refuse_another_machine() {
 #[test]
 fn a_kernel_that_does_not_boot_is_beyond_or_told_by_rules() {
     let mut options = LabOptions::default();
-    options.parts.era = Some(Era::V5_10);
+    options.parts.era = Some(Era::V4_14);
     let error = run(find("walk").unwrap(), &options, &mut String::new()).unwrap_err();
     assert!(error.is_beyond(), "{error}");
     assert!(find("nothing").is_none());
