@@ -11,6 +11,7 @@ use kernmem_base::{BusError, Granule, Pfn, PhysAddr, Size, VirtAddr, VirtRange};
 use kernmem_config::Config;
 use kernmem_view::entries::walk;
 use kernmem_view::explain::{self, LeafStory, Story};
+use kernmem_view::proc::arm64_segments;
 use kernmem_view::{BootRecord, KernelView, LayoutView, RootKind};
 
 use crate::json::Json;
@@ -89,7 +90,10 @@ fn descriptor<V: KernelView>(view: &V, pfn: Pfn, bytes: u64) -> Option<VirtAddr>
 fn displacement<V: KernelView>(view: &V, config: &Config) -> Option<u64> {
     let (range, _) = view.image().known()?;
     let first = match view.layout() {
-        LayoutView::Arm64 { .. } => "_stext",
+        LayoutView::Arm64 { .. } => {
+            let [code, _] = arm64_segments(view.era());
+            code.start
+        }
         _ => "_text",
     };
     Some(range.start.0.wrapping_sub(config.symbols.address(first)?.0))

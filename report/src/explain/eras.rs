@@ -17,7 +17,7 @@ use kernmem_view::explain::Story;
 use kernmem_view::{KernelView, RootKind};
 
 use super::sentences::reason;
-use super::{Question, descriptor, linear, memory_of_linear, region_names, story};
+use super::{Question, descriptor, linear, memory_of_linear, region_names, story, symbol_address};
 use crate::boot_report::{about, leaf_name};
 use crate::json::Json;
 use crate::regions::{self, Region};
@@ -27,7 +27,7 @@ use crate::regions::{self, Region};
 pub enum Thing {
     /// Memory, by its address in the linear map.
     Memory(PhysAddr),
-    /// So many bytes behind the first of the mapped image.
+    /// So many bytes behind `_text` of the image.
     Image(u64),
     /// A byte of the page descriptors: so many behind those of frame 0.
     Descriptor(u64),
@@ -52,7 +52,8 @@ impl Thing {
     #[must_use]
     pub fn at<V: KernelView>(view: &V, question: &Question<'_>, va: VirtAddr) -> Option<Self> {
         if let Some((image, _)) = view.image().known().filter(|(image, _)| image.contains(va)) {
-            return Some(Self::Image(va - image.start));
+            let text = symbol_address(view, question.config, "_text").unwrap_or(image.start);
+            return Some(Self::Image(va.0.wrapping_sub(text.0)));
         }
         let region = region_of(view, va)?;
         let place = Some(Self::Place(va, region.key));
@@ -69,7 +70,7 @@ impl Thing {
     pub fn address<V: KernelView>(&self, view: &V, question: &Question<'_>) -> Option<VirtAddr> {
         match *self {
             Self::Memory(pa) => linear(view, pa),
-            Self::Image(offset) => view.image().known().map(|(image, _)| image.start + offset),
+            Self::Image(offset) => symbol_address(view, question.config, "_text").map(|text| text.wrapping_add(offset)),
             Self::Descriptor(offset) => first_descriptor(view, question).map(|first| first.wrapping_add(offset)),
             Self::Place(va, key) => region_of(view, va).filter(|region| region.key == key).map(|_| va),
         }
