@@ -173,12 +173,6 @@ impl Source {
     }
 }
 
-/// The first model that has the page size, if this CPU has not.
-fn other_cpu(cpu: &Cpu, granule: Granule) -> Option<Arm64Cpu> {
-    cpu.arm64().filter(|cpu| !cpu.has_granule(granule))?;
-    Arm64Cpu::models().filter_map(Arm64Cpu::by_model).find(|cpu| cpu.has_granule(granule))
-}
-
 /// The kernel of a source: its files, the era that they are of, and the kernel if it is a built-in one.
 struct Chosen {
     files: KernelFiles,
@@ -219,12 +213,15 @@ impl Parts {
     }
 
     /// Another CPU, if a built-in kernel has pages that the preset's CPU has not.
-    fn fit_cpu(&mut self, kernel: &Builtin) {
-        if let Some(cpu) = other_cpu(&self.cpu, kernel.granule).filter(|_| !self.own_cpu) {
-            let from = format!("the first model with {} pages", Size(kernel.granule.bytes()));
-            self.provenance.push(Origin::new("cpu", from));
-            self.cpu = Cpu::Arm64(cpu);
-        }
+    fn fit_cpu(&mut self, source: &str, granule: Granule) -> Result<(), SourceError> {
+        let Some(own) = self.cpu.arm64().filter(|cpu| !cpu.has_granule(granule)) else { return Ok(()) };
+        let other = Arm64Cpu::models().filter_map(Arm64Cpu::by_model).find(|cpu| cpu.has_granule(granule));
+        let Some(other) = other.filter(|_| !self.own_cpu) else {
+            return Err(SourceError::new(source, Problem::CpuPages { model: own.model.clone(), granule }));
+        };
+        self.provenance.push(Origin::new("cpu", format!("the first model with {} pages", Size(granule.bytes()))));
+        self.cpu = Cpu::Arm64(other);
+        Ok(())
     }
 
     /// Replaces what the caller sets, and puts all together.
@@ -239,7 +236,7 @@ impl Parts {
         let Chosen { files: mut kernel, era: mut image_era, builtin } =
             self.choose(source, options, kconfig.as_ref())?;
         if let Some(builtin) = builtin {
-            self.fit_cpu(builtin);
+            self.fit_cpu(source, builtin.granule)?;
         }
         let mut overridden = |what| self.provenance.push(Origin::new(what, "option"));
         if let Some(line) = &options.cmdline {

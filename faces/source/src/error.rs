@@ -4,6 +4,7 @@ use core::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use kernmem_base::{Granule, Size};
 use kernmem_firmware::TreeError;
 use kernmem_firmware::iomem::IomemError;
 
@@ -51,6 +52,13 @@ pub enum Problem {
         wanted: String,
         /// What those of the era have.
         built_in: String,
+    },
+    /// The CPU has not the page size of the kernel that is wished for.
+    CpuPages {
+        /// Its model.
+        model: String,
+        /// The page size.
+        granule: Granule,
     },
     /// The recording is of an architecture that is not supported.
     Architecture(String),
@@ -105,6 +113,10 @@ impl fmt::Display for SourceError {
                 f,
                 "no built-in kernel has {wanted}; built in for {built_in}; another kernel: --kconfig and --symbols"
             ),
+            Problem::CpuPages { model, granule } => {
+                let pages = Size(granule.bytes());
+                write!(f, "CPU model `{model}` has no {pages} pages; leave --cpu out, or choose --cpu max")
+            }
             Problem::Architecture(arch) => write!(f, "architecture `{arch}` is not supported; arm64 and x86_64 are"),
             Problem::Btf => f.write_str("is no BTF; copy /sys/kernel/btf/vmlinux again, or leave the file out"),
             Problem::NotText => f.write_str("is not UTF-8 text; give the file as the kernel wrote it"),
