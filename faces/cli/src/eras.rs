@@ -53,10 +53,11 @@ pub fn move_to(opened: &mut Opened, era: Era) -> Result<(), BootError> {
 /// The source in another era: with the kernel that is built in for it, or with its own, moved.
 fn other_era(own: &Opened, era: Era) -> Result<Opened, String> {
     let name = own.name.clone();
-    if era != own.source.config.era {
-        if let Some(source) = own.source.with_builtin_of(era).map_err(|error| error.to_string())? {
-            return Ok(Opened { name, source });
-        }
+    if era == own.source.config.era {
+        return Ok(Opened { name, source: own.source.clone() });
+    }
+    if let Some(source) = own.source.with_builtin_of(era).map_err(|error| error.to_string())? {
+        return Ok(Opened { name, source });
     }
     let mut other = Opened { name, source: own.source.clone() };
     move_to(&mut other, era).map_err(why)?;
