@@ -53,9 +53,10 @@ pub fn move_to(opened: &mut Opened, era: Era) -> Result<(), BootError> {
 /// The source in another era: with the kernel that is built in for it, or with its own, moved.
 fn other_era(own: &Opened, era: Era) -> Result<Opened, String> {
     let name = own.name.clone();
-    if era != own.source.config.era
-        && let Some(source) = own.source.with_builtin_of(era).map_err(|error| error.to_string())?
-    {
+    if era == own.source.config.era {
+        return Ok(Opened { name, source: own.source.clone() });
+    }
+    if let Some(source) = own.source.with_builtin_of(era).map_err(|error| error.to_string())? {
         return Ok(Opened { name, source });
     }
     let mut other = Opened { name, source: own.source.clone() };

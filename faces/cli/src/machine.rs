@@ -50,10 +50,9 @@ impl KernelArgs {
             return Err(Failure::input("--era all: only boot, explain and layout tell all eras; name one of them"));
         }
         let mut opened = self.open_in_its_era(source)?;
-        if let Some(Eras::One(era)) = self.era {
-            // A kernel that does not boot says so when it is asked for.
-            let _ = crate::eras::move_to(&mut opened, era);
-        }
+        let era = opened.source.config.era;
+        // A kernel that does not boot says so when it is asked for.
+        let _ = crate::eras::move_to(&mut opened, era);
         Ok(opened)
     }
 
