@@ -32,6 +32,8 @@ pub struct Linear {
 pub struct Row {
     /// The era.
     pub era: Era,
+    /// The name of its kernel, if that era has its own, built-in one.
+    pub kernel: Option<&'static str>,
     /// The linear map, or the reason why this kernel does not boot in this era.
     pub linear: Result<Linear, String>,
 }
@@ -54,7 +56,7 @@ pub fn look<V: KernelView>(view: &V) -> Result<Linear, String> {
 /// The writer failed.
 pub fn print(name: &str, own: Era, rows: &[Row], out: &mut impl fmt::Write) -> fmt::Result {
     writeln!(out, "The linear map of {name} in every era")?;
-    writeln!(out, "  {}\n", whose(own))?;
+    writeln!(out, "  {}\n", whose(own, rows.iter().map(|row| (row.era, row.kernel))))?;
     writeln!(out, "  {:<6} {:>10} {:>12} {:>12}  made of", "era", "its tables", "all tables", "TLB entries")?;
     for row in rows {
         let mark = if row.era == own { "*" } else { "" };
@@ -81,7 +83,7 @@ pub fn json(name: &str, own: Era, rows: &[Row], out: &mut impl fmt::Write) -> fm
     json.answer("kernmem.boot-eras")?;
     json.text("source", name)?;
     json.text("own_era", own.name())?;
-    json.text("image", &whose(own))?;
+    json.text("image", &whose(own, rows.iter().map(|row| (row.era, row.kernel))))?;
     json.open(Some("eras"), '[')?;
     for row in rows {
         json.open(None, '{')?;
@@ -90,6 +92,7 @@ pub fn json(name: &str, own: Era, rows: &[Row], out: &mut impl fmt::Write) -> fm
         match &row.linear {
             Err(why) => json.text("why_not", why)?,
             Ok(Linear { cost, all_table_bytes }) => {
+                row.kernel.map_or(Ok(()), |kernel| json.text("kernel", kernel))?;
                 json.number("all_table_bytes", *all_table_bytes)?;
                 cost_json(cost, &mut json)?;
             }

@@ -11,7 +11,7 @@ use kernmem_firmware::Machine;
 use kernmem_memblock::Region as Bank;
 use kernmem_view::census::{Census, census};
 use kernmem_view::entries::root_ranges;
-use kernmem_view::{Answer, BootRecord, KernelView, RootKind};
+use kernmem_view::{Answer, BootRecord, KernelView, LayoutView, RootKind};
 
 use crate::boot_log;
 use crate::regions::{self, Region};
@@ -87,7 +87,11 @@ fn head<V: KernelView>(view: &V, subject: &Subject<'_>, out: &mut impl fmt::Writ
         own.or_else(whole).map_or(String::new(), |(_, from)| format!("  ({from})"))
     };
     let page = Size(view.granule().bytes());
-    let bits = view.format().shape().va_bits();
+    // A root table for 52 bits may be used with fewer.
+    let bits = match view.layout() {
+        LayoutView::Arm64 { layout, .. } => layout.va_bits_actual,
+        _ => view.format().shape().va_bits(),
+    };
     let (era, release) = (view.era(), view.era().release());
     writeln!(out, "Linux {era} on {}, {page} pages, {bits} address bits  (rules of {release})", machine.arch.name())?;
     let model = machine.model.as_deref().unwrap_or("a machine without a name");

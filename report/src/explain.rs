@@ -7,10 +7,11 @@ use core::fmt;
 
 use kernmem_arch::arm64::kaslr::linear_address;
 use kernmem_arch::{Entry, Opt};
-use kernmem_base::{BusError, Era, Granule, Pfn, PhysAddr, Size, VirtAddr, VirtRange};
+use kernmem_base::{BusError, Granule, Pfn, PhysAddr, Size, VirtAddr, VirtRange};
 use kernmem_config::Config;
 use kernmem_view::entries::walk;
 use kernmem_view::explain::{self, LeafStory, Story};
+use kernmem_view::proc::arm64_segments;
 use kernmem_view::{BootRecord, KernelView, LayoutView, RootKind};
 
 use crate::json::Json;
@@ -88,9 +89,12 @@ fn descriptor<V: KernelView>(view: &V, pfn: Pfn, bytes: u64) -> Option<VirtAddr>
 /// How far the image was moved from where it was linked. On arm64 6.1 alone maps it from `_stext` on.
 fn displacement<V: KernelView>(view: &V, config: &Config) -> Option<u64> {
     let (range, _) = view.image().known()?;
-    let first = match (view.layout(), config.era) {
-        (LayoutView::Arm64 { .. }, Era::V6_1) => "_stext",
-        (_, Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 | Era::V7_2) => "_text",
+    let first = match view.layout() {
+        LayoutView::Arm64 { .. } => {
+            let [code, _] = arm64_segments(view.era());
+            code.start
+        }
+        _ => "_text",
     };
     Some(range.start.0.wrapping_sub(config.symbols.address(first)?.0))
 }

@@ -52,12 +52,22 @@ fn symbols(of: &Symbols, image: u64) -> Symbols {
 }
 
 fn kasan(era: Era, mode: &str, image: u64) -> Source {
-    kasan_of(mode, image, Options { era: Some(era), ..Options::default() })
+    kasan_of(mode, image, &Options { era: Some(era), ..Options::default() })
 }
 
-fn kasan_of(mode: &str, image: u64, options: Options) -> Source {
-    let options = Options { cmdline: Some("rodata=off nokaslr".to_owned()), ..options };
+fn kasan_of(mode: &str, image: u64, of: &Options) -> Source {
+    let cmdline = Some("rodata=off nokaslr".to_owned());
+    let options = Options { cmdline, cpu: of.cpu.clone(), ..Options::default() };
     let mut source = Source::open_with("arm64-4g", &options).expect("a preset");
+    // The image stays that of 6.1: its symbols are added to and moved by hand.
+    source.config.era = of.era.expect("an era");
+    source.config.kconfig.name_for_all_eras();
+    if let Some(granule) = of.page_size {
+        source.config.kconfig.set_arm64_pages(granule);
+    }
+    if let Some(bits) = of.va_bits {
+        source.config.kconfig.set_arm64_va_bits(bits);
+    }
     let bank = &mut source.machine.memory[0];
     bank.range = PhysRange::new(PhysAddr(0x4000_0000), PhysAddr(0x8000_0000));
     source.config.symbols = symbols(&source.config.symbols, image);
@@ -195,7 +205,7 @@ fn a_shadow_that_shares_its_root_entry_with_the_linear_map_clears_its_own_part_a
     let (page_size, va_bits) = (Some(Granule::K16), Some(48));
     let options =
         Options { era: Some(Era::V6_12), cpu: Some("max".to_owned()), page_size, va_bits, ..Options::default() };
-    with_kernel(&kasan_of("KASAN_GENERIC", IMAGE, options), |kernel| {
+    with_kernel(&kasan_of("KASAN_GENERIC", IMAGE, &options), |kernel| {
         let expected = [
             (0xffff_6000_0000_0000, 0xffff_6000_0800_0000, "RW"),
             (0xffff_6000_0800_0000, 0xffff_6010_0000_0000, "no PMD"),
@@ -216,7 +226,7 @@ fn a_shadow_of_52_bits_begins_and_ends_inside_entries_of_the_root() {
     let (page_size, va_bits) = (Some(Granule::K4), Some(52));
     let options =
         Options { era: Some(Era::V6_12), cpu: Some("max".to_owned()), page_size, va_bits, ..Options::default() };
-    let mut source = kasan_of("KASAN_GENERIC", IMAGE, options);
+    let mut source = kasan_of("KASAN_GENERIC", IMAGE, &options);
     source.config.kconfig.insert("ARM64_PA_BITS", "52");
     with_kernel(&source, |kernel| {
         let expected = [

@@ -9,7 +9,7 @@ use kernmem_base::{Order, Pfn};
 use kernmem_page_alloc::{CpuPages, Gfp, HeapStore};
 use kernmem_sim::Memory;
 use kernmem_view::BootRecord;
-use kernmem_view::proc::{LiveZones, TextConfig, ZoneKind, parse};
+use kernmem_view::proc::{LiveZones, TextConfig, ZoneInfo, ZoneKind, parse};
 
 /// How many blocks each machine lends.
 const BLOCKS: usize = 600;

@@ -57,26 +57,27 @@ pub enum Verb {
     },
 }
 
-/// What describes a kernel in place of the source's own.
+/// What describes a kernel in place of the source's own; of a source without a kernel, which built-in one it is.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "The kernel")]
 pub struct KernelArgs {
     /// Architecture: arm64 or x86-64; chooses the preset where no source is named
     #[arg(long, value_parser = parse_arch)]
     pub arch: Option<Arch>,
-    /// Branch of Linux: 4.14, 5.10, 6.1, 6.12 or 7.2; boot, explain and layout tell all of them side by side
+    /// Branch of Linux: 4.14, 5.10, 6.1, 6.12 or 7.2; boot, explain and layout tell all of them side by side. A preset
+    /// and a machine's file take the kernel that is built in for it, 6.1 unless told
     #[arg(long, value_parser = parse_eras)]
     pub era: Option<Eras>,
-    /// arm64: page size, 4K, 16K or 64K
+    /// arm64: page size, 4K, 16K or 64K; chooses the built-in kernel
     #[arg(long, value_parser = parse_page_size)]
     pub page_size: Option<Granule>,
-    /// arm64: bits of virtual addresses
+    /// arm64: bits of virtual addresses that the kernel is built for; chooses the built-in kernel
     #[arg(long)]
     pub va_bits: Option<u32>,
     /// The kernel's command line
     #[arg(long, allow_hyphen_values = true)]
     pub cmdline: Option<String>,
-    /// The kernel's configuration file
+    /// The kernel's configuration file; with --symbols a kernel that is not built in
     #[arg(long, value_name = "FILE")]
     pub kconfig: Option<PathBuf>,
     /// arm64: the CPU's model; x86: a list of features

@@ -57,7 +57,10 @@ fn in_every_era(args: &BootArgs, source: Option<&str>) -> Outcome {
         return Err(Failure::input("--log: tells one boot; name one era for it"));
     }
     let opened = args.kernel.open_in_its_era(source)?;
-    let look = |era| boot_eras::Row { era, linear: boot_in(&opened, era, |_, kernel, _| boot_eras::look(kernel)) };
+    let look = |era| {
+        let (kernel, linear) = boot_in(&opened, era, |_, kernel, _| boot_eras::look(kernel));
+        boot_eras::Row { era, kernel, linear }
+    };
     let rows: Vec<boot_eras::Row> = SHOWN.into_iter().map(look).collect();
     let (name, own) = (&opened.name, opened.source.config.era);
     let mut out = Out::new();

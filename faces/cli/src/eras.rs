@@ -1,4 +1,5 @@
-//! One source in several eras: the machine and the configuration stay, the image is linked where each era links its own.
+//! One source in several eras: each has the kernel that is built in for it, if the source's is such a one. Otherwise the
+//! configuration stays, and the image is linked where each era links its own.
 
 use kernmem::BootError;
 use kernmem_base::Era;
@@ -25,10 +26,12 @@ fn distance(kernel: &Booted<'_>, opened: &Opened) -> u64 {
 /// # Errors
 /// The boot's, and the image stays where it is linked.
 pub fn move_to(opened: &mut Opened, era: Era) -> Result<(), BootError> {
-    let config = &mut opened.source.config;
-    if config.era == era {
+    let source = &mut opened.source;
+    if source.image_era == era {
         return Ok(());
     }
+    (source.image_era, source.builtin) = (era, None);
+    let config = &mut source.config;
     config.era = era;
     config.kconfig.name_for_all_eras();
     if config.arch != Arch::Arm64 {
@@ -47,7 +50,27 @@ pub fn move_to(opened: &mut Opened, era: Era) -> Result<(), BootError> {
     Ok(())
 }
 
-/// Boots `own` in `era` and asks `then`.
+/// The source in another era: with the kernel that is built in for it, or with its own, moved.
+fn other_era(own: &Opened, era: Era) -> Result<Opened, String> {
+    let name = own.name.clone();
+    if era != own.source.config.era {
+        if let Some(source) = own.source.with_builtin_of(era).map_err(|error| error.to_string())? {
+            return Ok(Opened { name, source });
+        }
+    }
+    let mut other = Opened { name, source: own.source.clone() };
+    move_to(&mut other, era).map_err(why)?;
+    Ok(other)
+}
+
+fn why(error: BootError) -> String {
+    match error {
+        BootError::Beyond(what) => what,
+        error => format!("its image does not serve there: {error}"),
+    }
+}
+
+/// Boots `own` in `era` and asks `then`; also the kernel's name, if it is a built-in one.
 ///
 /// # Errors
 /// Why this kernel does not boot there, in words.
@@ -55,12 +78,11 @@ pub fn boot_in<T>(
     own: &Opened,
     era: Era,
     then: impl FnOnce(&Opened, &Booted<'_>, &BootRecord) -> Result<T, String>,
-) -> Result<T, String> {
-    let why = |error: BootError| match error {
-        BootError::Beyond(what) => what,
-        error => format!("its image does not serve there: {error}"),
+) -> (Option<&'static str>, Result<T, String>) {
+    let other = match other_era(own, era) {
+        Ok(other) => other,
+        Err(why) => return (None, Err(why)),
     };
-    let mut other = Opened { name: own.name.clone(), source: own.source.clone() };
-    move_to(&mut other, era).map_err(why)?;
-    other.try_boot(|kernel, record| then(&other, kernel, record)).map_err(why)?
+    let found = other.try_boot(|kernel, record| then(&other, kernel, record)).map_err(why);
+    (other.source.builtin, found.and_then(|found| found))
 }

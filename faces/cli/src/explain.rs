@@ -81,22 +81,32 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     })
 }
 
-/// Explains in every era: what is meant is looked up in the source's own.
+/// Explains in every era: what is meant is looked up in the source's own, a symbol in each kernel's.
 fn in_every_era(args: &ExplainArgs) -> Outcome {
     let opened = args.kernel.open_in_its_era(args.source.as_deref())?;
     let own = opened.source.config.era;
-    let (va, thing) = opened.boot(|kernel, record| {
+    let (va, thing, is_symbol) = opened.boot(|kernel, record| {
+        let is_symbol = explain::symbol_address(kernel, &opened.source.config, &args.what).is_some();
         let va = address(&args.what, &opened, kernel)?;
         let question = Question { config: &opened.source.config, record };
         let thing = Thing::at(kernel, &question, va);
         let thing = thing.ok_or_else(|| Failure::input(format!("{}: no region of Linux {own} has it", args.what)))?;
-        Ok((va, thing))
+        Ok((va, thing, is_symbol))
     })?;
     let look = |era| {
-        let found = boot_in(&opened, era, |other, kernel, record| {
-            eras::look(kernel, &Question { config: &other.source.config, record }, &thing)
+        let (kernel, found) = boot_in(&opened, era, |other, kernel, record| {
+            let config = &other.source.config;
+            let question = Question { config, record };
+            let none = || format!("this kernel has no symbol {}", args.what);
+            let thing = if is_symbol {
+                let va = explain::symbol_address(kernel, config, &args.what).ok_or_else(none)?;
+                Thing::at(kernel, &question, va).ok_or_else(none)?
+            } else {
+                thing
+            };
+            eras::look(kernel, &question, &thing)
         });
-        eras::Row { era, found }
+        eras::Row { era, kernel, found }
     };
     let rows: Vec<eras::Row> = SHOWN.into_iter().map(look).collect();
     let mut out = Out::new();

@@ -5,7 +5,7 @@ use kernmem::{Boot, BootError, Kernel};
 use kernmem_base::NoTlb;
 use kernmem_config::Arch;
 use kernmem_sim::Memory;
-use kernmem_source::{Options, Origin, Source};
+use kernmem_source::{Options, Source};
 use kernmem_view::BootRecord;
 use kernmem_view::proc::{OfRunning, Settled};
 
@@ -53,12 +53,11 @@ impl KernelArgs {
         if let Some(Eras::One(era)) = self.era {
             // A kernel that does not boot says so when it is asked for.
             let _ = crate::eras::move_to(&mut opened, era);
-            opened.source.provenance.push(Origin { what: "era", from: "option".to_owned() });
         }
         Ok(opened)
     }
 
-    /// As [`KernelArgs::open`], in the source's own era whichever is asked for.
+    /// As [`KernelArgs::open`]; where all eras are asked for, in the source's own. The image stays where it is linked.
     pub fn open_in_its_era(&self, source: Option<&str>) -> Result<Opened, Failure> {
         let preset = match self.arch {
             Some(Arch::X86_64) => "x86-4g",
@@ -66,9 +65,7 @@ impl KernelArgs {
             Some(Arch::Arm64) | None => "arm64-4g",
         };
         let name = source.unwrap_or(preset);
-        // An era is more than a number: see `eras::move_to`.
-        let options = Options { era: None, ..self.parts() };
-        let source = Source::open_with(name, &options)?;
+        let source = Source::open_with(name, &self.parts())?;
         let name = if name == "-" { "standard input".to_owned() } else { name.to_owned() };
         let arch = source.machine.arch;
         if let Some(wanted) = self.arch.filter(|wanted| *wanted != arch) {

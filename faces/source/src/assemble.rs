@@ -1,14 +1,15 @@
 //! From a name or bytes to a machine and its kernel.
 //!
 //! Here: what kind of source it is, by its content, and how options replace parts. A machine without a kernel gets
-//! the preset's.
+//! one that is built in ([`crate::builtin`]).
 
 use std::path::Path;
 
-use kernmem_base::{Era, PhysAddr};
+use kernmem_base::{Era, Granule, PhysAddr, Size};
 use kernmem_config::{Arm64Cpu, CommandLine, Config, Cpu, Given, KernelConfig, Symbols, X86Cpu};
 use kernmem_firmware::{Arch, Devicetree, Machine, bootlog, e820, iomem};
 
+use crate::builtin::{self, Builtin, Wish};
 use crate::kernel::KernelFiles;
 use crate::{Options, Origin, Problem, Source, SourceError, describe, presets, read, recording};
 
@@ -19,9 +20,12 @@ const TREE: [u8; 4] = [0xd0, 0x0d, 0xfe, 0xed];
 /// A machine and a kernel before the options.
 pub(crate) struct Parts {
     pub(crate) machine: Machine,
-    pub(crate) kernel: KernelFiles,
+    /// The source's own kernel.
+    pub(crate) kernel: Option<KernelFiles>,
     pub(crate) cmdline: String,
     pub(crate) cpu: Cpu,
+    /// The CPU is the source's own, not a preset's.
+    pub(crate) own_cpu: bool,
     pub(crate) given: Given,
     pub(crate) era: Era,
     pub(crate) provenance: Vec<Origin>,
@@ -30,9 +34,7 @@ pub(crate) struct Parts {
 /// Opens a preset, a folder, a file or standard input.
 pub(crate) fn open(source: &str) -> Result<Parts, SourceError> {
     if let Some(preset) = presets::named(source) {
-        let from = format!("preset {source}");
-        let provenance = vec![Origin::new("machine", from.clone()), Origin::new("kernel", from)];
-        return Ok(from_preset(preset?, provenance));
+        return Ok(from_preset(preset?, vec![Origin::new("machine", format!("preset {source}"))]));
     }
     let path = Path::new(source);
     if path.is_dir() {
@@ -45,8 +47,9 @@ pub(crate) fn open(source: &str) -> Result<Parts, SourceError> {
 }
 
 fn from_preset(preset: presets::Preset, provenance: Vec<Origin>) -> Parts {
-    let presets::Preset { machine, kernel, cmdline, cpu, given, era } = preset;
-    Parts { machine, kernel, cmdline: cmdline.to_owned(), cpu, given, era, provenance }
+    let presets::Preset { machine, cmdline, cpu, given } = preset;
+    let cmdline = cmdline.to_owned();
+    Parts { machine, kernel: None, cmdline, cpu, own_cpu: false, given, era: builtin::ERA, provenance }
 }
 
 /// Knows the kind by the content.
@@ -77,6 +80,7 @@ pub(crate) fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Parts, SourceErro
     parts.era = described.era.unwrap_or(parts.era);
     if let Some(model) = &described.cpu {
         parts.cpu = cpu(name, arch, model, &parts.cpu)?;
+        parts.own_cpu = true;
     }
     replace_given(&mut parts.given, described.given);
     Ok(parts)
@@ -92,7 +96,7 @@ pub(crate) fn log_machine(map: e820::E820Table, text: &str) -> Machine {
     machine
 }
 
-/// A machine without a kernel takes the preset's; nothing of the preset's machine stays.
+/// A machine without a CPU takes the preset's; nothing else of the preset's machine stays.
 fn from_machine(name: &str, mut machine: Machine, kind: &str) -> Result<Parts, SourceError> {
     if machine.memory.is_empty() {
         return Err(SourceError::new(name, Problem::NoMemory));
@@ -106,7 +110,7 @@ fn from_machine(name: &str, mut machine: Machine, kind: &str) -> Result<Parts, S
     if machine.cpus == 0 {
         machine.cpus = preset.machine.cpus;
     }
-    let provenance = vec![Origin::new("machine", format!("{kind} {name}")), Origin::new("kernel", "the preset")];
+    let provenance = vec![Origin::new("machine", format!("{kind} {name}"))];
     let cmdline = machine.bootargs.clone().unwrap_or_default();
     Ok(Parts { machine, given, cmdline, provenance, ..from_preset(preset, Vec::new()) })
 }
@@ -149,11 +153,91 @@ impl Source {
         self.machine.bootargs = Some(cmdline.text().to_owned());
         self.config.cmdline = cmdline;
     }
+
+    /// The same machine with the kernel that is built in for another era, with the same page size and bits. `None` if
+    /// this kernel is not a built-in one, or none of that era is like it.
+    ///
+    /// # Errors
+    /// The kernel's files are damaged.
+    pub fn with_builtin_of(&self, era: Era) -> Result<Option<Self>, SourceError> {
+        let own = self.builtin.and_then(builtin::named);
+        let Some(kernel) = own.and_then(|own| own.of_other_era(era, &self.config.cpu)) else { return Ok(None) };
+        let KernelFiles { kconfig, symbols, sizes } = kernel.files()?;
+        let mut other = self.clone();
+        other.config.possible_cpus = possible_cpus(&self.machine, &kconfig, &self.config.cmdline);
+        other.config = Config { era, kconfig, symbols, sizes, ..other.config };
+        (other.image_era, other.builtin) = (era, Some(kernel.name));
+        other.provenance.retain(|origin| origin.what != "kernel");
+        other.provenance.push(Origin::new("kernel", format!("built-in kernel {}", kernel.name)));
+        Ok(Some(other))
+    }
+}
+
+/// The kernel of a source: its files, the era that they are of, and the kernel if it is a built-in one.
+struct Chosen {
+    files: KernelFiles,
+    era: Era,
+    builtin: Option<&'static Builtin>,
 }
 
 impl Parts {
+    /// The source's own kernel, or the one that is built in and is what the options wish. A configuration of the
+    /// caller's wishes too; and where the caller has a kernel, none that is built in must be the one that is wished for.
+    fn choose(
+        &mut self,
+        source: &str,
+        options: &Options,
+        kconfig: Option<&KernelConfig>,
+    ) -> Result<Chosen, SourceError> {
+        if let Some(files) = self.kernel.take() {
+            return Ok(Chosen { files, era: self.era, builtin: None });
+        }
+        let (arch, wished) = (self.machine.arch, options.era.unwrap_or(self.era));
+        let era = if builtin::has_era(arch, wished) { wished } else { builtin::ERA };
+        let built = kconfig.filter(|_| arch == Arch::Arm64);
+        let granule = options.page_size.or_else(|| built.map(KernelConfig::arm64_granule));
+        let va_bits = options.va_bits.or_else(|| built.and_then(KernelConfig::arm64_va_bits));
+        let found = match builtin::choose(&Wish { arch, era, granule, va_bits }, &self.cpu) {
+            Err(_) if options.kconfig.is_some() || options.symbols.is_some() => {
+                builtin::choose(&Wish { arch, era, granule: None, va_bits: None }, &self.cpu)
+            }
+            found => found,
+        };
+        let kernel = found.map_err(|problem| SourceError::new(source, problem))?;
+        let mut from = format!("built-in kernel {}", kernel.name);
+        if era != wished {
+            from.push_str(&format!(", for want of one of Linux {wished}"));
+        }
+        self.provenance.push(Origin::new("kernel", from));
+        Ok(Chosen { files: kernel.files()?, era, builtin: Some(kernel) })
+    }
+
+    /// Another CPU, if a built-in kernel has pages that the preset's CPU has not.
+    fn fit_cpu(&mut self, source: &str, granule: Granule) -> Result<(), SourceError> {
+        let Some(own) = self.cpu.arm64().filter(|cpu| !cpu.has_granule(granule)) else { return Ok(()) };
+        let other = Arm64Cpu::models().filter_map(Arm64Cpu::by_model).find(|cpu| cpu.has_granule(granule));
+        let Some(other) = other.filter(|_| !self.own_cpu) else {
+            return Err(SourceError::new(source, Problem::CpuPages { model: own.model.clone(), granule }));
+        };
+        self.provenance.push(Origin::new("cpu", format!("the first model with {} pages", Size(granule.bytes()))));
+        self.cpu = Cpu::Arm64(other);
+        Ok(())
+    }
+
     /// Replaces what the caller sets, and puts all together.
     pub(crate) fn with(mut self, source: &str, options: &Options) -> Result<Source, SourceError> {
+        let arch = self.machine.arch;
+        if let Some(model) = &options.cpu {
+            self.cpu = cpu(source, arch, model, &self.cpu)?;
+            self.own_cpu = true;
+        }
+        let kconfig = options.kconfig.as_ref().map(|path| read::text(path)).transpose()?;
+        let kconfig = kconfig.map(|text| KernelConfig::parse(&text));
+        let Chosen { files: mut kernel, era: mut image_era, builtin } =
+            self.choose(source, options, kconfig.as_ref())?;
+        if let Some(builtin) = builtin {
+            self.fit_cpu(source, builtin.granule)?;
+        }
         let mut overridden = |what| self.provenance.push(Origin::new(what, "option"));
         if let Some(line) = &options.cmdline {
             self.cmdline.clone_from(line);
@@ -163,27 +247,28 @@ impl Parts {
             self.era = era;
             overridden("era");
         }
-        if let Some(model) = &options.cpu {
-            self.cpu = cpu(source, self.machine.arch, model, &self.cpu)?;
+        if options.cpu.is_some() {
             overridden("cpu");
         }
-        if let Some(path) = &options.kconfig {
-            self.kernel.kconfig = KernelConfig::parse(&read::text(path)?);
+        let own_kconfig = kconfig.is_some();
+        if let Some(kconfig) = kconfig {
+            kernel.kconfig = kconfig;
             overridden("configuration");
         }
-        if options.era.is_some() {
-            self.kernel.kconfig.name_for_all_eras();
+        if options.era.is_some() && (own_kconfig || image_era != self.era) {
+            kernel.kconfig.name_for_all_eras();
         }
-        if let Some(granule) = options.page_size {
-            self.kernel.kconfig.set_arm64_pages(granule);
+        if let Some(granule) = options.page_size.filter(|_| arch == Arch::Arm64) {
+            kernel.kconfig.set_arm64_pages(granule);
             overridden("page size");
         }
-        if let Some(bits) = options.va_bits {
-            self.kernel.kconfig.set_arm64_va_bits(bits);
+        if let Some(bits) = options.va_bits.filter(|_| arch == Arch::Arm64) {
+            kernel.kconfig.set_arm64_va_bits(bits);
             overridden("VA bits");
         }
         if let Some(path) = &options.symbols {
-            self.kernel.symbols = Symbols::parse(&read::text(path)?);
+            kernel.symbols = Symbols::parse(&read::text(path)?);
+            image_era = self.era;
             overridden("symbols");
         }
         if let Some(seed) = options.seed {
@@ -196,19 +281,21 @@ impl Parts {
         }
         let cmdline = CommandLine::parse(&self.cmdline);
         self.machine.bootargs = Some(self.cmdline);
-        let possible_cpus = possible_cpus(&self.machine, &self.kernel.kconfig, &cmdline);
+        let possible_cpus = possible_cpus(&self.machine, &kernel.kconfig, &cmdline);
         let config = Config {
             era: self.era,
-            arch: self.machine.arch,
+            arch,
             cmdline,
-            kconfig: self.kernel.kconfig,
+            kconfig: kernel.kconfig,
             cpu: self.cpu,
-            symbols: self.kernel.symbols,
-            sizes: self.kernel.sizes,
+            symbols: kernel.symbols,
+            sizes: kernel.sizes,
             given: self.given,
             possible_cpus,
         };
-        Ok(Source { machine: self.machine, config, provenance: self.provenance })
+        let builtin = builtin.filter(|_| !own_kconfig && options.symbols.is_none());
+        let builtin = builtin.filter(|_| image_era == self.era).map(|kernel| kernel.name);
+        Ok(Source { machine: self.machine, config, image_era, builtin, provenance: self.provenance })
     }
 
     /// What a loader put where memory is no more, is put nowhere.

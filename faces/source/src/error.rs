@@ -4,6 +4,7 @@ use core::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use kernmem_base::{Granule, Size};
 use kernmem_firmware::TreeError;
 use kernmem_firmware::iomem::IomemError;
 
@@ -45,6 +46,20 @@ pub enum Problem {
     UnknownCpu(String),
     /// No preset has this name, and no file either.
     UnknownPreset,
+    /// No kernel that is built in is the one that is wished for.
+    NoKernel {
+        /// What it should have.
+        wanted: String,
+        /// What those of the era have.
+        built_in: String,
+    },
+    /// The CPU has not the page size of the kernel that is wished for.
+    CpuPages {
+        /// Its model.
+        model: String,
+        /// The page size.
+        granule: Granule,
+    },
     /// The recording is of an architecture that is not supported.
     Architecture(String),
     /// The text is not UTF-8.
@@ -94,6 +109,14 @@ impl fmt::Display for SourceError {
                 Ok(())
             }
             Problem::UnknownPreset => f.write_str("no such file or preset; the presets are arm64-4g, x86-4g and i386-2g"),
+            Problem::NoKernel { wanted, built_in } => write!(
+                f,
+                "no built-in kernel has {wanted}; built in for {built_in}; another kernel: --kconfig and --symbols"
+            ),
+            Problem::CpuPages { model, granule } => {
+                let pages = Size(granule.bytes());
+                write!(f, "CPU model `{model}` has no {pages} pages; leave --cpu out, or choose --cpu max")
+            }
             Problem::Architecture(arch) => write!(f, "architecture `{arch}` is not supported; arm64 and x86_64 are"),
             Problem::Btf => f.write_str("is no BTF; copy /sys/kernel/btf/vmlinux again, or leave the file out"),
             Problem::NotText => f.write_str("is not UTF-8 text; give the file as the kernel wrote it"),

@@ -1,7 +1,7 @@
 //! Opens what people have of a machine and its kernel, and says where each part came from.
 //!
-//! Here: files, compression, presets, recordings, and descriptions in TOML ([`describe`]). Not here: any rule of
-//! Linux.
+//! Here: files, compression, presets, the kernels that are built in, recordings, and descriptions in TOML
+//! ([`describe`]). Not here: any rule of Linux.
 //!
 //! # Invariants
 //! 1. A recording's listings are never read: only its machine and its kernel.
@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod assemble;
+mod builtin;
 pub mod describe;
 mod error;
 mod kernel;
@@ -21,6 +22,7 @@ pub use error::{Problem, SourceError};
 pub use options::{Options, Origin};
 pub use presets::PRESETS;
 
+use kernmem_base::Era;
 use kernmem_config::Config;
 use kernmem_firmware::Machine;
 
@@ -31,6 +33,10 @@ pub struct Source {
     pub machine: Machine,
     /// Its kernel.
     pub config: Config,
+    /// The era whose kernel the symbols are of: where it is not the era of `config`, the image is linked elsewhere there.
+    pub image_era: Era,
+    /// The name of the kernel, if it is one that is built in and nothing of it is replaced.
+    pub builtin: Option<&'static str>,
     /// Where the parts came from.
     pub provenance: Vec<Origin>,
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use kernmem_base::{Era, Granule};
 
 /// What the caller sets in place of the source's own.
+///
+/// Where the source has no kernel, era, page size and bits choose one that is built in.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The command line.
@@ -15,9 +17,9 @@ pub struct Options {
     pub cpu: Option<String>,
     /// A kernel's configuration file.
     pub kconfig: Option<PathBuf>,
-    /// arm64: the page size that the kernel is built for, in place of its configuration's.
+    /// The page size that the kernel is built for; on arm64 in place of its configuration's.
     pub page_size: Option<Granule>,
-    /// arm64: the bits of virtual addresses that the kernel is built for.
+    /// The bits of virtual addresses that the kernel is built for.
     pub va_bits: Option<u32>,
     /// A kernel's System.map.
     pub symbols: Option<PathBuf>,

@@ -1,22 +1,19 @@
-//! The machines that are built in: one of each architecture, with the kernel they were recorded with.
+//! The machines that are built in: one of each architecture. Their kernels are those of [`crate::builtin`].
 
 use std::path::Path;
 
-use kernmem_base::{Era, PhysAddr, VirtAddr};
+use kernmem_base::{PhysAddr, VirtAddr};
 use kernmem_config::{Arch, Arm64Cpu, Cpu, Given, X86Cpu};
 use kernmem_firmware::{Devicetree, Machine, e820};
 
-use crate::kernel::KernelFiles;
 use crate::{Problem, SourceError, read};
 
-/// A machine with its kernel.
+/// A machine, and what its loader did.
 pub(crate) struct Preset {
     pub(crate) machine: Machine,
-    pub(crate) kernel: KernelFiles,
     pub(crate) cmdline: &'static str,
     pub(crate) cpu: Cpu,
     pub(crate) given: Given,
-    pub(crate) era: Era,
 }
 
 /// The names of the presets.
@@ -32,7 +29,7 @@ pub(crate) fn named(name: &str) -> Option<Result<Preset, SourceError>> {
     }
 }
 
-/// The preset whose kernel serves a machine of that architecture.
+/// The preset whose CPU serves a machine of that architecture.
 pub(crate) fn for_arch(arch: Arch) -> Result<Preset, SourceError> {
     match arch {
         Arch::Arm64 => arm64("arm64-4g"),
@@ -41,31 +38,19 @@ pub(crate) fn for_arch(arch: Arch) -> Result<Preset, SourceError> {
     }
 }
 
-/// QEMU's `virt` with two Cortex-A72 and 4 GiB, and a small 6.1 kernel.
+/// QEMU's `virt` with two Cortex-A72 and 4 GiB.
 fn arm64(name: &str) -> Result<Preset, SourceError> {
     let blob = read::unpack(Path::new(name), include_bytes!("../presets/arm64-4g/final.dtb.gz").to_vec())?;
     let tree = Devicetree::parse(&blob).map_err(|error| SourceError::new(name, Problem::Devicetree(error)))?;
-    let kernel = KernelFiles::embedded(
-        name,
-        include_bytes!("../presets/arm64-4g/config.gz"),
-        include_bytes!("../presets/arm64-4g/System.map.zst"),
-        include_str!("../presets/arm64-4g/sizes.csv"),
-    )?;
     let model = "cortex-a72";
     let cpu = Arm64Cpu::by_model(model).ok_or_else(|| SourceError::new(name, Problem::UnknownCpu(model.to_owned())))?;
     let given = Given { text_phys: Some(PhysAddr(0x4020_0000)), dtb: Some(PhysAddr(0x4820_0000)), ..Given::default() };
     let cmdline = "console=ttyAMA0 rodata=off";
-    Ok(Preset { machine: tree.machine(), kernel, cmdline, cpu: Cpu::Arm64(cpu), given, era: Era::V6_1 })
+    Ok(Preset { machine: tree.machine(), cmdline, cpu: Cpu::Arm64(cpu), given })
 }
 
-/// QEMU's `pc` with two Haswell and 4 GiB, and a small 6.1 kernel without KASLR.
+/// QEMU's `pc` with two Haswell and 4 GiB, and a kernel without KASLR.
 fn x86(name: &str) -> Result<Preset, SourceError> {
-    let kernel = KernelFiles::embedded(
-        name,
-        include_bytes!("../presets/x86-4g/config.gz"),
-        include_bytes!("../presets/x86-4g/System.map.zst"),
-        include_str!("../presets/x86-4g/sizes.csv"),
-    )?;
     let cpu = X86Cpu::from_cpuinfo(include_str!("../presets/x86-4g/cpuinfo"));
     let cpu = cpu.ok_or_else(|| SourceError::new(name, Problem::NoFlags))?;
     let mut machine = Machine::with_e820(e820::parse_e820(include_str!("../presets/x86-4g/e820.txt")));
@@ -85,24 +70,18 @@ fn x86(name: &str) -> Result<Preset, SourceError> {
         ..unmoved_x86()
     };
     let cmdline = "console=ttyS0 nokaslr";
-    Ok(Preset { machine, kernel, cmdline, cpu: Cpu::X86(cpu), given, era: Era::V6_1 })
+    Ok(Preset { machine, cmdline, cpu: Cpu::X86(cpu), given })
 }
 
-/// QEMU's `pc` with two CPUs of 32 bits and 2 GiB, and a small 6.1 kernel with PAE.
+/// QEMU's `pc` with two CPUs of 32 bits and 2 GiB.
 fn i386(name: &str) -> Result<Preset, SourceError> {
-    let kernel = KernelFiles::embedded(
-        name,
-        include_bytes!("../presets/i386-2g/config.gz"),
-        include_bytes!("../presets/i386-2g/System.map.zst"),
-        include_str!("../presets/i386-2g/sizes.csv"),
-    )?;
     let cpu = X86Cpu::from_cpuinfo(include_str!("../presets/i386-2g/cpuinfo"));
     let cpu = cpu.ok_or_else(|| SourceError::new(name, Problem::NoFlags))?;
     let mut machine = Machine::with_e820(e820::parse_e820(include_str!("../presets/i386-2g/e820.txt")));
     machine.arch = Arch::I386;
     machine.cpus = cpu.processors;
     let given = Given { initrd: Some((0x7ffd_f000, 0x7ffd_ffff)), ..unmoved_i386() };
-    Ok(Preset { machine, kernel, cmdline: "console=ttyS0 nokaslr", cpu: Cpu::X86(cpu), given, era: Era::V6_1 })
+    Ok(Preset { machine, cmdline: "console=ttyS0 nokaslr", cpu: Cpu::X86(cpu), given })
 }
 
 /// Where an i386 kernel lies that drew nothing.

@@ -68,7 +68,7 @@ pub(crate) fn open(folder: &Path) -> Result<Parts, SourceError> {
         Origin::new("machine", format!("recording {}", folder.display())),
         Origin::new("kernel", format!("{kernel_name} of the recording")),
     ];
-    Ok(Parts { machine, kernel, cmdline, cpu, given, era, provenance })
+    Ok(Parts { machine, kernel: Some(kernel), cmdline, cpu, own_cpu: true, given, era, provenance })
 }
 
 /// The firmware's lines of the log, the CPU, and how many of them the emulator has.

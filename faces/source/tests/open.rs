@@ -78,6 +78,29 @@ fn options_replace_parts_and_are_told() {
 }
 
 #[test]
+fn another_era_has_the_built_in_kernel_of_the_same_build() {
+    let options = Options { page_size: Some(Granule::K64), ..Options::default() };
+    let source = Source::open_with("arm64-4g", &options).unwrap();
+    assert_eq!((source.builtin, source.config.era), (Some("a61-64k52"), Era::V6_1));
+    let other = source.with_builtin_of(Era::V5_10).unwrap().unwrap();
+    assert_eq!((other.builtin, other.config.era, other.image_era), (Some("a510-64k52"), Era::V5_10, Era::V5_10));
+    assert_eq!((&other.machine, &other.config.cpu), (&source.machine, &source.config.cpu));
+    assert!(source.with_builtin_of(Era::V7_2).unwrap().is_none(), "none with 64K pages");
+    let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/recordings/x86/x-4G");
+    let recorded = Source::open(recording.to_str().unwrap()).unwrap();
+    assert!(recorded.with_builtin_of(Era::V7_2).unwrap().is_none(), "its kernel is its own");
+}
+
+#[test]
+fn an_image_of_another_era_is_told() {
+    let options = Options { era: Some(Era::V7_2), ..Options::default() };
+    let source = Source::open_with("i386-2g", &options).unwrap();
+    assert_eq!((source.config.era, source.image_era, source.builtin), (Era::V7_2, Era::V6_1, None));
+    let from = source.provenance.iter().find(|origin| origin.what == "kernel").unwrap();
+    assert_eq!(from.from, "built-in kernel i61-pae, for want of one of Linux 7.2");
+}
+
+#[test]
 fn a_toml_description_makes_a_machine() {
     let text = "# a board\narch = \"arm64\"\ncmdline = \"rodata=off\"\ncpus = 4\nera = \"6.1\"\ncpu = \"max\"\n\
                 kaslr_seed = \"0x1b2c\"\n[[memory]]\nstart = \"1G\"\nsize = \"2G\"\nnode = 1\n\

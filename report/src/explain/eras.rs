@@ -133,6 +133,8 @@ impl Cost {
 pub struct Row {
     /// The era.
     pub era: Era,
+    /// The name of its kernel, if that era has its own, built-in one.
+    pub kernel: Option<&'static str>,
     /// What was found, or the reason why this kernel does not boot in this era.
     pub found: Result<Found, String>,
 }
@@ -169,13 +171,24 @@ pub fn look<V: KernelView>(view: &V, question: &Question<'_>, thing: &Thing) -> 
     Ok(Found { address, regions: region_names(view, address), leaf, cost })
 }
 
-/// The sentence about the image that all rows share.
-#[must_use]
-pub fn whose(own: Era) -> String {
-    format!(
-        "machine, configuration, command line and image are those of the given kernel (Linux {own}); each era links the \
-         image where it links its own"
-    )
+/// The sentence about the image that all rows share; `rows` are eras and the names of their built-in kernels.
+pub fn whose(own: Era, rows: impl Iterator<Item = (Era, Option<&'static str>)> + Clone) -> String {
+    let kernels: Vec<&str> = rows.clone().filter_map(|(_, kernel)| kernel).collect();
+    if kernels.is_empty() {
+        return format!(
+            "machine, configuration, command line and image are those of the given kernel (Linux {own}); each era links \
+             the image where it links its own"
+        );
+    }
+    let moved: Vec<&str> = rows.filter(|(_, kernel)| kernel.is_none()).map(|(era, _)| era.name()).collect();
+    let own_kernels = "machine and command line are the same; each era has its own, built-in kernel";
+    let others = match moved.is_empty() {
+        true => String::new(),
+        false => {
+            format!("; in {} the image is that of {own}, linked where that era links its own", moved.join(" and "))
+        }
+    };
+    format!("{own_kernels} ({}){others}", kernels.join(", "))
 }
 
 fn leaf_text(leaf: Option<&Leaf>) -> String {
@@ -188,7 +201,7 @@ fn leaf_text(leaf: Option<&Leaf>) -> String {
 /// The writer failed.
 pub fn print(va: VirtAddr, own: Era, rows: &[Row], out: &mut impl fmt::Write) -> fmt::Result {
     writeln!(out, "{:#018x} in every era", va.0)?;
-    writeln!(out, "  {}\n", whose(own))?;
+    writeln!(out, "  {}\n", whose(own, rows.iter().map(|row| (row.era, row.kernel))))?;
     writeln!(
         out,
         "  {:<6} {:<18} {:<12} {:>12} {:>8} {:>12}",
@@ -240,7 +253,7 @@ pub fn json(va: VirtAddr, own: Era, rows: &[Row], out: &mut impl fmt::Write) -> 
     json.answer("kernmem.explain-eras")?;
     json.hex("address", va.0)?;
     json.text("own_era", own.name())?;
-    json.text("image", &whose(own))?;
+    json.text("image", &whose(own, rows.iter().map(|row| (row.era, row.kernel))))?;
     json.open(Some("eras"), '[')?;
     for row in rows {
         json.open(None, '{')?;
@@ -248,7 +261,10 @@ pub fn json(va: VirtAddr, own: Era, rows: &[Row], out: &mut impl fmt::Write) -> 
         json.truth("modelled", row.found.is_ok())?;
         match &row.found {
             Err(why) => json.text("why_not", why)?,
-            Ok(found) => found_json(found, &mut json)?,
+            Ok(found) => {
+                row.kernel.map_or(Ok(()), |kernel| json.text("kernel", kernel))?;
+                found_json(found, &mut json)?;
+            }
         }
         json.close('}')?;
     }

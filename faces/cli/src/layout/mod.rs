@@ -109,10 +109,14 @@ struct LayoutKernelArgs {
 
 impl LayoutArgs {
     fn open(&self) -> Result<Opened, Failure> {
-        let LayoutKernelArgs { arch, page_size, va_bits, cmdline, kconfig, cpu, seed, memory } = self.kernel.clone();
-        let kernel =
-            KernelArgs { arch, page_size, va_bits, cmdline, kconfig, cpu, seed, memory, ..KernelArgs::default() };
-        kernel.open(self.source.as_deref())
+        let LayoutKernelArgs { arch, page_size, va_bits: _, cmdline, kconfig, cpu, seed, memory } = self.kernel.clone();
+        let kernel = KernelArgs { arch, cmdline, kconfig, cpu, seed, memory, ..KernelArgs::default() };
+        // Regions follow from rules alone: no kernel has to be built in.
+        let mut opened = kernel.open(self.source.as_deref())?;
+        if let Some(granule) = page_size {
+            opened.source.config.kconfig.set_arm64_pages(granule);
+        }
+        Ok(opened)
     }
 
     /// Whether the machine is one that the caller means: a preset lends its configuration alone.
