@@ -6,7 +6,7 @@ use kernmem_config::{Arch, CommandLine};
 use libfuzzer_sys::fuzz_target;
 
 fn ask(line: &CommandLine, era: Era) {
-    for arch in [Arch::Arm64, Arch::X86_64] {
+    for arch in [Arch::Arm64, Arch::X86_64, Arch::I386] {
         let _ = line.rodata(era, arch, true);
         let _ = line.mem(era, arch, Granule::K4);
         let _ = line.nokaslr(era, arch);
@@ -21,6 +21,9 @@ fn ask(line: &CommandLine, era: Era) {
     let _ = (line.debug_pagealloc(era, false), line.kfence_sample_interval(100), line.kpti(era), line.pti(era));
     let _ = (line.kernelcore(era), line.movablecore(era), line.cma(era), line.initrd(era), line.noexec(era));
     let _ = (line.hugetlb_free_vmemmap(era, false), line.maxcpus(), line.possible_cpus(), line.gbpages(true));
+    let _ =
+        (line.vmalloc(era), line.highmem(era), line.reservetop(era), line.reservelow(era, 64 << 10), line.nolva(era));
+    let _ = (line.map_edits().count(), line.crashkernel_words().len(), line.numa_fake(), line.nopentium());
     assert!((1..=64).contains(&line.nr_cpus(64)));
 }
 
@@ -29,6 +32,7 @@ fuzz_target!(|text: &str| {
     for era in Era::ALL {
         ask(&line, era);
     }
+    assert!(line.init_words().len() <= line.words().len());
     assert!(line.unread_words().len() <= line.words().len());
     let is_plain = !text.contains('"') && !line.words().iter().any(|word| word.name.starts_with('='));
     if is_plain {

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use kernmem::Boot;
 use kernmem_arch::Opt;
-use kernmem_base::{VirtAddr, VirtRange};
+use kernmem_base::VirtAddr;
 use kernmem_config::{CommandLine, Config, Rodata};
 use kernmem_sim::Memory;
 use kernmem_source::{Options, Source};
@@ -76,8 +76,7 @@ fn stories(source: &Source) -> Vec<LeafStory> {
     let kernel = kernmem_live::boot(&memory, &boot, BootRecord::default()).expect("a machine that boots");
     let Answer::Known(root) = kernel.root(RootKind::Kernel) else { unreachable!("a kernel has tables") };
     let upper = *root_ranges(kernel.format(), RootKind::Kernel).last().expect("a format with addresses");
-    let range = VirtRange { start: upper.start, last: VirtAddr(u64::MAX) };
-    leaves(&kernel, kernel.witness(), root, range).expect("readable tables")
+    leaves(&kernel, kernel.witness(), root, upper).expect("readable tables")
 }
 
 fn compare(before: &[LeafStory], after: &[LeafStory], set: &BTreeSet<Opt>, tally: &mut CausalTally) {

@@ -49,6 +49,37 @@ fn x86_leaves_change_with_the_options_they_name() {
     check("x86", &names, &[Opt::Rodata, Opt::Pti, Opt::Gbpages, Opt::DebugPagealloc, Opt::Mem, Opt::Memmap]);
 }
 
+/// One boot of every page size and depth of arm64.
+#[test]
+fn leaves_of_every_arm64_geometry_change_with_the_options_they_name() {
+    let names = [
+        "16k36-4G-rodata-off",
+        "16k47-4G-rodata-off",
+        "16k48-odd-kaslr",
+        "4k39-4G-rodata-off",
+        "64k42-4G-rodata-off",
+        "64k52-odd-kaslr",
+    ];
+    check("arm64", &names, &[Opt::Rodata]);
+}
+
+/// Five levels, and i386 with two and three.
+#[test]
+fn leaves_of_every_depth_of_x86_change_with_the_options_they_name() {
+    check(
+        "x86",
+        &["x-4G-la57-kaslr", "i386-2G", "i386-dpa", "pae-odd"],
+        &[Opt::Rodata, Opt::DebugPagealloc, Opt::Pti],
+    );
+}
+
+/// Kernels of 5.10, 6.12 and 7.2.
+#[test]
+fn leaves_of_every_era_change_with_the_options_they_name() {
+    let names = ["a510-4k48", "a612-4k52", "a72-4k48", "x510-64", "x612-64", "x72-64"];
+    check("dumps", &names, &[Opt::Rodata, Opt::Kaslr]);
+}
+
 /// Every recording of a set.
 fn check_all(set: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings").join(set);
@@ -62,6 +93,7 @@ fn check_all(set: &str) {
 #[test]
 #[ignore = "a minute: run by `cargo test -p kernmem-testing --test causal -- --ignored`"]
 fn leaves_of_every_recording_change_with_the_options_they_name() {
-    check_all("arm64");
-    check_all("x86");
+    for set in ["arm64", "x86", "dumps"] {
+        check_all(set);
+    }
 }

@@ -263,7 +263,7 @@ fn rights_reasons(record: &BootRecord, shape: &Shape, run: &MappedRun, leaf: Vir
 /// Whether a leaf with `attrs` still has what `reason` gave it: page-table isolation first takes the global mark from
 /// the whole image and then gives it back to text (x86).
 fn in_force(reason: Reason, shape: &Shape, attrs: u64) -> bool {
-    let is_x86 = shape.arch == kernmem_arch::x86::X86Level4::shape().arch;
+    let is_x86 = shape.arch != kernmem_arch::arm64::Arm64Granule4K::shape().arch;
     let is_global = is_x86 && attrs & bit::GLOBAL != 0;
     match reason {
         Reason::PtiGlobal | Reason::Changed(Change::Pti) => !is_global,

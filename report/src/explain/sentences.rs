@@ -64,6 +64,8 @@ pub(super) fn reason(reason: Reason) -> String {
         Reason::NoGbpages => "nogbpages: no 1G leaves",
         Reason::NotGlobalKaslr => "not global: KASLR wants the tables of user mode and kernel apart",
         Reason::NotGlobalKpti => "not global: the tables of user mode and kernel are apart",
+        Reason::ApartKaslr => "there because KASLR wants the tables of user mode and kernel apart",
+        Reason::ApartKpti => "there because the tables of user mode and kernel are apart",
         Reason::PtiGlobal => "not global: page-table isolation",
         _ => UNKNOWN,
     };

@@ -107,6 +107,10 @@ pub enum Reason {
     NotGlobalKaslr,
     /// Not global because user and kernel tables are apart (arm64 nG).
     NotGlobalKpti,
+    /// There because KASLR wants user and kernel tables apart (arm64).
+    ApartKaslr,
+    /// There because user and kernel tables are apart (arm64).
+    ApartKpti,
     /// KASAN's shadow is made page by page.
     ShadowPages,
     /// One page of KASAN's shadow stands for all that nobody writes.
@@ -187,8 +191,8 @@ impl Reason {
             Self::KfenceLate | Self::KfencePool => Some(Opt::KfenceInterval),
             Self::CrashkernelDeferred => Some(Opt::Crashkernel),
             Self::NoGbpages => Some(Opt::Gbpages),
-            Self::NotGlobalKaslr => Some(Opt::Kaslr),
-            Self::NotGlobalKpti => Some(Opt::Kpti),
+            Self::NotGlobalKaslr | Self::ApartKaslr => Some(Opt::Kaslr),
+            Self::NotGlobalKpti | Self::ApartKpti => Some(Opt::Kpti),
             Self::PtiGlobal => Some(Opt::Pti),
             Self::Edge { bound, .. } => match bound {
                 Bound::MemLimit => Some(Opt::Mem),

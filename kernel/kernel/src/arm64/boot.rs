@@ -38,6 +38,8 @@ pub(super) struct Booting<'m, 'c, F, M, W> {
     pub crash: Option<PhysRange>,
     /// Why mappings are not global, if they are not.
     pub not_global: Option<Reason>,
+    /// Why the kernel is unmapped for user mode; empty where it is not.
+    pub apart: &'static [Reason],
 }
 
 /// An image is loaded at a multiple of this if it cannot be moved.
@@ -90,8 +92,8 @@ fn run<'m, F: Arm64Format, M: PhysMem, W: Witness>(
     booting.arm64_memblock_init()?;
     let idmap = booting.paging_init()?;
     let physical_bits = booting.physical_mask_shift();
-    let Booting { machine, config, image, mut tables, mut memblock, state, rodata, not_global, .. } = booting;
-    let shared = later::Shared { machine, config, state: &state, not_global, physical_bits };
+    let Booting { machine, config, image, mut tables, mut memblock, state, rodata, not_global, apart, .. } = booting;
+    let shared = later::Shared { machine, config, state: &state, not_global, apart, physical_bits };
     let later::Brought { sections, mut nodes, gigantic } = later::bootmem_init(&shared, &mut tables, &mut memblock)?;
     kasan::kasan_init(&shared, &image, &mut tables, &mut memblock)?;
     let prepared = mm_init::take(&shared, &image, &mut memblock, &nodes, gigantic)?;
@@ -131,7 +133,7 @@ impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
         let covered = image
             .range(image_start(config.era), "_end")?
             .ok_or_else(|| BootError::Input("symbols: _text is _end".into()))?;
-        let (not_global, isolates) = isolation(config, cpu, is_kaslr(config.era, offset));
+        let (not_global, apart) = isolation(config, cpu, is_kaslr(config.era, offset));
         let zero_shadow = layout.kasan.map(|_| ZeroShadow::of_image(&image, F::shape().levels)).transpose()?;
         let state = State {
             geometry,
@@ -142,7 +144,7 @@ impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
             image_phys: image.phys_of(covered.start),
             displacement: offset,
             not_global: not_global.is_some(),
-            isolates,
+            isolates: !apart.is_empty(),
             identity: identity_geometry(config.era, geometry, image.phys("_end")?),
             kfence_pool: None,
             zero_shadow,
@@ -174,6 +176,7 @@ impl<'m, 'c, F: Arm64Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
             edges: Vec::new(),
             crash: None,
             not_global,
+            apart,
         })
     }
 
@@ -339,12 +342,12 @@ fn identity_geometry(era: Era, kernel: Geometry, image_end: PhysAddr) -> Geometr
     }
 }
 
-/// Why kernel mappings belong to an ASID, if they do, and whether the kernel is unmapped for user mode: KASLR asks for
+/// Why kernel mappings belong to an ASID, if they do, and why the kernel is unmapped for user mode, if it is: KASLR asks for
 /// page-table isolation early, unless the kernel uses the CPU's E0PD; otherwise isolation may be turned on later, which
 /// rewrites every mapping.
 ///
 /// Source: Linux 5.10–7.2 arch/arm64/kernel/cpufeature.c `kaslr_requires_kpti`, `unmap_kernel_at_el0`.
-fn isolation(config: &Config, cpu: &Arm64Cpu, kaslr: bool) -> (Option<Reason>, bool) {
+fn isolation(config: &Config, cpu: &Arm64Cpu, kaslr: bool) -> (Option<Reason>, &'static [Reason]) {
     let e0pd = cpu.has_e0pd() && config.kconfig.is_set("ARM64_E0PD");
     let facts = KptiFacts {
         unmap_built_in: config.kconfig.is_set("UNMAP_KERNEL_AT_EL0"),
@@ -353,9 +356,14 @@ fn isolation(config: &Config, cpu: &Arm64Cpu, kaslr: bool) -> (Option<Reason>, b
         kaslr,
         mitigations_off: config.cmdline.mitigations_off(),
     };
-    let isolates = cpu.kpti_needed(facts);
+    let apart: &[Reason] = match (cpu.kpti_needed(facts), cpu.kpti_needed(KptiFacts { kaslr: false, ..facts })) {
+        (false, _) => &[],
+        (true, false) => &[Reason::ApartKaslr, Reason::ApartKpti],
+        (true, true) => &[Reason::ApartKpti],
+    };
+    let isolates = !apart.is_empty();
     let reason = if kaslr && !e0pd { Some(Reason::NotGlobalKaslr) } else { isolates.then_some(Reason::NotGlobalKpti) };
-    (reason, isolates)
+    (reason, apart)
 }
 
 #[cfg(test)]
@@ -394,10 +402,13 @@ mod tests {
         let options = "CONFIG_UNMAP_KERNEL_AT_EL0=y\n";
         for era in ERAS {
             let of = |line: &str, kaslr| isolation(&config(era, line, options), &cpu, kaslr);
-            assert_eq!(of("", false), (None, false), "this model needs none");
-            assert_eq!(of("", true), (Some(Reason::NotGlobalKaslr), true));
-            assert_eq!(of("kpti=off", true), (Some(Reason::NotGlobalKaslr), false));
-            assert_eq!(of("kpti=on", false), (Some(Reason::NotGlobalKpti), true));
+            let (by_kaslr, by_word): (&[Reason], &[Reason]) =
+                (&[Reason::ApartKaslr, Reason::ApartKpti], &[Reason::ApartKpti]);
+            assert_eq!(of("", false), (None, &[] as &[Reason]), "this model needs none");
+            assert_eq!(of("", true), (Some(Reason::NotGlobalKaslr), by_kaslr));
+            assert_eq!(of("kpti=off", true), (Some(Reason::NotGlobalKaslr), &[] as &[Reason]));
+            assert_eq!(of("kpti=on", true), (Some(Reason::NotGlobalKaslr), by_word));
+            assert_eq!(of("kpti=on", false), (Some(Reason::NotGlobalKpti), by_word));
         }
     }
 

@@ -249,7 +249,13 @@ impl<F: Arm64Format, M: PhysMem, W: Witness> Late<'_, '_, '_, F, M, W> {
                 continue;
             }
             let Some(pa) = self.frames.page() else { return Ok(()) };
-            self.map_page(va, pa, self.state.prot(prot::PAGE_KERNEL), Area::KasanShadow, Reason::Born(Born::Shadow))?;
+            self.map_page(
+                va,
+                pa,
+                self.state.prot(prot::PAGE_KERNEL),
+                Area::KasanShadow,
+                &[Reason::Born(Born::Shadow)],
+            )?;
         }
         Ok(())
     }

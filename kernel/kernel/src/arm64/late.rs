@@ -25,6 +25,7 @@ pub(super) struct Late<'s, 'm, 'c, F, M, W> {
     pub(super) config: &'c Config,
     pub(super) state: &'c State,
     not_global: Option<Reason>,
+    apart: &'static [Reason],
     image: Image<'c>,
     pub(super) tables: &'s mut Tables<'m, F, M>,
     memblock: HandedOver<VecArray, W>,
@@ -44,8 +45,8 @@ impl<'s, 'm, 'c, F: Arm64Format, M: PhysMem, W: Witness> Late<'s, 'm, 'c, F, M, 
         boot: &Boot<'_>,
     ) -> Result<Self, BootError> {
         let (memblock, frames) = hand_over(memblock, nodes, boot)?;
-        let Shared { config, state, not_global, .. } = *shared;
-        Ok(Self { config, state, not_global, image, tables, memblock, nodes, frames, rodata })
+        let Shared { config, state, not_global, apart, .. } = *shared;
+        Ok(Self { config, state, not_global, apart, image, tables, memblock, nodes, frames, rodata })
     }
 
     /// Memory as the log tells it, if this is the time.
@@ -124,7 +125,7 @@ impl<'s, 'm, 'c, F: Arm64Format, M: PhysMem, W: Witness> Late<'s, 'm, 'c, F, M, 
         for page in 0..bytes >> self.state.granule().shift() {
             let Some(pa) = self.frames.page() else { return Ok(()) };
             let va = start + (page << self.state.granule().shift());
-            self.map_page(va, pa, self.state.prot(prot::PAGE_KERNEL), Area::Vmalloc, Reason::Born(Born::Data))?;
+            self.map_page(va, pa, self.state.prot(prot::PAGE_KERNEL), Area::Vmalloc, &[Reason::Born(Born::Data)])?;
         }
         Ok(())
     }
@@ -138,13 +139,14 @@ impl<'s, 'm, 'c, F: Arm64Format, M: PhysMem, W: Witness> Late<'s, 'm, 'c, F, M, 
     /// | 6.12, 7.2 | it is unmapped | the same |
     fn map_entry_trampoline(&mut self) -> Result<(), BootError> {
         let set = |name| self.config.kconfig.is_set(name);
-        let wanted = match self.config.era {
-            Era::V4_14 | Era::V5_10 | Era::V6_1 => set("UNMAP_KERNEL_AT_EL0"),
-            Era::V6_12 | Era::V7_2 => self.state.isolates,
+        let (wanted, apart): (bool, &[Reason]) = match self.config.era {
+            Era::V4_14 | Era::V5_10 | Era::V6_1 => (set("UNMAP_KERNEL_AT_EL0"), &[]),
+            Era::V6_12 | Era::V7_2 => (self.state.isolates, self.apart),
         };
         if !wanted {
             return Ok(());
         }
+        let because = |born| [&[born], apart].concat();
         let text = self.image.phys_range("__entry_tramp_text_start", "__entry_tramp_text_end")?;
         let pages = text.size().div_ceil(self.page());
         let layout = &self.state.layout;
@@ -152,7 +154,7 @@ impl<'s, 'm, 'c, F: Arm64Format, M: PhysMem, W: Witness> Late<'s, 'm, 'c, F, M, 
         for page in 0..pages {
             let va = layout.fixmap.address(layout.fixaddr_top, layout.fixmap.tramp_text - page);
             let pa = text.start + (page << self.state.granule().shift());
-            self.map_page(va, pa, self.state.global_prot(attrs), Area::Fixmap, reason)?; // global, whatever the rest of the kernel is
+            self.map_page(va, pa, self.state.global_prot(attrs), Area::Fixmap, &because(reason))?; // global, whatever the rest of the kernel is
         }
         let beside = match self.config.era {
             Era::V4_14 | Era::V5_10 if set("RANDOMIZE_BASE") => {
@@ -166,7 +168,7 @@ impl<'s, 'm, 'c, F: Arm64Format, M: PhysMem, W: Witness> Late<'s, 'm, 'c, F, M, 
         if let Some((slot, pa)) = beside {
             let va = layout.fixmap.address(layout.fixaddr_top, slot);
             let (pa, attrs) = (pa.align_down(self.page()), self.state.prot(prot::PAGE_KERNEL_RO));
-            self.map_page(va, pa, attrs, Area::Fixmap, Reason::Born(Born::ReadOnly))?;
+            self.map_page(va, pa, attrs, Area::Fixmap, &because(Reason::Born(Born::ReadOnly)))?;
         }
         Ok(())
     }
@@ -277,14 +279,14 @@ impl<'s, 'm, 'c, F: Arm64Format, M: PhysMem, W: Witness> Late<'s, 'm, 'c, F, M, 
         pa: kernmem_base::PhysAddr,
         attrs: Arm64Attrs,
         area: Area,
-        born: Reason,
+        because: &[Reason],
     ) -> Result<(), BootError> {
         let page = self.page();
         let range = VirtRange { start: va, last: va + (page - 1) };
         let mapping = Mapping::<F>::new(pa, attrs, Sizes::PAGES).with_table_attrs(prot::table(self.config.era, false));
         self.tables.cursor(range).map(&mut self.frames, &mapping)?.forgive("nothing was mapped there");
         let edge = |at| Reason::Edge { bound: Bound::Object, at };
-        let mut rights = alloc::vec![born];
+        let mut rights = because.to_vec();
         if attrs.0 & bit::NG != 0 {
             rights.extend(self.not_global);
         }

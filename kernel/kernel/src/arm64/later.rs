@@ -31,6 +31,8 @@ pub(super) struct Shared<'c> {
     pub config: &'c Config,
     pub state: &'c State,
     pub not_global: Option<Reason>,
+    /// Why the kernel is unmapped for user mode; empty where it is not.
+    pub apart: &'static [Reason],
     /// Bits of a physical address that the kernel can use.
     pub physical_bits: u32,
 }
