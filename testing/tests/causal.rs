@@ -66,11 +66,7 @@ fn leaves_of_every_arm64_geometry_change_with_the_options_they_name() {
 /// Five levels, and i386 with two and three.
 #[test]
 fn leaves_of_every_depth_of_x86_change_with_the_options_they_name() {
-    check(
-        "x86",
-        &["x-4G-la57-kaslr", "i386-2G", "i386-dpa", "pae-odd"],
-        &[Opt::Rodata, Opt::DebugPagealloc, Opt::Pti],
-    );
+    check("x86", &["x-4G-la57-kaslr", "i386-2G", "i386-dpa", "pae-odd"], &[Opt::Rodata, Opt::DebugPagealloc, Opt::Pti]);
 }
 
 /// Kernels of 5.10, 6.12 and 7.2.

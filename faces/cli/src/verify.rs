@@ -18,6 +18,9 @@ pub struct VerifyArgs {
     /// Recordings, or folders of them
     #[arg(required = true, value_name = "RECORDING")]
     recordings: Vec<PathBuf>,
+    /// Tell the lines of listings by region as well
+    #[arg(long)]
+    regions: bool,
     /// Answer as JSON
     #[arg(long)]
     json: bool,
@@ -47,7 +50,7 @@ pub fn run(args: &VerifyArgs) -> Outcome {
         paths.extend(recordings_in(path)?);
     }
     let mut out = Out::new();
-    let outcome = if args.json { as_json(&paths, &mut out) } else { as_text(&paths, &mut out) };
+    let outcome = if args.json { as_json(&paths, &mut out) } else { as_text(&paths, args.regions, &mut out) };
     outcome.map_err(|error| if error.beyond { Failure::beyond(error) } else { Failure::input(error) })
 }
 
@@ -55,7 +58,7 @@ fn status(differs: bool) -> ExitCode {
     ExitCode::from(if differs { FINDING } else { 0 })
 }
 
-fn as_text(paths: &[PathBuf], out: &mut Out) -> Result<ExitCode, VerifyError> {
+fn as_text(paths: &[PathBuf], regions: bool, out: &mut Out) -> Result<ExitCode, VerifyError> {
     let mut tally = Tally::default();
     for path in paths {
         let verdict = kernmem_verify::verify(path)?;
@@ -69,6 +72,10 @@ fn as_text(paths: &[PathBuf], out: &mut Out) -> Result<ExitCode, VerifyError> {
             out.text(&format!("{}: not recorded: {what}: {why}\n", verdict.recording));
         }
         tally.add(&verdict.files);
+    }
+    if regions {
+        let _ = writeln!(out, "{:<48} {:>8}", "region", "lines");
+        let _ = tally.regions().try_for_each(|(region, lines)| writeln!(out, "{region:<48} {lines:>8}"));
     }
     let _ = writeln!(out, "{tally}");
     Ok(status(tally.differing() > 0))
@@ -115,6 +122,9 @@ fn write_file(recording: &str, file: &FileTally, json: &mut Json<'_, Out>) -> co
     json.text("recording", recording)?;
     json.text("file", &file.file)?;
     json.number("equal_lines", file.equal as u64)?;
+    json.open(Some("regions"), '{')?;
+    file.regions.iter().try_for_each(|(region, lines)| json.number(region, *lines as u64))?;
+    json.close('}')?;
     json.open(Some("left_out"), '{')?;
     file.excluded.iter().try_for_each(|(exclusion, count)| json.number(exclusion.name(), *count as u64))?;
     json.close('}')?;

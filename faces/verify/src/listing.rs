@@ -65,6 +65,18 @@ fn range(text: &str) -> Option<Line> {
     Some(Line::Range { range, rest: rest.get(size_end..)?.to_owned() })
 }
 
+/// `---[ vmalloc() area ]---` is the region `vmalloc()`, and `---[ vmalloc() end ]---` what lies behind it.
+fn region_of_marker(text: &str) -> String {
+    let name = text.trim_matches(|c: char| "-[] ".contains(c));
+    match name.rsplit_once(' ') {
+        Some((region, word)) if word.eq_ignore_ascii_case("start") || word.eq_ignore_ascii_case("area") => {
+            region.to_owned()
+        }
+        Some((region, word)) if word.eq_ignore_ascii_case("end") => format!("behind {region}"),
+        _ => name.to_owned(),
+    }
+}
+
 /// A whole listing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listing {
@@ -85,6 +97,24 @@ impl Listing {
     /// Its lines as printed.
     pub fn texts(&self) -> impl Iterator<Item = String> {
         self.lines.iter().map(|line| line.text(self.digits))
+    }
+
+    /// How many of the first `count` lines stand in which region: under which marker, `start` and `end` of it told apart
+    /// as the region and what lies behind it.
+    #[must_use]
+    pub fn lines_by_region(&self, count: usize) -> Vec<(String, usize)> {
+        let mut regions: Vec<(String, usize)> = Vec::new();
+        let mut region = "before the first marker".to_owned();
+        for line in self.lines.iter().take(count) {
+            match line {
+                Line::Marker(text) => region = region_of_marker(text),
+                Line::Range { .. } | Line::Foreign(_) => match regions.iter_mut().find(|(name, _)| *name == region) {
+                    Some((_, lines)) => *lines += 1,
+                    None => regions.push((region.clone(), 1)),
+                },
+            }
+        }
+        regions
     }
 
     /// Whether a text is a listing: its first line is a marker or a range.
@@ -150,5 +180,21 @@ mod tests {
         );
         listing.join(VirtRange { start: VirtAddr(0x1000), last: VirtAddr(0x2fff) });
         assert_eq!(listing.lines.len(), 2);
+    }
+
+    #[test]
+    fn lines_are_counted_by_the_marker_above_them() {
+        let listing = Listing::parse(
+            "0x1000-0x2000           4K PTE\n---[ Linear Mapping start ]---\n0x2000-0x3000           4K PTE\n\
+             0x3000-0x4000           4K PTE\n---[ Linear Mapping end ]---\n---[ vmalloc() area ]---\n\
+             0x4000-0x5000           4K PTE\n---[ vmalloc() end ]---\n0x5000-0x6000           4K PTE\n",
+        );
+        let counted = |count| -> Vec<(String, usize)> { listing.lines_by_region(count) };
+        let named = |rows: &[(&str, usize)]| -> Vec<(String, usize)> {
+            rows.iter().map(|(name, lines)| ((*name).to_owned(), *lines)).collect()
+        };
+        let all = [("before the first marker", 1), ("Linear Mapping", 2), ("vmalloc()", 1), ("behind vmalloc()", 1)];
+        assert_eq!(counted(usize::MAX), named(&all));
+        assert_eq!(counted(3), named(&all[..1].iter().copied().chain([("Linear Mapping", 1)]).collect::<Vec<_>>()));
     }
 }

@@ -12,6 +12,8 @@ pub struct FileTally {
     pub file: String,
     /// Lines that were compared and equal.
     pub equal: usize,
+    /// Of a listing, equal lines by the region in which they stand.
+    pub regions: Vec<(String, usize)>,
     /// Lines left out, by reason.
     pub excluded: Vec<(Exclusion, usize)>,
     /// The first difference: where, ours, recorded.
@@ -22,6 +24,7 @@ pub struct FileTally {
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     rows: BTreeMap<String, Row>,
+    regions: BTreeMap<String, usize>,
     recordings: usize,
     differing: usize,
 }
@@ -44,6 +47,9 @@ impl Tally {
             row.files += 1;
             row.equal_files += usize::from(file.difference.is_none());
             row.lines += file.equal;
+            for (region, lines) in &file.regions {
+                *self.regions.entry(region.clone()).or_default() += lines;
+            }
             for (exclusion, count) in &file.excluded {
                 *row.excluded.entry(*exclusion).or_default() += count;
             }
@@ -60,6 +66,11 @@ impl Tally {
     #[must_use]
     pub const fn recordings(&self) -> usize {
         self.recordings
+    }
+
+    /// Equal lines of listings, by the region in which they stand.
+    pub fn regions(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.regions.iter().map(|(region, lines)| (region.as_str(), *lines))
     }
 
     /// Lines left out for one reason.

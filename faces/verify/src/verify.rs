@@ -370,8 +370,9 @@ fn compare_listing(file: &str, ours: &str, recorded: &str, context: &Context, ac
     let printed = right.prints_as(recorded);
     apply(&mut left, context, active);
     let excluded = apply(&mut right, context, active);
-    let (left, right): (Vec<String>, Vec<String>) = (left.texts().collect(), right.texts().collect());
-    let mut tally = compare_lines(file, &left, &right);
+    let texts: (Vec<String>, Vec<String>) = (left.texts().collect(), right.texts().collect());
+    let mut tally = compare_lines(file, &texts.0, &texts.1);
+    tally.regions = right.lines_by_region(tally.equal);
     tally.excluded = excluded;
     if !printed && tally.difference.is_none() {
         tally.difference = Some((0, "sizes as the addresses say".to_owned(), "other sizes".to_owned()));
@@ -391,6 +392,7 @@ pub(crate) fn compare_lines(file: &str, ours: &[String], recorded: &[String]) ->
     FileTally {
         file: file.to_owned(),
         equal: at.unwrap_or(recorded.len()),
+        regions: Vec::new(),
         excluded: Vec::new(),
         difference: at.map(|at| (at, side(ours, at), side(recorded, at))),
     }
@@ -429,7 +431,8 @@ fn compare_log(
         let found = compare_memblock(&lines, &memblock_lines(&console), active);
         let excluded = if found.lost > 0 { vec![(Exclusion::LostLogHead, found.lost)] } else { Vec::new() };
         let difference = found.difference;
-        files.push(FileTally { file: "console memblock log".to_owned(), equal: found.compared, excluded, difference });
+        let file = "console memblock log".to_owned();
+        files.push(FileTally { file, equal: found.compared, regions: Vec::new(), excluded, difference });
     }
     files
 }
