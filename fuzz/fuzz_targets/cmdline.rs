@@ -32,7 +32,7 @@ fuzz_target!(|text: &str| {
     for era in Era::ALL {
         ask(&line, era);
     }
-    assert!(line.init_words().len() <= line.words().len());
+    assert!(line.words().len() + line.init_words().len() <= text.len());
     assert!(line.unread_words().len() <= line.words().len());
     let is_plain = !text.contains('"') && !line.words().iter().any(|word| word.name.starts_with('='));
     if is_plain {
