@@ -33,6 +33,9 @@ thread_local! {
     static I386: OnceCell<Source> = const { OnceCell::new() };
 }
 
+/// The most bytes of a bank: tables of many terabytes fill the host's memory.
+const MOST: u64 = 8 << 30;
+
 /// Addresses in steps that hit and miss pages, sections and gigabytes.
 fn place(raw: u32) -> u64 {
     let step = [0x200, 0x1000, 0x20_0000, 0x800_0000][(raw >> 30) as usize];
@@ -75,7 +78,7 @@ fn input_source(input: &Input<'_>) -> Source {
     source.config.cmdline = CommandLine::parse(input.words);
     let banks = input.banks.iter().take(8).map(|&(start, size, nid)| {
         let start = PhysAddr(place(start));
-        Bank { range: PhysRange::new(start, start + place(size)), nid: nid.map(u32::from), hotplug: false }
+        Bank { range: PhysRange::new(start, start + place(size).min(MOST)), nid: nid.map(u32::from), hotplug: false }
     });
     if source.machine.arch == Arch::Arm64 {
         let banks = banks.filter(|bank| !bank.range.is_empty());

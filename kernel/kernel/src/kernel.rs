@@ -1,5 +1,6 @@
 //! The running kernel, and the way in.
 
+use alloc::format;
 use alloc::vec::Vec;
 
 use kernmem_base::{Era, Granule, PhysAddr, PhysMem, PhysRange};
@@ -152,6 +153,9 @@ pub fn boot_heard<'m, M: PhysMem>(
     boot: &Boot<'_>,
     witness: &mut dyn Witness,
 ) -> Result<Kernel<'m, M, ()>, BootError> {
+    if let Some(fact) = boot.config.given.fault() {
+        return Err(BootError::Input(format!("given: {fact} is no place in physical memory")));
+    }
     let kernel = match boot.machine.arch {
         Arch::Arm64 => arm64::boot(mem, boot, witness),
         Arch::X86_64 => x86::boot(mem, boot, witness),

@@ -29,3 +29,37 @@ pub struct Given {
     /// First byte of the KFENCE pool.
     pub kfence_pool: Option<PhysAddr>,
 }
+
+impl Given {
+    /// What is no place in physical memory or ends before it begins, if anything is: a boot refuses such facts.
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
+        const END: u64 = 1 << 52; // no architecture has longer physical addresses
+        let is_place = |place: &Option<PhysAddr>| place.is_none_or(|pa| pa.0 < END);
+        let is_range = |start: u64, last: u64| start <= last && last < END;
+        let places = [(&self.text_phys, "text_phys"), (&self.dtb, "dtb"), (&self.kfence_pool, "kfence_pool")];
+        if let Some((_, name)) = places.iter().find(|(place, _)| !is_place(place)) {
+            return Some(name);
+        }
+        if self.initrd.is_some_and(|(start, last)| !is_range(start, last)) {
+            return Some("initrd");
+        }
+        self.firmware.iter().any(|(start, last, _)| !is_range(*start, *last)).then_some("firmware")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_before_it_begins_or_lies_beyond_memory_is_a_fault() {
+        assert_eq!(Given::default().fault(), None);
+        let at = |pa| Given { text_phys: Some(PhysAddr(pa)), ..Given::default() }.fault();
+        assert_eq!((at(0x4020_0000), at((1 << 52) - 1), at(1 << 52)), (None, None, Some("text_phys")));
+        let initrd = |start, last| Given { initrd: Some((start, last)), ..Given::default() }.fault();
+        assert_eq!((initrd(7, 7), initrd(8, 7), initrd(0, u64::MAX)), (None, Some("initrd"), Some("initrd")));
+        let table = |start, last| Given { firmware: Vec::from([(start, last, "ACPI".into())]), ..Given::default() };
+        assert_eq!((table(0, 9).fault(), table(9, 0).fault()), (None, Some("firmware")));
+    }
+}
