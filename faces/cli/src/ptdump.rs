@@ -11,7 +11,7 @@ use kernmem_view::RootKind;
 
 use crate::Outcome;
 use crate::args::KernelArgs;
-use crate::failure::Failure;
+use crate::failure::{FINDING, Failure};
 use crate::machine::Booted;
 use crate::numbers::parse_range;
 use crate::output::Out;
@@ -78,6 +78,9 @@ pub struct PtdumpArgs {
     /// In forms of ours: no rows for tables
     #[arg(long)]
     no_tables: bool,
+    /// No listing: the kernel's check for mappings that can be written and executed, with its message
+    #[arg(long, conflicts_with_all = ["format", "json", "range", "region", "holes", "no_tables"])]
+    check_wx: bool,
     #[command(flatten)]
     kernel: KernelArgs,
 }
@@ -99,6 +102,12 @@ pub fn run(args: &PtdumpArgs) -> Outcome {
     opened.boot(|kernel, _record| {
         let range = chosen(args, kernel)?;
         let root = args.space.root();
+        if args.check_wx {
+            let found = ptdump::check_wx(kernel, root);
+            let found = found.map_err(|error| Failure::input(format!("{}: {error}", opened.name)))?;
+            Out::new().text(&format!("{found}\n"));
+            return Ok(ExitCode::from(if found.passed() { 0 } else { FINDING }));
+        }
         let selection = Selection { root, range, tables: !args.no_tables, holes: args.holes };
         let format = if args.json { Format::Json } else { args.format };
         let printed = print(kernel, format, &selection);

@@ -10,6 +10,7 @@ use kernmem_arch::{Entry, EntryFormat, Shape};
 use kernmem_base::{BusError, Era, Level, PhysAddr, PhysRead, VirtAddr, VirtRange};
 use kernmem_pgtable::{Visitor, visit};
 
+use super::wx::Wx;
 use super::{Kib, ListingError, SharedShadow};
 
 /// What a column prints when `raw & mask == value`, and otherwise.
@@ -137,15 +138,16 @@ pub(super) fn print<F: EntryFormat, M: PhysRead>(
     (layout, shadow): (&Layout, Option<SharedShadow>),
     era: Era,
     out: &mut impl fmt::Write,
-) -> Result<(), ListingError> {
+) -> Result<Wx, ListingError> {
     let mask = columns(era).fold(0, |mask, column| mask | column.mask);
     let (shape, markers) = (F::shape(), markers(era, layout));
     let run = first_run(era);
-    let mut listing = Listing { out, era, shape, shadow, mask, markers, marker: 0, run, failed: false };
+    let mut listing =
+        Listing { out, era, shape, shadow, mask, markers, marker: 0, run, failed: false, wx: Wx::default() };
     let start = starts(era, layout).0;
     visit::<F, M>(mem, root, VirtRange { start, last: VirtAddr(u64::MAX) }, &mut listing);
     listing.note(VirtAddr(0), None, 0);
-    if listing.failed { Err(ListingError::Write) } else { Ok(()) }
+    if listing.failed { Err(ListingError::Write) } else { Ok(listing.wx) }
 }
 
 /// The line that is open when the walk begins.
@@ -181,6 +183,7 @@ struct Listing<'o, W> {
     marker: usize,
     run: Option<Run>,
     failed: bool,
+    wx: Wx,
 }
 
 impl<W: fmt::Write> Listing<'_, W> {
@@ -219,6 +222,11 @@ impl<W: fmt::Write> Listing<'_, W> {
     }
 
     fn print_line(&mut self, run: &Run, end: VirtAddr) {
+        if run.prot != 0 {
+            let pages = end.0.wrapping_sub(run.start.0) >> self.shape.granule.shift();
+            self.wx.non_uxn += if run.prot & bit::UXN == 0 { pages } else { 0 };
+            self.wx.pages += if run.prot & (bit::RDONLY | bit::PXN) == 0 { pages } else { 0 };
+        }
         self.failed |= self.try_line(run, end).is_err();
     }
 

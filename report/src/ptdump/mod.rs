@@ -18,9 +18,11 @@ use kernmem_view::{Format, KernelView, LayoutView, RootKind};
 
 mod arm64;
 mod unit;
+mod wx;
 mod x86;
 
 pub use unit::{Bytes, Kib};
+pub use wx::Wx;
 
 /// The tables that all zero shadow of KASAN shares, and the entry of its page: a listing looks at that alone.
 ///
@@ -71,6 +73,18 @@ impl core::error::Error for ListingError {}
 /// # Errors
 /// There is no such tree, or the writer failed.
 pub fn linux<V: KernelView>(view: &V, root: RootKind, out: &mut impl fmt::Write) -> Result<(), ListingError> {
+    listed(view, root, out).map(drop)
+}
+
+/// What the kernel's check for writable and executable mappings finds in one tree.
+///
+/// # Errors
+/// There is no such tree.
+pub fn check_wx<V: KernelView>(view: &V, root: RootKind) -> Result<Wx, ListingError> {
+    listed(view, root, &mut wx::Nowhere)
+}
+
+fn listed<V: KernelView>(view: &V, root: RootKind, out: &mut impl fmt::Write) -> Result<Wx, ListingError> {
     if matches!(root, RootKind::Idmap | RootKind::EarlyIdentity | RootKind::EarlyKernel) {
         return Err(ListingError::NoRoot("Linux lists no such tree; ask for the table or fold format"));
     }
@@ -110,7 +124,7 @@ struct Arm64Tables<'a, M, W> {
 }
 
 impl<M: PhysRead, W: fmt::Write> WithFormat for Arm64Tables<'_, M, W> {
-    type Output = Result<(), ListingError>;
+    type Output = Result<Wx, ListingError>;
 
     fn run<F: UserFormat>(self) -> Self::Output {
         arm64::print::<F, M>(self.mem, self.root, (self.layout, self.shadow), self.era, self.out)

@@ -13,6 +13,7 @@ use kernmem_arch::{Entry, EntryFormat, Shape};
 use kernmem_base::{BusError, Era, Level, PhysAddr, PhysRead, VirtAddr, VirtRange};
 use kernmem_pgtable::{Visitor, visit};
 
+use super::wx::Wx;
 use super::{ListingError, SharedShadow, unit::Bytes};
 
 /// Bits that hold through all levels: rights are what every level grants, NX what any level says.
@@ -45,7 +46,7 @@ pub(super) fn print<F: EntryFormat, M: PhysRead>(
     shadow: Option<SharedShadow>,
     era: Era,
     out: &mut impl fmt::Write,
-) -> Result<(), ListingError> {
+) -> Result<Wx, ListingError> {
     let markers = markers.as_slice();
     let mut listing = Listing {
         out,
@@ -58,12 +59,13 @@ pub(super) fn print<F: EntryFormat, M: PhysRead>(
         effective: [0; MAX_LEVELS],
         run: None,
         failed: false,
+        wx: Wx { is_x86: true, ..Wx::default() },
     };
     for range in ranges {
         visit::<F, M>(mem, root, *range, &mut listing);
     }
     listing.note(VirtAddr(0), None, 0);
-    if listing.failed { Err(ListingError::Write) } else { Ok(()) }
+    if listing.failed { Err(ListingError::Write) } else { Ok(listing.wx) }
 }
 
 const MAX_LEVELS: usize = 5;
@@ -90,6 +92,7 @@ struct Listing<'o, W> {
     effective: [u64; MAX_LEVELS],
     run: Option<Run>,
     failed: bool,
+    wx: Wx,
 }
 
 impl<W: fmt::Write> Listing<'_, W> {
@@ -166,6 +169,9 @@ impl<W: fmt::Write> Listing<'_, W> {
     }
 
     fn print_line(&mut self, run: &Run, end: VirtAddr) {
+        if run.effective & (bit::RW | bit::NX) == bit::RW {
+            self.wx.pages += end.0.wrapping_sub(run.start.0) >> 12;
+        }
         if self.limit().is_none_or(|limit| self.lines < limit) {
             self.failed |= self.try_line(run, end).is_err();
         }
