@@ -13,7 +13,6 @@ use kernmem_arch::x86::direct_map::{SizeDecision, SizeFacts, early_table_pages, 
 use kernmem_arch::x86::fixmap::Fixmap;
 use kernmem_arch::x86::image::ImageSymbols;
 use kernmem_arch::x86::prot::{CpuFacts, Masks, nx_used};
-use kernmem_arch::x86::pti::why_not_global;
 use kernmem_arch::{Bound, Reason};
 use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysMem, PhysRange, VirtAddr};
 use kernmem_config::{Config, X86Cpu};
@@ -23,6 +22,7 @@ use kernmem_pgtable::Tables;
 
 use super::zones::Brought;
 use super::{State, late};
+use crate::pc::lacking;
 use crate::x86::Percpu;
 use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
 
@@ -222,25 +222,13 @@ impl<'m, 'c, F: I386Format, M: PhysMem, W: Witness> Booting<'m, 'c, F, M, W> {
 
     /// Why kernel leaves lack rights' bits: no global pages, no NX.
     pub(super) fn lacking(&self) -> Vec<Reason> {
-        lacking(&self.state, self.cpu)
+        lacking(self.state.pti, self.cpu)
     }
 
     /// Tells the log.
     pub(super) fn log(&mut self, entry: LogEntry) {
         self.memblock.observer().log(entry);
     }
-}
-
-/// Reasons that every kernel leaf shares: why it is not global, and that the CPU knows no NX.
-pub(super) fn lacking(state: &State, cpu: CpuFacts) -> Vec<Reason> {
-    let mut reasons = Vec::new();
-    if state.pti {
-        reasons.push(why_not_global(true));
-    }
-    if !cpu.pge || !cpu.nx {
-        reasons.push(Reason::CpuLacks);
-    }
-    reasons
 }
 
 /// Which entries the kernel was built for.

@@ -19,7 +19,7 @@ use kernmem_pgtable::{Mapping, Sizes, Tables};
 use kernmem_sparse::{Sections, VecStore};
 
 use super::State;
-use super::boot::{Booting, PAGE, finish, lacking};
+use super::boot::{Booting, PAGE, finish};
 use super::entry_area::set_page;
 use super::mm_init::Prepared;
 use super::zones::Brought;
@@ -28,6 +28,7 @@ use crate::hand_over::hand_over;
 use crate::managed::Moment;
 use crate::pc::cpus::smp_locks_are_freed;
 use crate::pc::given::{Giving, Milestone, what};
+use crate::pc::lacking;
 use crate::takers::hash_tables;
 use crate::x86::tell_entry_area;
 use crate::zones::Nodes;
@@ -129,7 +130,7 @@ impl<F: I386Format, M: PhysMem, W: Witness> Late<'_, '_, F, M, W> {
         let start = self.state.layout.vmalloc_start();
         let attrs = self.state.masks.kernel(self.config.era, Prot::Kernel);
         let mut rights = Vec::from([Reason::Born(Born::Data)]);
-        rights.extend(lacking(&self.state, self.cpu));
+        rights.extend(lacking(self.state.pti, self.cpu));
         for page in 0..TERMINAL_PAGES {
             let Some(pa) = self.frames.page() else { return Ok(()) };
             let va = start + page * PAGE;
@@ -157,7 +158,7 @@ impl<F: I386Format, M: PhysMem, W: Witness> Late<'_, '_, F, M, W> {
         if let Some(attrs) = cpu_entry_area::attrs(kind, self.config.era, masks, self.cpu.pge) {
             let va = cea::ro_idt(self.state.layout.cpu_entry_area);
             set_page(&mut self.tables, &mut self.frames, masks, va, (pa, attrs)).map_err(BootError::Map)?;
-            let lacking = lacking(&self.state, self.cpu);
+            let lacking = lacking(self.state.pti, self.cpu);
             tell_entry_area(self.memblock.observer(), va, pa, 1, Born::ReadOnly, &lacking);
         }
         let step = idt_step(self.config.era, &self.symbols);

@@ -11,7 +11,6 @@ use kernmem_arch::x86::kaslr::Switches;
 use kernmem_arch::x86::layout::{Bases, Layout, LayoutFacts, Paging, PagingFacts};
 use kernmem_arch::x86::markers::{MarkerFacts, Markers};
 use kernmem_arch::x86::prot::{CpuFacts, Masks, Needed, missing_feature, nx_used};
-use kernmem_arch::x86::pti::why_not_global;
 use kernmem_arch::x86::{X86, prealloc};
 use kernmem_arch::{Bound, EntryFormat, Reason};
 use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysMem, PhysRange, VirtAddr};
@@ -24,6 +23,7 @@ use super::nodes::Brought;
 use super::{Percpu, State, late};
 use crate::kasan::ZeroShadow;
 use crate::numa::NodeData;
+use crate::pc::lacking;
 use crate::takers::gigantic::GiganticPool;
 use crate::takers::page_counts;
 use crate::{Boot, BootError, Image, Isa, Kernel, LogEntry, Roots, Witness};
@@ -265,25 +265,13 @@ impl<'m, 'c, M: PhysMem, W: Witness, const LEVELS: usize> Booting<'m, 'c, M, W, 
 
     /// Why kernel leaves lack rights' bits: no global pages, no NX.
     pub(super) fn lacking(&self) -> Vec<Reason> {
-        lacking(&self.state, self.cpu)
+        lacking(self.state.pti, self.cpu)
     }
 
     /// Tells the log.
     pub(super) fn log(&mut self, entry: LogEntry) {
         self.memblock.observer().log(entry);
     }
-}
-
-/// Reasons that every kernel leaf shares: why it is not global, and that the CPU knows no NX.
-pub(super) fn lacking(state: &State, cpu: CpuFacts) -> Vec<Reason> {
-    let mut reasons = Vec::new();
-    if state.pti {
-        reasons.push(why_not_global(true));
-    }
-    if !cpu.pge || !cpu.nx {
-        reasons.push(Reason::CpuLacks);
-    }
-    reasons
 }
 
 /// No leaf larger than 2 MiB, or than a base page.

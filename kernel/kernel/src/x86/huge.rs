@@ -14,9 +14,10 @@ use kernmem_base::{Era, Granule, Level, NoTlb, Order, Pfn, PhysAddr, PhysMem, Ph
 use kernmem_hugetlb::{Env, HvoError, Vmemmap, hvo};
 use kernmem_pgtable::{Sizes, Walk, translate};
 
-use super::boot::{PAGE, lacking};
+use super::boot::PAGE;
 use super::late::Late;
 use crate::managed::Moment;
+use crate::pc::lacking;
 use crate::takers::gigantic::GiganticPool;
 use crate::{Area, BootError, Mapped, Witness};
 
@@ -115,7 +116,7 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
         let shared = Reason::SplitBy { cause: Change::Hvo };
         let blocks = Sizes::only(X86::<LEVELS>::shape(), |leaf| leaf.level == Level::Pmd);
         let mut rights = Vec::from([Reason::Changed(Change::Hvo)]);
-        rights.extend(lacking(&self.state, self.cpu));
+        rights.extend(lacking(self.state.pti, self.cpu));
         self.memblock.observer().mapped(&Mapped {
             range,
             pa,

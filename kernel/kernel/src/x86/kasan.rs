@@ -31,12 +31,13 @@ use kernmem_base::{Era, Granule, Level, Pfn, PhysAddr, PhysMem, PhysRange, VirtA
 use kernmem_memblock::{Memblock, Nid, RegionArray, Request};
 use kernmem_pgtable::{Mapping, Sizes};
 
-use super::boot::{Booting, KernelTables, PAGE, lacking, page_sizes_up_to};
+use super::boot::{Booting, KernelTables, PAGE, page_sizes_up_to};
 use super::late::Late;
 use super::nodes::MAX_DMA;
 use crate::frames::Ask;
 use crate::kasan::{ZeroMap, ZeroShadow, parts};
 use crate::numa::early_nid;
+use crate::pc::lacking;
 use crate::takers::{self, Taker};
 use crate::{Area, BootError, EarlyFrames, LogEntry, Mapped, Witness};
 
@@ -350,7 +351,7 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
         let bytes = layout.kasan_shadow_of(area.end()).0.next_multiple_of(PAGE) - start.0;
         let attrs = self.state.masks.kernel(self.config.era, Prot::Kernel);
         let mut rights = Vec::from([Reason::Born(Born::Shadow)]);
-        rights.extend(lacking(&self.state, self.cpu));
+        rights.extend(lacking(self.state.pti, self.cpu));
         for offset in (0..bytes).step_by(PAGE as usize) {
             let Some(pa) = self.frames.page() else { return Ok(()) };
             let range = VirtRange { start: start + offset, last: start + (offset + PAGE - 1) };

@@ -21,7 +21,7 @@ use kernmem_pgtable::{Mapping, Sizes};
 use kernmem_sparse::{Sections, VecStore};
 
 use super::State;
-use super::boot::{Booting, KernelTables, PAGE, finish, lacking};
+use super::boot::{Booting, KernelTables, PAGE, finish};
 use super::entry_area::{set_page, tell};
 use super::mm_init::Prepared;
 use super::nodes::Brought;
@@ -29,6 +29,7 @@ use crate::hand_over::hand_over;
 use crate::managed::Moment;
 use crate::pc::cpus::smp_locks_are_freed;
 use crate::pc::given::{Giving, Milestone, what};
+use crate::pc::lacking;
 use crate::takers::gigantic::GiganticPool;
 use crate::takers::hash_tables;
 use crate::zones::Nodes;
@@ -140,7 +141,7 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
         self.populate_vmalloc_shadow(VirtRange { start, last: start + (bytes + PAGE - 1) })?;
         let attrs = self.state.masks.kernel(self.config.era, Prot::Kernel);
         let mut rights = Vec::from([Reason::Born(Born::Data)]);
-        rights.extend(lacking(&self.state, self.cpu));
+        rights.extend(lacking(self.state.pti, self.cpu));
         for offset in (0..bytes).step_by(PAGE as usize) {
             let Some(pa) = self.frames.page() else { return Ok(()) };
             let va = start + offset;
@@ -169,7 +170,7 @@ impl<M: PhysMem, W: Witness, const LEVELS: usize> Late<'_, '_, M, W, LEVELS> {
         if let Some(attrs) = attrs {
             let va = cpu_entry_area::RO_IDT;
             set_page(&mut self.tables, &mut self.frames, self.state.masks, va, (pa, attrs)).map_err(BootError::Map)?;
-            let lacking = lacking(&self.state, self.cpu);
+            let lacking = lacking(self.state.pti, self.cpu);
             tell(self.memblock.observer(), va, pa, 1, Born::ReadOnly, &lacking);
         }
         let step = idt_step(self.config.era, &self.symbols);
