@@ -22,10 +22,9 @@ use kernmem_sparse::MigrateType;
 
 use super::field::{Field, Kinds};
 use super::give::Doubled;
-use super::magazine::Found;
 use super::mem::Mem;
 use super::open::{NO_WORD, NONE, OPEN_ORDER, Open, STACK_ORDER, put_back};
-use super::set::{CpuSet, Gathered, Near, column_of, doubled};
+use super::set::{CpuSet, Gathered, column_of};
 use super::word::{WORD_FRAMES, Word, runs};
 
 /// A zone, as a CPU's calls are told of it.
@@ -247,16 +246,22 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// Gives a block back to the zone that it is of.
     ///
     /// # Errors
-    /// The first frame that is free already, in the field or here; nothing was changed.
+    /// The first frame that is free already, in the field or here; nothing was changed. Frames that another CPU keeps are
+    /// not seen.
     #[inline]
     pub fn free<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, pfn: Pfn, order: u8) -> Result<(), Doubled> {
         if (pfn.0 ^ self.last) >> STACK_ORDER == 0 {
             self.last = NONE;
         }
-        if order > OPEN_ORDER {
-            return self.free_large(at, pfn, order);
+        match order {
+            0 => self.free_small(at, Word::single(pfn), 1),
+            1..=OPEN_ORDER => self.free_small(at, Word::of(pfn, order), 1 << order),
+            _ => self.free_large(at, pfn, order),
         }
-        let word = Word::of(pfn, order);
+    }
+
+    #[inline]
+    fn free_small<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word, frames: u32) -> Result<(), Doubled> {
         let is_hot = at.zone == self.zone;
         if is_hot && word.number == self.hot.single.number {
             return put_back(&mut self.hot.single, word);
@@ -264,31 +269,11 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         if is_hot && word.number == self.hot.small.number {
             return put_back(&mut self.hot.small, word);
         }
-        let set = self.sets.as_mut().get_mut(at.zone);
-        let Some(set) = set.filter(|_| at.field.is_inner(word.number)) else {
-            return at.field.give_run(at.kinds, pfn, order);
-        };
-        let known = set.known(at, word.number);
-        doubled(known, word)?;
-        let place = match set.magazine.find(word.number) {
-            Found::Place(place) => place,
-            Found::Word(kept) => {
-                put_back(kept, word)?;
-                set.keep(at, 1 << order);
-                return Ok(());
-            }
-        };
-        match set.column_near(at, word) {
-            Near::Hot(column) if is_hot && column == self.column => self.come_back(at, word, known),
-            Near::Hot(column) => {
-                set.wait(at, column, word);
-                Ok(())
-            }
-            Near::Far => {
-                set.put(at, place, word);
-                Ok(())
-            }
-            Near::Never => at.field.give_run(at.kinds, pfn, order),
+        let set = self.sets.as_mut().get_mut(at.zone).filter(|_| at.field.is_inner(word.number));
+        let Some(set) = set else { return give(at, word) };
+        match set.take_in(at, word, frames, is_hot.then_some(self.column))? {
+            None => Ok(()),
+            Some(known) => self.come_back(at, word, known),
         }
     }
 
@@ -377,7 +362,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// the same word may have been.
     pub fn free_bulk<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, frames: &[Pfn]) -> Result<(), Doubled> {
         let Some(set) = self.sets.as_mut().get_mut(at.zone) else {
-            return frames.iter().try_for_each(|&pfn| at.field.give_run(at.kinds, pfn, 0));
+            return frames.iter().try_for_each(|&pfn| give(at, Word::single(pfn)));
         };
         let mut found = None;
         set.release(at, Gathered { frames, doubled: &mut found });
@@ -406,4 +391,11 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     pub fn sets(&mut self) -> &mut [CpuSet] {
         self.sets.as_mut()
     }
+}
+
+/// Gives frames that are not kept to the field.
+#[cold]
+fn give<M: Mem>(at: At<'_, M, impl Kinds>, word: Word) -> Result<(), Doubled> {
+    let end = Pfn(word.first().0 + u64::from(word.frames()));
+    at.field.give_range(at.kinds, word.first(), end)
 }

@@ -81,9 +81,9 @@ impl<M: Mem> Field<M> {
                 doubled.get_or_insert(Doubled { pfn: Word { mask, ..word }.first() });
             }
         }
-        let frames = batch.end(self, kinds);
-        if frames != 0 {
-            self.raise_level(frames);
+        batch.count(self, kinds);
+        if batch.total != 0 {
+            self.raise_level(batch.total);
         }
         doubled.map_or(Ok(()), Err)
     }
@@ -123,6 +123,18 @@ impl<M: Mem> Field<M> {
         self.look(place) | lazy | outside
     }
 
+    /// Which of 64 frames of the zone are free, as far as the bits tell; all, where no frame was ever taken.
+    #[inline]
+    pub(super) fn free_bits(&self, number: u64) -> u64 {
+        // Relaxed: a frame that its giver holds does not become free meanwhile.
+        self.bits(self.cut.place(number)).map_or(!0, |bits| bits.load(Ordering::Relaxed))
+    }
+
+    /// Whether the bits of a word were not written since all its frames are free.
+    pub(super) fn is_lazy(&self, number: u64) -> bool {
+        self.entry(self.cut.block(self.cut.place(number))).is_lazy()
+    }
+
     /// Which of 64 frames are none of the zone's.
     fn outside(&self, number: u64) -> u64 {
         let first = number.saturating_mul(WORD_FRAMES);
@@ -148,47 +160,41 @@ pub(super) fn words_of(start: Pfn, end: Pfn) -> impl Iterator<Item = Word> {
 
 /// Words that are given one after another: the entry of a block is raised once for all that come in a row.
 #[derive(Debug)]
-pub(super) struct Batch {
+struct Batch {
     block: usize,
     frames: u32,
     total: u32,
 }
 
 impl Batch {
-    pub const fn new() -> Self {
-        Self { block: 0, frames: 0, total: 0 }
+    const fn new() -> Self {
+        Self { block: usize::MAX, frames: 0, total: 0 }
     }
 
     /// Gives a word; answers the frames that were free already.
     #[inline]
-    pub fn give<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, word: Word) -> u64 {
+    fn give<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, word: Word) -> u64 {
         let place = field.cut.place(word.number);
         let block = field.cut.block(place);
-        if field.entry(block).is_lazy() {
-            return word.mask;
-        }
-        let doubled = field.set_bits(kinds, place, word.mask);
-        let frames = ones(word.mask & !doubled);
         if block != self.block {
             self.count(field, kinds);
             self.block = block;
+            if field.entry(block).is_lazy() {
+                self.block = usize::MAX;
+                return word.mask;
+            }
         }
-        self.frames += frames;
+        let doubled = field.set_bits(kinds, place, word.mask);
+        self.frames += ones(word.mask & !doubled);
         doubled
     }
 
+    #[inline]
     fn count<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds) {
         if self.frames != 0 {
             field.credit(kinds, self.block, self.frames);
             self.total += self.frames;
             self.frames = 0;
         }
-    }
-
-    /// Counts what was not counted yet; how many frames were given, which the field's level does not know.
-    #[must_use]
-    pub fn end<M: Mem>(mut self, field: &Field<M>, kinds: &impl Kinds) -> u32 {
-        self.count(field, kinds);
-        self.total
     }
 }

@@ -8,7 +8,8 @@
 //!
 //! # Invariants
 //! 1. `filled` places of the table hold words, those that `order` names, none twice; the others hold none.
-//! 2. A word is at the first free place from the one of its number on, as the table was when it came.
+//! 2. A class counts the words on the stack whose numbers are of it.
+//! 3. A word is at the first free place from the one of its number on, as the table was when it came.
 
 use super::open::NO_WORD;
 use super::word::Word;
@@ -22,17 +23,25 @@ const FULL: usize = 44;
 /// Words that may wait.
 pub(super) const WAITING: usize = 48;
 
+/// Room for them: a power of two, so that a place is told without a division.
+const ROOM: usize = 64;
+
+/// Classes of numbers of words that wait: most that do not wait are told by their class.
+const CLASSES: usize = 256;
+
 /// Table and stack.
 #[derive(Clone, Debug)]
 pub(super) struct Magazine {
     table: [Word; PLACES],
     /// The places in use, in the order in which words came.
-    order: [u8; FULL],
+    order: [u8; PLACES],
     filled: usize,
     height: usize,
-    stack: [Word; WAITING],
+    stack: [Word; ROOM],
     /// The column of each that waits.
-    columns: [u8; WAITING],
+    columns: [u8; ROOM],
+    /// Words on the stack by the rest of their numbers by [`CLASSES`].
+    classes: [u8; CLASSES],
 }
 
 /// What the table says of a word.
@@ -48,11 +57,12 @@ impl Magazine {
     pub const fn new() -> Self {
         Self {
             table: [NO_WORD; PLACES],
-            order: [0; FULL],
+            order: [0; PLACES],
             filled: 0,
             height: 0,
-            stack: [NO_WORD; WAITING],
-            columns: [0; WAITING],
+            stack: [NO_WORD; ROOM],
+            columns: [0; ROOM],
+            classes: [0; CLASSES],
         }
     }
 
@@ -85,7 +95,7 @@ impl Magazine {
     #[inline]
     pub fn put(&mut self, place: usize, word: Word) -> bool {
         self.table[place % PLACES] = word;
-        self.order[self.filled % FULL] = place as u8;
+        self.order[self.filled % PLACES] = place as u8;
         self.filled += 1;
         self.filled >= FULL
     }
@@ -101,12 +111,13 @@ impl Magazine {
     /// Which frames of a word wait to be opened.
     #[inline]
     pub fn waiting(&self, number: u64) -> u64 {
-        let mut mask = 0;
-        for at in 0..self.height {
-            let word = &self.stack[at % WAITING];
-            mask |= if word.number == number { word.mask } else { 0 };
-        }
-        mask
+        if self.classes[number as usize % CLASSES] == 0 { 0 } else { self.search_stack(number) }
+    }
+
+    #[cold]
+    fn search_stack(&self, number: u64) -> u64 {
+        let words = self.stack.iter().take(self.height);
+        words.filter(|word| word.number == number).fold(0, |mask, word| mask | word.mask)
     }
 
     /// Puts a word on the stack of those that wait for a column; false if there is no room.
@@ -115,22 +126,23 @@ impl Magazine {
         if self.height >= WAITING {
             return false;
         }
-        self.stack[self.height % WAITING] = word;
-        self.columns[self.height % WAITING] = column as u8;
+        self.stack[self.height % ROOM] = word;
+        self.columns[self.height % ROOM] = column as u8;
         self.height += 1;
+        self.classes[word.number as usize % CLASSES] += 1;
         true
     }
 
     /// Takes the last word that waits for a column and that `fits`.
     #[inline]
     pub fn take_waiting(&mut self, column: usize, fits: impl Fn(u64) -> bool) -> Option<Word> {
-        let is_it =
-            |at: &usize| usize::from(self.columns[at % WAITING]) == column && fits(self.stack[at % WAITING].mask);
+        let is_it = |at: &usize| usize::from(self.columns[at % ROOM]) == column && fits(self.stack[at % ROOM].mask);
         let at = (0..self.height).rev().find(is_it)?;
-        let word = self.stack[at % WAITING];
+        let word = self.stack[at % ROOM];
+        self.classes[word.number as usize % CLASSES] -= 1;
         self.height -= 1;
-        self.stack[at % WAITING] = self.stack[self.height % WAITING];
-        self.columns[at % WAITING] = self.columns[self.height % WAITING];
+        self.stack[at % ROOM] = self.stack[self.height % ROOM];
+        self.columns[at % ROOM] = self.columns[self.height % ROOM];
         Some(word)
     }
 
@@ -142,6 +154,7 @@ impl Magazine {
     /// Empties the stack.
     pub fn empty_stack(&mut self) -> impl Iterator<Item = Word> {
         let height = core::mem::take(&mut self.height);
+        self.classes = [0; CLASSES];
         self.stack.iter().take(height).copied()
     }
 }

@@ -6,12 +6,12 @@ use kernmem_sparse::MigrateType;
 use super::cpu::At;
 use super::field::Kinds;
 use super::give::Doubled;
-use super::magazine::Magazine;
+use super::magazine::{Found, Magazine};
 use super::mem::Mem;
-use super::open::{NO_WORD, Open};
+use super::open::{NO_WORD, Open, put_back};
 use super::word::Word;
 
-/// Kinds of requests that are served apart: unmovable, movable, reclaimable.
+/// Kinds of requests that are served apart, the first migrate types: unmovable, movable, reclaimable.
 const COLUMNS: usize = 3;
 
 /// Frames that are asked of the field at once: less than a word's may be scattered over many words.
@@ -22,7 +22,7 @@ const LIMIT: u32 = 1024;
 
 /// How soon a frame that came back is asked for again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Near {
+enum Near {
     /// The next requests of this column would get it from the field.
     Hot(usize),
     /// Later ones.
@@ -63,12 +63,8 @@ impl Default for CpuSet {
 /// The column of a type; `None` for types whose frames a CPU does not serve requests from.
 #[inline]
 pub(super) const fn column_of(kind: MigrateType) -> Option<usize> {
-    match kind {
-        MigrateType::Unmovable => Some(0),
-        MigrateType::Movable => Some(1),
-        MigrateType::Reclaimable => Some(2),
-        MigrateType::HighAtomic | MigrateType::Cma | MigrateType::Isolate => None,
-    }
+    let number = kind as usize;
+    if number < COLUMNS { Some(number) } else { None }
 }
 
 impl CpuSet {
@@ -89,7 +85,7 @@ impl CpuSet {
 
     /// Whether the next requests of a column would get these frames from the field.
     #[inline]
-    pub(super) fn column_near<M: Mem>(&self, at: At<'_, M, impl Kinds>, word: Word) -> Near {
+    fn near<M: Mem>(&self, at: At<'_, M, impl Kinds>, word: Word) -> Near {
         let kind = at.kinds.kind(word.start());
         match column_of(kind) {
             Some(column) if word.number <= self.frontier[column] => Near::Hot(column),
@@ -98,13 +94,48 @@ impl CpuSet {
         }
     }
 
+    /// Takes in `frames` frames of one word that came back, unless they are near for column `hot`: then it answers which of the
+    /// word's frames are free or here already.
+    ///
+    /// # Errors
+    /// The lowest of the frames that is free already, or here; nothing was changed.
+    #[inline]
+    pub(super) fn take_in<M: Mem>(
+        &mut self,
+        at: At<'_, M, impl Kinds>,
+        word: Word,
+        frames: u32,
+        hot: Option<usize>,
+    ) -> Result<Option<u64>, Doubled> {
+        let known = self.known(at, word.number);
+        doubled(known, word)?;
+        let place = match self.magazine.find(word.number) {
+            Found::Place(place) => place,
+            Found::Word(kept) => {
+                put_back(kept, word)?;
+                self.keep(at, frames);
+                return Ok(None);
+            }
+        };
+        match self.near(at, word) {
+            Near::Far => self.put(at, place, word, frames),
+            Near::Hot(_) if at.field.is_lazy(word.number) => return Err(Doubled { pfn: word.first() }),
+            Near::Hot(column) if Some(column) == hot => return Ok(Some(known)),
+            Near::Hot(column) => self.wait(at, column, word),
+            Near::Never => {
+                at.field.give_word(at.kinds, word).map_err(|mask| Doubled { pfn: Word { mask, ..word }.first() })?
+            }
+        }
+        Ok(None)
+    }
+
     /// Takes in a word that is not near, at its place in the magazine's table.
     #[inline]
-    pub(super) fn put<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, place: usize, word: Word) {
+    fn put<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, place: usize, word: Word, frames: u32) {
         if self.magazine.put(place, word) {
             self.flush(at);
         } else {
-            self.keep(at, word.frames());
+            self.keep(at, frames);
         }
     }
 
@@ -122,7 +153,7 @@ impl CpuSet {
 
     /// Counts frames that the magazine got. If it has too many, all go to the field.
     #[inline]
-    pub(super) fn keep<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, frames: u32) {
+    fn keep<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, frames: u32) {
         self.kept += frames;
         if self.kept > self.limit {
             self.recount(at);
@@ -212,9 +243,9 @@ impl CpuSet {
     /// Which frames of a word are free already, or here, in the open words or waiting; those in the table of the magazine
     /// are not among them.
     #[inline]
-    pub(super) fn known<M: Mem>(&self, at: At<'_, M, impl Kinds>, number: u64) -> u64 {
+    fn known<M: Mem>(&self, at: At<'_, M, impl Kinds>, number: u64) -> u64 {
         let open = if self.is_open { self.opened(number) } else { 0 };
-        at.field.free_mask(number) | self.magazine.waiting(number) | open
+        at.field.free_bits(number) | self.magazine.waiting(number) | open
     }
 
     fn opened(&self, number: u64) -> u64 {
@@ -246,7 +277,7 @@ impl CpuSet {
 /// # Errors
 /// The lowest of the frames of `word` that `known` has.
 #[inline]
-pub(super) fn doubled(known: u64, word: Word) -> Result<(), Doubled> {
+fn doubled(known: u64, word: Word) -> Result<(), Doubled> {
     let mask = known & word.mask;
     if mask == 0 { Ok(()) } else { Err(Doubled { pfn: Word { mask, ..word }.first() }) }
 }

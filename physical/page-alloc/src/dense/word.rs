@@ -21,6 +21,13 @@ impl Word {
         Self { number: pfn.0 / WORD_FRAMES, mask: block_mask(order) << (pfn.0 % WORD_FRAMES) }
     }
 
+    /// A single frame.
+    #[must_use]
+    #[inline]
+    pub const fn single(pfn: Pfn) -> Self {
+        Self { number: pfn.0 / WORD_FRAMES, mask: 1 << (pfn.0 % WORD_FRAMES) }
+    }
+
     /// The first frame of the 64.
     #[must_use]
     pub const fn start(self) -> Pfn {
@@ -44,7 +51,12 @@ impl Word {
 /// Set bits: most often there is one, and counting more takes many steps where the machine has no instruction for it.
 #[inline]
 pub(super) const fn ones(mask: u64) -> u32 {
-    if mask & mask.wrapping_sub(1) == 0 { (mask != 0) as u32 } else { mask.count_ones() }
+    if mask & mask.wrapping_sub(1) == 0 { (mask != 0) as u32 } else { many(mask) }
+}
+
+#[cold]
+const fn many(mask: u64) -> u32 {
+    mask.count_ones()
 }
 
 /// The lowest `2^order` bits; `order` is at most 6.
