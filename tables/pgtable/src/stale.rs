@@ -107,7 +107,7 @@ fn free_subtree<F: EntryFormat, M: PhysMem>(
         }
     }
     if let Ok(note) = tables.mem().note(table) {
-        note.bury(0, None);
+        note.renew(false);
     }
     frames.give_back(table);
 }
