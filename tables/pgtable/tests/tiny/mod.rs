@@ -118,6 +118,11 @@ impl TinyMem {
         Pool { mem: self, free, left: None }
     }
 
+    /// Tables that nothing links and that have not been given back.
+    pub fn dead(&self) -> usize {
+        self.notes.iter().filter(|note| note.is_busy()).count()
+    }
+
     fn frame(&self, pa: PhysAddr, count: usize) -> Result<&[AtomicU64], BusError> {
         let hole = BusError { pa, fault: BusFault::Hole };
         let (frame, index) = ((pa.0 / PAGE) as usize, (pa.0 % PAGE / 8) as usize);
