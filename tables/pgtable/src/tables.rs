@@ -16,7 +16,7 @@ use crate::{CursorMut, MapError};
 pub struct Tables<'m, F, M> {
     mem: &'m M,
     root: PhysAddr,
-    format: PhantomData<F>,
+    format: PhantomData<fn() -> F>,
 }
 
 impl<F, M> fmt::Debug for Tables<'_, F, M> {

@@ -183,7 +183,7 @@ fn two_maps_that_overlap() {
 fn an_unmap_that_drops_a_subtree_against_walks_in_it() {
     model(
         "an unmap that drops a subtree against walks in it",
-        2,
+        6,
         |own| own.map(0, 3).unwrap(),
         [
             |task| task.unmap(0, 3).unwrap(),
@@ -201,7 +201,7 @@ fn an_unmap_that_drops_a_subtree_against_walks_in_it() {
 fn frames_that_are_used_anew_against_walks() {
     model(
         "frames that are used anew against walks",
-        2,
+        6,
         |own| own.map(0, 1).unwrap(),
         [
             |task| {
@@ -221,7 +221,7 @@ fn frames_that_are_used_anew_against_walks() {
 fn a_split_against_a_protect() {
     model(
         "a split against a protect",
-        2,
+        4,
         |own| {
             let range = pages(0, 1);
             let done = own.cpu.cursor(range).unwrap().map(&mut own.frames, &mapping(range, 0, Sizes::ALL));
@@ -252,7 +252,7 @@ fn a_split_against_a_protect() {
 fn two_unmaps_that_empty_one_table() {
     model(
         "two unmaps that empty one table",
-        2,
+        4,
         |own| own.map(0, 1).unwrap(),
         [|task| task.unmap(0, 0).unwrap(), |task| task.unmap(1, 1).unwrap()],
         |mapped, tables| assert_eq!((mapped, tables), ([None; 8], 1)),
