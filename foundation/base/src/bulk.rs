@@ -94,7 +94,7 @@ mod tests {
 
     fn summed<S: Slot>() {
         each_count::<S>(|slots, count| {
-            let all = (0..count as u64).fold(0, |all, number| all | number * 0x1000 + 0xff);
+            let all = (0..count as u64).fold(0, |all, number| all | (number * 0x1000 + 0xff));
             assert_eq!(any(&slots[..count]), all);
         });
     }
@@ -103,11 +103,11 @@ mod tests {
         each_count::<S>(|slots, count| {
             let same = &slots[..count];
             assert_eq!((alike(same, !0xfff), alike(same, 0)), (count, count.min(1)));
-            for odd in 0..count {
-                slots[odd].store(0xfe);
+            for (odd, slot) in same.iter().enumerate() {
+                let raw = slot.swap(0xfe);
                 let expected = if odd == 0 { 1 } else { odd };
                 assert_eq!(alike(same, !0xfff), expected.min(count), "{odd} of {count}");
-                slots[odd].store(odd as u64 * 0x1000 + 0xff);
+                slot.store(raw);
             }
         });
     }

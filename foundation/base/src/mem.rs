@@ -151,6 +151,16 @@ pub trait PhysMem: PhysRead {
     /// As [`PhysRead::table`].
     fn table_mut<S: Slot>(&self, pa: PhysAddr, entries: usize) -> Result<&[S], BusError>;
 
+    /// Lends the slot `index` of the table at `pa` for writing; no memory reference is counted.
+    ///
+    /// # Errors
+    /// As [`PhysRead::table`].
+    #[inline]
+    fn slot<S: Slot>(&self, pa: PhysAddr, index: usize) -> Result<&S, BusError> {
+        let table = self.table_mut::<S>(pa, index + 1)?;
+        table.get(index).ok_or(BusError { pa, fault: BusFault::Truncated })
+    }
+
     /// The word that belongs to the table frame at `pa`.
     ///
     /// # Errors
