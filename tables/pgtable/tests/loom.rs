@@ -9,8 +9,8 @@
 
 mod tiny;
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc as Counted;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kernmem_base::NoTlb;
 use kernmem_pgtable::{Change, CpuSlot, CpuTables, MapError, SharedTables, Sizes, Tables};
@@ -60,7 +60,7 @@ impl Task {
 
     fn look(&mut self, page: u64) -> Option<u64> {
         let va = pages(page, page).start;
-        found::<F>(page, self.cpu.translate(va))
+        found(page, self.cpu.translate(va))
     }
 }
 

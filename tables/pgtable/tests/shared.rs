@@ -8,7 +8,7 @@
 
 mod tiny;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use kernmem_arch::arm64::Arm64Granule4K;
@@ -40,7 +40,7 @@ fn slots(count: usize) -> Vec<CpuSlot> {
 
 /// Lets another thread run now and then: there are more threads than CPUs.
 fn wait(turn: u32) {
-    if turn % 16 == 15 { thread::yield_now() } else { std::hint::spin_loop() }
+    if turn % 16 == 15 { thread::yield_now() } else { core::hint::spin_loop() }
 }
 
 /// Takes an answer apart: the debt, and what went wrong.
@@ -157,7 +157,7 @@ fn operate(
             cpu.collect(frames);
         }
         let page = draw.below(PAGES);
-        let _ = found::<Small>(page, cpu.translate(VirtAddr(page * PAGE)));
+        let _ = found(page, cpu.translate(VirtAddr(page * PAGE)));
     }
 }
 
@@ -228,7 +228,7 @@ fn overlapping_operations_are_those_of_a_model_and_lose_no_table() {
             while !stop.load(Ordering::Relaxed) {
                 let reading = cpu.read();
                 for page in 0..PAGES {
-                    walks += u64::from(found::<Small>(page, reading.translate(VirtAddr(page * PAGE))).is_some());
+                    walks += u64::from(found(page, reading.translate(VirtAddr(page * PAGE))).is_some());
                 }
                 drop(reading);
                 thread::yield_now();
@@ -244,7 +244,7 @@ fn overlapping_operations_are_those_of_a_model_and_lose_no_table() {
     let mut tables = shared.into_tables(&mut frames);
     for page in 0..PAGES {
         let walk = kernmem_pgtable::translate::<Small, _>(&mem, TinyMem::ROOT, VirtAddr(page * PAGE));
-        let expected = found::<Small>(page, walk).map_or(HOLE, |mark| if mark == 0 { PLAIN } else { MARKED });
+        let expected = found(page, walk).map_or(HOLE, |mark| if mark == 0 { PLAIN } else { MARKED });
         assert_eq!(model.get(page), expected);
     }
     let in_tree = census::<Small>(&mem, true);
@@ -495,7 +495,7 @@ fn a_map_that_lacks_a_frame_leaves_a_prefix_and_no_table() {
             assert_eq!(census::<Small>(&mem, false).len() + frames.free.len(), 1 + FRAMES, "nothing leaks");
             for page in range.start.0 / PAGE..=range.last.0 / PAGE {
                 let va = VirtAddr(page * PAGE);
-                assert_eq!(found::<Small>(page, cpu.translate(va)), (va < stop).then_some(0));
+                assert_eq!(found(page, cpu.translate(va)), (va < stop).then_some(0));
             }
             if error.is_none() {
                 assert!(nth >= 2, "the run takes tables");
@@ -531,10 +531,7 @@ fn a_split_that_lacks_a_frame_changes_nothing_and_can_be_tried_again() {
     cursor.unmap().unwrap().forgive("no CPU runs with these tables");
     drop(cursor);
     assert_eq!(census::<Small>(&mem, false).len(), 3);
-    assert_eq!(
-        [4, 5, 6].map(|page| found::<Small>(page, cpu.translate(VirtAddr(page * PAGE)))),
-        [Some(0), None, Some(0)]
-    );
+    assert_eq!([4, 5, 6].map(|page| found(page, cpu.translate(VirtAddr(page * PAGE)))), [Some(0), None, Some(0)]);
 }
 
 // The handles.
@@ -555,7 +552,7 @@ fn a_slot_has_one_handle_and_what_it_left_is_given_back_in_the_end() {
     cpu.pay(stale, &mut NoTlb, &mut frames);
     assert_eq!(cpu.collect(&mut frames), 2, "a walk may be in both tables");
     assert_eq!((frames.free.len(), mem.dead()), (5, 2));
-    assert_eq!(found::<Small>(0, reading.translate(VirtAddr(0))), None);
+    assert_eq!(found(0, reading.translate(VirtAddr(0))), None);
     drop((reading, cpu));
     assert_eq!(shared.cpu(0).unwrap().collect(&mut frames), 0, "the next handle goes on");
     assert_eq!((frames.free.len(), mem.dead()), (7, 0));
