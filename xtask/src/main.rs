@@ -2,7 +2,7 @@
 //!
 //! * `tidy`: what the style asks for and no compiler checks; also a test of this crate.
 //! * `no-std`: the crates above `machines/` build and link without the standard library.
-//! * `bench`: the performance rows, ours beside those of the registry's crates.
+//! * `bench`: the performance rows, ours beside those of the registry's crates; `bench --counts`: their instructions.
 //! * `fuzz TARGET|all [--seconds N]`: runs fuzz targets, and installs the runner if it is missing.
 //!
 //! Needs nothing beyond Rust, but for `fuzz`, which says what it installs.
@@ -25,9 +25,11 @@ use failure::Failure;
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let done = match words.as_slice() {
+    if let ["bench", rest @ ..] = words.as_slice() {
+        return bench::run(&root(), rest).unwrap_or_else(|failure| ended(Err(failure)));
+    }
+    ended(match words.as_slice() {
         ["tidy"] => tidy::run(&root()),
-        ["bench", words @ ..] => bench::run(&root(), words),
         ["no-std"] => no_std::run(&root()),
         ["fuzz", target] => fuzz::run(&root(), target, fuzz::SECONDS),
         ["fuzz", target, "--seconds", n] => match n.parse() {
@@ -35,7 +37,10 @@ fn main() -> ExitCode {
             Err(_) => Err(Failure::Usage),
         },
         _ => Err(Failure::Usage),
-    };
+    })
+}
+
+fn ended(done: Result<(), Failure>) -> ExitCode {
     let Err(failure) = done else { return ExitCode::SUCCESS };
     eprint!("xtask: {failure}");
     if let Some(source) = failure.source() {
