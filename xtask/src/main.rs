@@ -2,10 +2,12 @@
 //!
 //! * `tidy`: what the style asks for and no compiler checks; also a test of this crate.
 //! * `no-std`: the crates above `machines/` build and link without the standard library.
+//! * `boot-cost`: what a boot costs for each doubling of memory, as a table.
 //! * `fuzz TARGET|all [--seconds N]`: runs fuzz targets, and installs the runner if it is missing.
 //!
 //! Needs nothing beyond Rust, but for `fuzz`, which says what it installs.
 
+mod boot_cost;
 mod failure;
 mod fuzz;
 mod no_std;
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["tidy"] => tidy::run(&root()),
         ["no-std"] => no_std::run(&root()),
+        ["boot-cost"] => boot_cost::run(&root()),
         ["fuzz", target] => fuzz::run(&root(), target, fuzz::SECONDS),
         ["fuzz", target, "--seconds", n] => match n.parse() {
             Ok(seconds) => fuzz::run(&root(), target, seconds),
