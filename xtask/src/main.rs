@@ -3,10 +3,12 @@
 //! * `tidy`: what the style asks for and no compiler checks; also a test of this crate.
 //! * `no-std`: the crates above `machines/` build and link without the standard library.
 //! * `boot-cost`: what a boot costs for each doubling of memory, as a table.
+//! * `bench`: the performance rows, ours beside those of the registry's crates.
 //! * `fuzz TARGET|all [--seconds N]`: runs fuzz targets, and installs the runner if it is missing.
 //!
 //! Needs nothing beyond Rust, but for `fuzz`, which says what it installs.
 
+mod bench;
 mod boot_cost;
 mod failure;
 mod fuzz;
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["tidy"] => tidy::run(&root()),
+        ["bench", words @ ..] => bench::run(&root(), words),
         ["no-std"] => no_std::run(&root()),
         ["boot-cost"] => boot_cost::run(&root()),
         ["fuzz", target] => fuzz::run(&root(), target, fuzz::SECONDS),
