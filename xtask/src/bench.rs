@@ -1,7 +1,7 @@
 //! The performance rows: ours and the registry's side by side from `bench/peers`, and the counts of ours from `bench`.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use crate::failure::Failure;
 
@@ -9,7 +9,7 @@ use crate::failure::Failure;
 ///
 /// `--counts [--record]` counts the instructions of our rows, with crates of the workspace alone; all other words go to
 /// the runner of the rows.
-pub fn run(root: &Path, words: &[&str]) -> Result<ExitCode, Failure> {
+pub fn run(root: &Path, words: &[&str]) -> Result<(), Failure> {
     let mut cargo = Command::new("cargo");
     cargo.args(["run", "--quiet", "--locked"]);
     match words {
@@ -22,8 +22,11 @@ pub fn run(root: &Path, words: &[&str]) -> Result<ExitCode, Failure> {
         }
     }
     let status = cargo.status().map_err(|error| Failure::Start("cargo", error))?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    code.map(ExitCode::from).ok_or(Failure::Program("the rows"))
+    match status.code().map(u8::try_from) {
+        Some(Ok(0)) => Ok(()),
+        Some(Ok(code)) => Err(Failure::Told(code)),
+        _ => Err(Failure::Program("the rows")),
+    }
 }
 
 /// The words with the file behind `--csv` as a path from the root of the file system: the runner starts elsewhere.
