@@ -28,7 +28,7 @@ impl<S: Store> Locked<'_, S> {
     }
 
     /// Takes the free frames `[start, end)` as single frames.
-    fn take_range(&mut self, start: Pfn, end: Pfn, movable: bool) -> Result<(), AllocError> {
+    pub fn take_range(&mut self, start: Pfn, end: Pfn, movable: bool) -> Result<(), AllocError> {
         if let Some(pfn) = self.first_busy(start, end) {
             return Err(AllocError::Busy { pfn });
         }

@@ -34,6 +34,7 @@ mod handover;
 #[cfg(all(feature = "alloc", not(loom)))]
 mod heap;
 mod highatomic;
+mod hotplug;
 mod kinds;
 mod pages;
 mod pcp;

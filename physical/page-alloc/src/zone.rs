@@ -167,6 +167,11 @@ impl<S: Store> Zone<S> {
         self.managed.fetch_add(frames, Ordering::Relaxed);
     }
 
+    pub(crate) fn sub_managed(&self, frames: u64) {
+        // Relaxed: as in `add_managed`.
+        self.managed.fetch_sub(frames, Ordering::Relaxed);
+    }
+
     /// The watermarks without the boost.
     #[must_use]
     pub fn watermarks(&self) -> Watermarks {
