@@ -19,7 +19,7 @@ pub(crate) const FIRST_KIND: MigrateType = MigrateType::Movable;
 
 impl<S: Store> Locked<'_, S> {
     pub fn ground(&self) -> &Ground<S::States> {
-        &self.zone.ground
+        self.zone.ground
     }
 
     pub fn area(&self) -> &dyn FreeArea<S::States> {
@@ -28,7 +28,7 @@ impl<S: Store> Locked<'_, S> {
 
     pub fn area_mut(&mut self) -> (&mut dyn FreeArea<S::States>, &Ground<S::States>) {
         self.changed = true;
-        (self.inner.areas.get_mut(), &self.zone.ground)
+        (self.inner.areas.get_mut(), self.zone.ground)
     }
 
     pub fn max_order(&self) -> u8 {

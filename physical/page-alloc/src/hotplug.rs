@@ -18,7 +18,7 @@ use crate::zone::Locked;
 use crate::{AddError, AllocError, PageAllocator};
 
 impl<S: Store> Locked<'_, S> {
-    fn offline(&mut self, start: Pfn, end: Pfn) -> Result<(), AllocError> {
+    pub fn offline(&mut self, start: Pfn, end: Pfn) -> Result<(), AllocError> {
         self.take_range(start, end, false)?;
         for pfn in (start.0..end.0).map(Pfn) {
             self.ground().set(pfn, State::Nothing);
@@ -28,7 +28,7 @@ impl<S: Store> Locked<'_, S> {
     }
 
     /// Pageblocks that lie in the range whole become movable, as those of new memory are.
-    fn online(&mut self, start: Pfn, end: Pfn) -> Result<(), AddError> {
+    pub fn online(&mut self, start: Pfn, end: Pfn) -> Result<(), AddError> {
         let frames = self.ground().block_frames();
         let first = start.0.checked_next_multiple_of(frames).unwrap_or(end.0);
         for block in (first..end.0).step_by(frames as usize).filter(|block| block + frames <= end.0) {
@@ -53,8 +53,8 @@ impl<S: Store> PageAllocator<S> {
         if end > zone.span().end {
             return Err(AllocError::Busy { pfn: zone.span().end });
         }
-        cpu.lists.drain(zone, &cpu.held);
-        let done = zone.lock(&cpu.held).offline(start, end);
+        self.drain_zone(cpu, zone);
+        let done = zone.offline(&cpu.held, start, end);
         if done.is_err() {
             self.ask_others(cpu);
         }
@@ -71,6 +71,6 @@ impl<S: Store> PageAllocator<S> {
         if end > zone.span().end {
             return Err(AddError::NoZone { pfn: zone.span().end });
         }
-        zone.lock_alone().online(start, end)
+        zone.online(start, end)
     }
 }

@@ -36,8 +36,10 @@ mod heap;
 mod highatomic;
 mod hotplug;
 mod kinds;
+mod listed;
 mod pages;
 mod pcp;
+mod placed;
 #[cfg(feature = "alloc")]
 pub mod pool;
 mod source;
@@ -46,11 +48,12 @@ mod watermark;
 mod zone;
 mod zonelist;
 
-pub use allocator::{AddError, PageAllocator, needs};
+pub use allocator::{PageAllocator, needs};
 pub use drain::DrainRequest;
 pub use facts::{BuildError, Facts, Topology, ZoneSpan};
 pub use free_area::Placement;
 pub use gfp::{BadGfp, Gfp, GfpFacts, LateBit};
+pub use handover::AddError;
 #[cfg(all(feature = "alloc", not(loom)))]
 pub use heap::{HeapStates, HeapStore, HeapWords};
 pub use kinds::{MAX_ZONES, ZoneKind, ZoneKinds};

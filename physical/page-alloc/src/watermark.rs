@@ -165,5 +165,5 @@ pub(crate) fn is_ok<S: Store>(
     if free <= adjusted(zone.facts.era, mark, pass) + zone.reserve(highest) {
         return false;
     }
-    order == 0 || zone.lock(held).has_block(order, pass)
+    order == 0 || zone.has_block(held, order, pass)
 }

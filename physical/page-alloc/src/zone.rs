@@ -9,6 +9,9 @@
 //! Locks: the zone lock has rank 30; CPU lists have none, they are `&mut`.
 //! Source: Linux 6.1 include/linux/mmzone.h `struct zone`.
 
+use core::fmt;
+use core::ops::Deref;
+
 use kernmem_base::Pfn;
 use kernmem_base::sync::atomic::{AtomicU64, Ordering};
 use kernmem_base::sync::{Held, Ranked, RankedGuard};
@@ -49,9 +52,19 @@ impl PcpLimits {
     pub const BOOT: Self = Self { batch: 1, high_min: 0, high_max: 0 };
 }
 
+/// How a zone keeps its frames.
+pub(crate) enum Body<S: Store> {
+    /// Linux's lists, behind the zone lock.
+    Lists {
+        /// A — states of frames, Z A — states of free ones and types of pageblocks.
+        ground: Ground<S::States>,
+        /// Z — free blocks.
+        inner: Ranked<RANK, Inner<S::Words>>,
+    },
+}
+
 /// Keys: `C` constant after construction; `Z` the zone lock; `A` atomic.
 /// Two keys: either suffices to read, both are needed to write.
-#[derive(Debug)]
 pub struct Zone<S: Store> {
     /// C — what it was told.
     pub(crate) span: ZoneSpan,
@@ -59,10 +72,7 @@ pub struct Zone<S: Store> {
     pub(crate) index: usize,
     /// C — the configuration.
     pub(crate) facts: Facts,
-    /// A — states of frames, Z A — states of free ones and types of pageblocks.
-    pub(crate) ground: Ground<S::States>,
-    /// Z — free blocks.
-    pub(crate) inner: Ranked<RANK, Inner<S::Words>>,
+    pub(crate) body: Body<S>,
     /// Z A — free frames. All readers of these counters tolerate stale values.
     free: AtomicU64,
     free_cma: AtomicU64,
@@ -78,6 +88,12 @@ pub struct Zone<S: Store> {
     reserve: [AtomicU64; MAX_ZONES],
     /// A — batch, high_min, high_max.
     pcp: [AtomicU64; 3],
+}
+
+impl<S: Store> fmt::Debug for Zone<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Zone").field("span", &self.span).field("free", &self.free()).finish_non_exhaustive()
+    }
 }
 
 /// A counter that nothing else is published by: Relaxed throughout.
@@ -106,8 +122,10 @@ impl<S: Store> Zone<S> {
             span,
             index,
             facts,
-            ground: Ground::new(states, span.start, span.end, &facts),
-            inner: Ranked::new("zone", inner),
+            body: Body::Lists {
+                ground: Ground::new(states, span.start, span.end, &facts),
+                inner: Ranked::new("zone", inner),
+            },
             free: AtomicU64::new(0),
             free_cma: AtomicU64::new(0),
             free_highatomic: AtomicU64::new(0),
@@ -227,22 +245,60 @@ impl<S: Store> Zone<S> {
         }
     }
 
-    pub(crate) fn lock<'z>(&'z self, held: &'z Held) -> Locked<'z, S> {
+    pub(crate) fn contains(&self, pfn: Pfn) -> bool {
+        self.span.start <= pfn && pfn < self.span.end
+    }
+
+    /// The zone as its placement keeps it.
+    pub(crate) fn placed(&self) -> Placed<'_, S> {
+        match &self.body {
+            Body::Lists { ground, inner } => Placed::Linux(Listed { zone: self, ground, inner }),
+        }
+    }
+}
+
+/// A zone by its placement.
+pub(crate) enum Placed<'z, S: Store> {
+    /// [`crate::Placement::Linux`].
+    Linux(Listed<'z, S>),
+}
+
+/// A zone that keeps its frames on lists.
+pub(crate) struct Listed<'z, S: Store> {
+    pub zone: &'z Zone<S>,
+    pub ground: &'z Ground<S::States>,
+    inner: &'z Ranked<RANK, Inner<S::Words>>,
+}
+
+impl<S: Store> Clone for Listed<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: Store> Copy for Listed<'_, S> {}
+
+impl<S: Store> Deref for Listed<'_, S> {
+    type Target = Zone<S>;
+
+    fn deref(&self) -> &Zone<S> {
+        self.zone
+    }
+}
+
+impl<'z, S: Store> Listed<'z, S> {
+    pub fn lock(self, held: &'z Held) -> Locked<'z, S> {
         Locked { zone: self, inner: self.inner.lock(held), changed: false }
     }
 
-    pub(crate) fn lock_alone(&self) -> Locked<'_, S> {
+    pub fn lock_alone(self) -> Locked<'z, S> {
         Locked { zone: self, inner: self.inner.lock_alone(), changed: false }
-    }
-
-    pub(crate) fn contains(&self, pfn: Pfn) -> bool {
-        self.ground.contains(pfn)
     }
 }
 
 /// A zone whose lock is held.
 pub(crate) struct Locked<'z, S: Store> {
-    pub zone: &'z Zone<S>,
+    pub zone: Listed<'z, S>,
     pub inner: RankedGuard<'z, RANK, Inner<S::Words>>,
     /// Whether the counters must be brought up to date.
     pub changed: bool,
