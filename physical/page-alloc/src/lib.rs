@@ -4,6 +4,7 @@
 //! * [`PageAllocator`]: the zones of all nodes behind their locks; [`CpuPages`]: the lists of one CPU; [`Pages`]: both, as
 //!   one CPU passes them on.
 //! * [`Facts`], [`ZoneSpan`], [`Topology`]: what an allocator is made from; [`Placement`]: in which order blocks are taken.
+//! * [`dense`]: which frames of a zone are free, shared by all CPUs without a lock, and what a CPU keeps of it.
 //! * [`FallbackOrders`]: the nodes as each node asks them.
 //! * [`Zone`]: the figures of one zone, for rules and reports.
 //! * [`PageSource`]: how the layers above ask for frames.
@@ -23,6 +24,7 @@ mod buddy;
 mod census;
 mod contig;
 mod deferred;
+pub mod dense;
 mod drain;
 mod facts;
 mod fallback;

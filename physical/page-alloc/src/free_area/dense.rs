@@ -13,15 +13,12 @@
 //! 2. No free frame lies in a chunk below `low`.
 //! 3. A free block's type is that of its first pageblock, and all its pageblocks are of that type after a merge.
 
-use kernmem_base::{Era, Pfn};
+use kernmem_base::Pfn;
 use kernmem_sparse::MigrateType;
 
-use super::{Block, Counts, End, FreeArea, KINDS, ORDERS, may_merge};
+use super::{Block, Counts, End, FreeArea, KINDS, MERGES_AS, ORDERS, may_merge};
 use crate::ground::Ground;
 use crate::store::{CHUNK_SHIFT, States, Words};
-
-/// A block has one type here, its pageblocks'; the merges of 5.10 across CMA and urgent pageblocks would lose it.
-const MERGES_AS: Era = Era::V6_1;
 
 const FRAMES: u64 = 1 << CHUNK_SHIFT;
 const BIT_WORDS: u64 = FRAMES / 64;

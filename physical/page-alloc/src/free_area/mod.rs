@@ -29,6 +29,10 @@ pub(crate) const ORDERS: usize = 16;
 /// Migrate types.
 pub(crate) const KINDS: usize = MigrateType::ALL.len();
 
+/// Whose merges [`Placement::Dense`] makes: a block has one type there, its pageblocks'; the merges of 5.10 across CMA and
+/// urgent pageblocks would lose it.
+pub(crate) const MERGES_AS: Era = Era::V6_1;
+
 /// Blocks by order and type.
 pub(crate) type Counts = [[u64; KINDS]; ORDERS];
 
