@@ -14,13 +14,14 @@ use core::fmt;
 use kernmem_base::{CpuId, Order, Pfn};
 use kernmem_sparse::MigrateType;
 
+use crate::dense_requests;
 use crate::facts::BuildError;
 use crate::pcp::CpuPages;
 use crate::store::{Needs, Store};
 use crate::watermark::{self, Pass};
-use crate::zone::{Placed, Zone};
+use crate::zone::{Body, Placed, Zone};
 use crate::zonelist::FallbackOrders;
-use crate::{AllocError, Facts, FreeError, Gfp, Pages, Topology, ZoneKind, ZoneSpan};
+use crate::{AllocError, Facts, FreeError, Gfp, Pages, Placement, Topology, ZoneKind, ZoneSpan};
 
 /// The page allocator of one kernel.
 pub struct PageAllocator<S: Store> {
@@ -47,6 +48,8 @@ pub(crate) struct Wish {
     pub kind: MigrateType,
     pub highest: ZoneKind,
     pub nid: u32,
+    /// The name under which a CPU keeps frames open for such requests.
+    pub key: u64,
 }
 
 /// How much memory an allocator would need if every frame were touched.
@@ -59,11 +62,7 @@ pub fn needs<S: Store>(facts: &Facts, topology: &Topology<'_>, spans: &[ZoneSpan
         requests: topology.cpus as usize,
         ..Needs::default()
     };
-    for span in spans {
-        let zone = Zone::<S>::needs(span, facts);
-        needs.state_bytes += zone.chunks * zone.state_bytes as u64;
-        needs.words += zone.chunks * zone.words as u64;
-    }
+    spans.iter().for_each(|span| Body::<S>::add_needs(&mut needs, span, facts));
     needs
 }
 
@@ -121,6 +120,11 @@ impl<S: Store> PageAllocator<S> {
     /// All zones that were named at construction, by node and kind, unpopulated ones too.
     pub fn zones(&self) -> impl Iterator<Item = &Zone<S>> {
         self.zones.as_ref().iter().flatten()
+    }
+
+    /// The zone of a number.
+    pub(crate) fn zone_at(&self, index: usize) -> Option<&Zone<S>> {
+        self.zones.as_ref().get(index)?.as_ref()
     }
 
     /// The zone of a node and a kind.
@@ -186,11 +190,12 @@ impl<S: Store> PageAllocator<S> {
         if order > self.facts.max_order.0 {
             return Err(AllocError::TooLarge { order: Order(order) });
         }
+        let key = dense_requests::key(nid, gfp);
         let nid = nid.unwrap_or(cpu.nid);
         if nid >= self.nodes {
             return Err(AllocError::BadNode(nid));
         }
-        Ok(Wish { gfp, order, kind, highest, nid })
+        Ok(Wish { gfp, order, kind, highest, nid, key })
     }
 
     /// Takes a block of `2^order` frames, near node `nid` or else near the CPU. Nothing is cleared, whatever `gfp` says:
@@ -200,7 +205,17 @@ impl<S: Store> PageAllocator<S> {
     /// [`AllocError`]: nothing was taken. Before it says that there is no memory, the CPU's own lists were given back,
     /// the other CPUs were asked for theirs, and for a request that may reclaim one pageblock that was kept for urgent
     /// requests was released.
+    #[inline]
     pub fn alloc(&self, cpu: &mut CpuPages<S>, nid: Option<u32>, gfp: Gfp, order: Order) -> Result<Pfn, AllocError> {
+        match cpu.frames.alloc_hot(dense_requests::key(nid, gfp), order.0) {
+            Some(pfn) => Ok(pfn),
+            None => self.alloc_beyond(cpu, nid, gfp, order),
+        }
+    }
+
+    /// As [`PageAllocator::alloc`], beyond what the CPU keeps open.
+    #[inline(never)]
+    fn alloc_beyond(&self, cpu: &mut CpuPages<S>, nid: Option<u32>, gfp: Gfp, order: Order) -> Result<Pfn, AllocError> {
         let wish = self.wish(cpu, nid, gfp, order.0)?;
         let fast = Pass::fast(self.facts.cma && wish.kind == MigrateType::Movable, self.keeps_types_apart(wish));
         if let Some(pfn) = self.walk(cpu, wish, fast) {
@@ -259,6 +274,7 @@ impl<S: Store> PageAllocator<S> {
     fn take_from(&self, cpu: &mut CpuPages<S>, zone: &Zone<S>, wish: Wish, pass: Pass) -> Option<Pfn> {
         match zone.placed() {
             Placed::Linux(zone) => self.take_listed(cpu, zone, wish, pass),
+            Placed::Dense(zone) => self.take_dense(cpu, zone, wish, pass),
         }
     }
 
@@ -266,6 +282,7 @@ impl<S: Store> PageAllocator<S> {
         let mut zones = self.zonelist(wish).filter(|zone| zone.reserved_highatomic() != 0);
         zones.any(|zone| match zone.placed() {
             Placed::Linux(zone) => zone.lock(&cpu.held).unreserve_highatomic(wish.kind),
+            Placed::Dense(zone) => zone.unreserve_highatomic(&cpu.held, wish.kind),
         });
     }
 
@@ -279,12 +296,16 @@ impl<S: Store> PageAllocator<S> {
         let wanted = out.len() as u64;
         let zone = self.zonelist(wish).find(|zone| watermark::is_ok(zone, &cpu.held, 0, wanted, wish.highest, pass));
         let mut done = 0;
-        if let Some(zone) = zone {
-            while done < out.len() {
-                let Some(pfn) = self.take_from(cpu, zone, wish, pass) else { break };
-                out[done] = pfn;
-                done += 1;
+        match zone.map(Zone::placed) {
+            Some(Placed::Linux(zone)) => {
+                while done < out.len() {
+                    let Some(pfn) = self.take_listed(cpu, zone, wish, pass) else { break };
+                    out[done] = pfn;
+                    done += 1;
+                }
             }
+            Some(Placed::Dense(zone)) => done = self.bulk_dense(cpu, zone, wish, pass, out),
+            None => {}
         }
         while done < out.len() {
             let Ok(pfn) = self.alloc(cpu, nid, gfp, Order(0)) else { break };
@@ -297,10 +318,27 @@ impl<S: Store> PageAllocator<S> {
     /// Gives a block back.
     ///
     /// # Errors
-    /// [`FreeError`]: the block was not the caller's; nothing was changed.
+    /// [`FreeError`]: the block was not the caller's; nothing was changed. Under [`Placement::Dense`] a
+    /// [`FreeError::DoubleFree`] of a frame outside the block tells of an earlier call: that frame came back on two CPUs.
+    /// The block was given back then.
+    #[inline]
     pub fn free(&self, cpu: &mut CpuPages<S>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        let is_aligned = order.0 == 0 || pfn.0.trailing_zeros() >= u32::from(order.0);
+        match if is_aligned { cpu.frames.free_hot(pfn, order.0) } else { None } {
+            Some(done) => done.map_err(dense_requests::double_free),
+            None => self.free_beyond(cpu, pfn, order),
+        }
+    }
+
+    /// As [`PageAllocator::free`], beyond what the CPU keeps open.
+    #[inline(never)]
+    fn free_beyond(&self, cpu: &mut CpuPages<S>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        if self.facts.placement == Placement::Dense {
+            return self.free_dense(cpu, pfn, order);
+        }
         match self.zone_of(pfn).ok_or(FreeError::Foreign { pfn })?.placed() {
             Placed::Linux(zone) => self.free_listed(cpu, zone, pfn, order),
+            Placed::Dense(_) => self.free_dense(cpu, pfn, order),
         }
     }
 
@@ -311,6 +349,7 @@ impl<S: Store> PageAllocator<S> {
     pub fn split(&self, cpu: &CpuPages<S>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         match self.zone_of(pfn).ok_or(FreeError::Foreign { pfn })?.placed() {
             Placed::Linux(zone) => zone.split(cpu, pfn, order),
+            Placed::Dense(zone) => zone.split(pfn, order),
         }
     }
 
@@ -319,9 +358,13 @@ impl<S: Store> PageAllocator<S> {
     /// # Errors
     /// The first frame that was not the caller's; those before it are given back.
     pub fn free_bulk(&self, cpu: &mut CpuPages<S>, frames: &[Pfn]) -> Result<(), FreeError> {
+        if self.facts.placement == Placement::Dense {
+            return self.free_bulk_dense(cpu, frames);
+        }
         for &pfn in frames {
             match self.zone_of(pfn).ok_or(FreeError::Foreign { pfn })?.placed() {
                 Placed::Linux(zone) => self.free_part_listed(cpu, zone, pfn)?,
+                Placed::Dense(_) => self.free_dense(cpu, pfn, Order(0))?,
             }
         }
         Ok(())
@@ -367,10 +410,16 @@ impl<S: Store> PageAllocator<S> {
         }
     }
 
+    /// Takes a CPU's lists for good, as of one that was stopped, and gives back what they hold.
+    pub fn retire(&self, mut cpu: CpuPages<S>) {
+        self.drain(&mut cpu);
+    }
+
     /// Gives all blocks of one zone in the CPU's lists back to it.
     pub(crate) fn drain_zone(&self, cpu: &mut CpuPages<S>, zone: &Zone<S>) {
         match zone.placed() {
             Placed::Linux(zone) => cpu.lists.drain(zone, &cpu.held),
+            Placed::Dense(zone) => cpu.drain_dense(zone),
         }
     }
 

@@ -144,7 +144,7 @@ impl<S: Store> PageAllocator<S> {
             let zone = self.zone_of(pfn).ok_or(AddError::NoZone { pfn })?;
             zone.adopt(&cpu.held, pfn, Pfn(pfn.0 + 1))?;
             let freed = self.free(cpu, pfn, Order(0));
-            debug_assert!(freed.is_ok(), "the frame was just adopted");
+            debug_assert!(freed.is_ok(), "the frame was just adopted {freed:?}");
         }
         Ok(())
     }

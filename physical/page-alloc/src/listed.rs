@@ -9,7 +9,7 @@
 //! Locks: zone locks, rank 30, one at a time.
 //! Source: Linux 6.1 mm/page_alloc.c `rmqueue`, `__free_pages`.
 
-use kernmem_base::{Era, Order, Pfn};
+use kernmem_base::{Order, Pfn};
 use kernmem_sparse::MigrateType;
 
 use crate::allocator::Wish;
@@ -52,11 +52,9 @@ impl<S: Store> PageAllocator<S> {
         let kept = MigrateType::HighAtomic;
         let first = if pass.highatomic { locked.take(order, kept) } else { None };
         let taken = first.or_else(|| locked.rmqueue(order, kind, pass));
-        let taken = match self.facts.era {
-            Era::V4_14 | Era::V5_10 => taken,
-            // What cannot wait may have the reserve at last.
-            Era::V6_1 | Era::V6_12 | Era::V7_2 if pass.non_block => taken.or_else(|| locked.take(order, kept)),
-            Era::V6_1 | Era::V6_12 | Era::V7_2 => taken,
+        let taken = match self.facts.has_last_reserve(pass) {
+            true => taken.or_else(|| locked.take(order, kept)),
+            false => taken,
         }?;
         if pass.highatomic {
             locked.reserve_highatomic(taken);

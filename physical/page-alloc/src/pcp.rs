@@ -18,6 +18,7 @@ use kernmem_base::{CpuId, Era, Order, Pfn};
 use kernmem_sparse::MigrateType;
 
 use crate::Facts;
+use crate::dense::{CpuFrames, Doubled};
 use crate::ground::State;
 use crate::store::Store;
 use crate::watermark::Pass;
@@ -60,7 +61,16 @@ pub struct CpuPages<S: Store> {
     pub(crate) cpu: CpuId,
     pub(crate) nid: u32,
     pub(crate) held: Held,
+    /// Linux's lists.
     pub(crate) lists: Lists<S>,
+    /// Dense placement's frames.
+    pub(crate) frames: CpuFrames<S::Caches>,
+    /// The zone that a frame came back to last.
+    pub(crate) here: usize,
+    /// Zones with a dense cache.
+    caches: usize,
+    /// A frame that came back twice and that nobody was told of yet.
+    pub(crate) doubled: Option<Doubled>,
 }
 
 impl<S: Store> fmt::Debug for CpuPages<S> {
@@ -70,10 +80,14 @@ impl<S: Store> fmt::Debug for CpuPages<S> {
 }
 
 impl<S: Store> CpuPages<S> {
-    /// Empty lists for CPU `cpu` of node `nid`: at most `slots` blocks, a set for each zone of the allocator.
+    /// Empty lists for CPU `cpu` of node `nid`: for [`crate::Placement::Linux`] at most `slots` blocks, a set for each zone
+    /// of the allocator and no caches; for [`crate::Placement::Dense`] a cache for each zone and neither slots nor sets.
     #[must_use]
-    pub fn new(cpu: CpuId, nid: u32, slots: S::Slots, sets: S::Sets) -> Self {
-        Self { cpu, nid, held: Held::default(), lists: Lists { sets, slots, spare: 0, fresh: 0 } }
+    pub fn new(cpu: CpuId, nid: u32, slots: S::Slots, sets: S::Sets, caches: S::Caches) -> Self {
+        let lists = Lists { sets, slots, spare: 0, fresh: 0 };
+        let count = caches.as_ref().len();
+        let frames = CpuFrames::new(caches);
+        Self { cpu, nid, held: Held::default(), lists, frames, here: 0, caches: count, doubled: None }
     }
 
     /// The CPU.
@@ -91,7 +105,7 @@ impl<S: Store> CpuPages<S> {
     /// Frames in the lists of a zone, as Linux's listing of zones counts them.
     #[must_use]
     pub fn count(&self, zone: &Zone<S>) -> u64 {
-        self.lists.sets.as_ref().get(zone.index).map_or(0, |set| set.count)
+        self.lists.sets.as_ref().get(zone.index).map_or(0, |set| set.count) + self.frames.count(zone.index)
     }
 
     /// The figure `high` of the lists of a zone, as it stands now.
@@ -111,7 +125,8 @@ impl<S: Store> CpuPages<S> {
     /// Frames in all lists.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.lists.sets.as_ref().iter().map(|set| set.count).sum()
+        self.lists.sets.as_ref().iter().map(|set| set.count).sum::<u64>()
+            + (0..self.caches).map(|zone| self.frames.count(zone)).sum::<u64>()
     }
 }
 

@@ -6,6 +6,7 @@ use kernmem_base::Pfn;
 use kernmem_base::sync::Held;
 use kernmem_sparse::MigrateType;
 
+use crate::dense::Kinds;
 use crate::free_area::KINDS;
 use crate::ground::State;
 use crate::store::Store;
@@ -18,6 +19,7 @@ impl<S: Store> Zone<S> {
     pub(crate) fn knows(&self, pfn: Pfn) -> bool {
         match self.placed() {
             Placed::Linux(zone) => zone.ground.state(pfn) != State::Nothing,
+            Placed::Dense(zone) => zone.manages(pfn),
         }
     }
 
@@ -25,6 +27,7 @@ impl<S: Store> Zone<S> {
     pub(crate) fn manages(&self, pfn: Pfn) -> bool {
         match self.placed() {
             Placed::Linux(zone) => zone.lock_alone().is_free(pfn) || zone.ground.taken_block(pfn).is_some(),
+            Placed::Dense(zone) => zone.manages(pfn),
         }
     }
 
@@ -32,6 +35,7 @@ impl<S: Store> Zone<S> {
     pub(crate) fn kind(&self, pfn: Pfn) -> MigrateType {
         match self.placed() {
             Placed::Linux(zone) => zone.ground.kind(pfn),
+            Placed::Dense(zone) => zone.grounds.kind(pfn),
         }
     }
 
@@ -42,6 +46,7 @@ impl<S: Store> Zone<S> {
                 let locked = zone.lock_alone();
                 MigrateType::ALL.map(|kind| locked.count(order, kind))
             }
+            Placed::Dense(zone) => zone.field.counts(&zone.grounds)[usize::from(order)],
         }
     }
 
@@ -49,6 +54,8 @@ impl<S: Store> Zone<S> {
     pub(crate) fn has_block(&self, held: &Held, order: u8, pass: Pass) -> bool {
         match self.placed() {
             Placed::Linux(zone) => zone.lock(held).has_block(order, pass),
+            // Who tries to take learns it as cheaply.
+            Placed::Dense(_) => true,
         }
     }
 
@@ -56,6 +63,7 @@ impl<S: Store> Zone<S> {
     pub(crate) fn add_free(&self, start: Pfn, end: Pfn) -> Result<(), AddError> {
         match self.placed() {
             Placed::Linux(zone) => zone.lock_alone().add_free(start, end),
+            Placed::Dense(zone) => zone.add_free(start, end),
         }
     }
 
@@ -66,6 +74,7 @@ impl<S: Store> Zone<S> {
                 let mut locked = zone.lock(held);
                 (start.0..end.0).try_for_each(|pfn| locked.adopt(Pfn(pfn)))
             }
+            Placed::Dense(zone) => zone.adopt(held, start, end),
         }
     }
 
@@ -73,6 +82,10 @@ impl<S: Store> Zone<S> {
     pub(crate) fn retype(&self, pfn: Pfn, to: MigrateType) -> bool {
         match self.placed() {
             Placed::Linux(zone) => zone.lock_alone().retype(pfn, to),
+            Placed::Dense(zone) => {
+                zone.retype(None, pfn, to);
+                true
+            }
         }
     }
 
@@ -80,6 +93,7 @@ impl<S: Store> Zone<S> {
     pub(crate) fn take_range(&self, held: &Held, start: Pfn, end: Pfn, movable: bool) -> Result<(), AllocError> {
         match self.placed() {
             Placed::Linux(zone) => zone.lock(held).take_range(start, end, movable),
+            Placed::Dense(zone) => zone.take_range(start, end),
         }
     }
 
@@ -87,6 +101,7 @@ impl<S: Store> Zone<S> {
     pub(crate) fn take_piece(&self, held: &Held, frames: u64, align: u64, movable: bool) -> Option<Pfn> {
         match self.placed() {
             Placed::Linux(zone) => zone.lock(held).take_piece(frames, align, movable),
+            Placed::Dense(zone) => zone.take_piece(frames, align),
         }
     }
 
@@ -94,6 +109,7 @@ impl<S: Store> Zone<S> {
     pub(crate) fn offline(&self, held: &Held, start: Pfn, end: Pfn) -> Result<(), AllocError> {
         match self.placed() {
             Placed::Linux(zone) => zone.lock(held).offline(start, end),
+            Placed::Dense(zone) => zone.offline(held, start, end),
         }
     }
 
@@ -101,6 +117,7 @@ impl<S: Store> Zone<S> {
     pub(crate) fn online(&self, start: Pfn, end: Pfn) -> Result<(), AddError> {
         match self.placed() {
             Placed::Linux(zone) => zone.lock_alone().online(start, end),
+            Placed::Dense(zone) => zone.online(start, end),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Zones: the free pages of one range of frames, and the figures that decide who may have them.
 //!
 //! Here: the figures, readable without a lock, and [`Locked`], the zone while its lock is held.
-//! Not here: what is done under the lock (`buddy`, `fallback`, `highatomic`, `contig`).
+//! Not here: what is done under the lock (`buddy`, `fallback`, `highatomic`, `contig`), and what without (`fielded`).
 //!
 //! # Invariants
-//! 1. Whenever the lock is free, `free`, `free_cma` and `free_highatomic` are what the free area counts.
+//! 1. On lists, whenever the lock is free, `free`, `free_cma` and `free_highatomic` are what the free area counts.
 //!
 //! Locks: the zone lock has rank 30; CPU lists have none, they are `&mut`.
 //! Source: Linux 6.1 include/linux/mmzone.h `struct zone`.
@@ -18,11 +18,12 @@ use kernmem_base::sync::{Held, Ranked, RankedGuard};
 use kernmem_sparse::MigrateType;
 
 use crate::deferred::Deferred;
-use crate::free_area::Areas;
+use crate::fielded::{DenseBody, Fielded};
+use crate::free_area::LinuxLists;
 use crate::ground::Ground;
-use crate::store::{Store, ZoneNeeds};
+use crate::store::{Needs, Store};
 use crate::watermark::Watermarks;
-use crate::{Facts, MAX_ZONES, ZoneKind, ZoneSpan};
+use crate::{Facts, MAX_ZONES, Placement, ZoneKind, ZoneSpan};
 
 /// The rank of the zone lock.
 pub(crate) const RANK: u8 = 30;
@@ -30,7 +31,7 @@ pub(crate) const RANK: u8 = 30;
 /// What the zone lock guards.
 #[derive(Debug)]
 pub(crate) struct Inner<W> {
-    pub areas: Areas<W>,
+    pub lists: LinuxLists<W>,
     pub deferred: Deferred,
     /// Frames that are set aside for urgent requests, whole pageblocks.
     pub reserved_highatomic: u64,
@@ -53,6 +54,8 @@ impl PcpLimits {
 }
 
 /// How a zone keeps its frames.
+// One value a zone, and nowhere to box it: the difference of sizes costs nothing.
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Body<S: Store> {
     /// Linux's lists, behind the zone lock.
     Lists {
@@ -61,6 +64,8 @@ pub(crate) enum Body<S: Store> {
         /// Z — free blocks.
         inner: Ranked<RANK, Inner<S::Words>>,
     },
+    /// A field of bits, without a lock.
+    Field(DenseBody<S>),
 }
 
 /// Keys: `C` constant after construction; `Z` the zone lock; `A` atomic.
@@ -73,7 +78,7 @@ pub struct Zone<S: Store> {
     /// C — the configuration.
     pub(crate) facts: Facts,
     pub(crate) body: Body<S>,
-    /// Z A — free frames. All readers of these counters tolerate stale values.
+    /// Z A — on lists: free frames. All readers of these counters tolerate stale values.
     free: AtomicU64,
     free_cma: AtomicU64,
     free_highatomic: AtomicU64,
@@ -88,6 +93,30 @@ pub struct Zone<S: Store> {
     reserve: [AtomicU64; MAX_ZONES],
     /// A — batch, high_min, high_max.
     pcp: [AtomicU64; 3],
+}
+
+impl<S: Store> Body<S> {
+    /// Adds what a zone needs to what others do.
+    pub fn add_needs(needs: &mut Needs, span: &ZoneSpan, facts: &Facts) {
+        if facts.placement == Placement::Dense {
+            return DenseBody::<S>::add_needs(needs, span, facts);
+        }
+        let zone = Ground::<S::States>::needs(span.start, span.end, facts);
+        needs.state_bytes += zone.chunks * zone.state_bytes as u64;
+        needs.words += zone.chunks * zone.words as u64;
+    }
+
+    fn new(span: &ZoneSpan, facts: &Facts, store: &mut S) -> Option<Self> {
+        if facts.placement == Placement::Dense {
+            return DenseBody::new(span, facts, store).map(Self::Field);
+        }
+        let needs = Ground::<S::States>::needs(span.start, span.end, facts);
+        let (states, words) = (store.states(needs)?, store.words(needs)?);
+        let inner =
+            Inner { lists: LinuxLists::new(words), deferred: Deferred::new(facts.max_order.0), reserved_highatomic: 0 };
+        let ground = Ground::new(states, span.start, span.end, facts);
+        Some(Self::Lists { ground, inner: Ranked::new("zone", inner) })
+    }
 }
 
 impl<S: Store> fmt::Debug for Zone<S> {
@@ -106,26 +135,12 @@ pub(crate) fn write(counter: &AtomicU64, value: u64) {
 }
 
 impl<S: Store> Zone<S> {
-    pub(crate) fn needs(span: &ZoneSpan, facts: &Facts) -> ZoneNeeds {
-        Ground::<S::States>::needs(span.start, span.end, facts)
-    }
-
     pub(crate) fn new(span: ZoneSpan, index: usize, facts: Facts, store: &mut S) -> Option<Self> {
-        let needs = Self::needs(&span, &facts);
-        let (states, words) = (store.states(needs)?, store.words(needs)?);
-        let inner = Inner {
-            areas: Areas::new(facts.placement, words),
-            deferred: Deferred::new(facts.max_order.0),
-            reserved_highatomic: 0,
-        };
         Some(Self {
+            body: Body::new(&span, &facts, store)?,
             span,
             index,
             facts,
-            body: Body::Lists {
-                ground: Ground::new(states, span.start, span.end, &facts),
-                inner: Ranked::new("zone", inner),
-            },
             free: AtomicU64::new(0),
             free_cma: AtomicU64::new(0),
             free_highatomic: AtomicU64::new(0),
@@ -153,25 +168,37 @@ impl<S: Store> Zone<S> {
     /// Free frames, those in CPU lists and in isolated pageblocks not counted.
     #[must_use]
     pub fn free(&self) -> u64 {
-        read(&self.free)
+        match self.placed() {
+            Placed::Linux(_) => read(&self.free),
+            Placed::Dense(zone) => zone.free(),
+        }
     }
 
     /// Free frames in CMA pageblocks.
     #[must_use]
     pub fn free_cma(&self) -> u64 {
-        read(&self.free_cma)
+        match self.placed() {
+            Placed::Linux(_) => read(&self.free_cma),
+            Placed::Dense(zone) => zone.free_of(MigrateType::Cma),
+        }
     }
 
     /// Free frames in pageblocks that are kept for urgent requests.
     #[must_use]
     pub fn free_highatomic(&self) -> u64 {
-        read(&self.free_highatomic)
+        match self.placed() {
+            Placed::Linux(_) => read(&self.free_highatomic),
+            Placed::Dense(zone) => zone.free_of(MigrateType::HighAtomic),
+        }
     }
 
     /// Frames of pageblocks that are kept for urgent requests.
     #[must_use]
     pub fn reserved_highatomic(&self) -> u64 {
-        read(&self.reserved_highatomic)
+        match self.placed() {
+            Placed::Linux(_) => read(&self.reserved_highatomic),
+            Placed::Dense(zone) => zone.reserved_highatomic(),
+        }
     }
 
     /// Frames that were handed over to the allocator.
@@ -253,14 +280,17 @@ impl<S: Store> Zone<S> {
     pub(crate) fn placed(&self) -> Placed<'_, S> {
         match &self.body {
             Body::Lists { ground, inner } => Placed::Linux(Listed { zone: self, ground, inner }),
+            Body::Field(body) => Placed::Dense(Fielded { zone: self, body }),
         }
     }
 }
 
 /// A zone by its placement.
 pub(crate) enum Placed<'z, S: Store> {
-    /// [`crate::Placement::Linux`].
+    /// [`Placement::Linux`].
     Linux(Listed<'z, S>),
+    /// [`Placement::Dense`].
+    Dense(Fielded<'z, S>),
 }
 
 /// A zone that keeps its frames on lists.

@@ -13,7 +13,8 @@
 //! # Invariants
 //! 1. A frame is in at most one of: the field, an open word, a stack, a magazine of any CPU, somebody's hands.
 //! 2. While a zone and column are hot, their places in the zone's set are empty.
-//! 3. The hot words hold frames of one zone alone: a word that a zone shares with another is never kept open.
+//! 3. The hot words hold frames of one zone alone: a word that a zone shares with another, or with nobody, is never kept
+//!    open.
 
 use core::fmt;
 
@@ -200,6 +201,11 @@ impl<S> fmt::Debug for CpuFrames<S> {
 fn is_inner<M: Mem>(field: &Field<M>, number: u64) -> bool {
     let shape = field.shape();
     number * 64 >= shape.start.0 && number * 64 + 64 <= shape.end.0
+}
+
+/// Whether a word may be kept open: all its frames were handed over to the zone.
+fn may_open<M: Mem>(at: At<'_, M, impl Kinds>, number: u64) -> bool {
+    is_inner(at.field, number) && !at.kinds.has_strangers(number)
 }
 
 impl CpuSet {
@@ -438,7 +444,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         let near = set.magazine.take_near(self.column);
         self.hot.single = near.or_else(|| set.refill(at, self.column, kind))?;
         let taken = self.hot.take_single();
-        if !is_inner(at.field, self.hot.single.number) {
+        if !may_open(at, self.hot.single.number) {
             let rest = core::mem::replace(&mut self.hot.single, Open::EMPTY.single);
             if rest.mask != 0 {
                 set.give(at, [rest]);
@@ -460,7 +466,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             set.wait(at, self.column, old);
         }
         let taken = self.hot.take_small(order);
-        if !is_inner(at.field, word.number) {
+        if !may_open(at, word.number) {
             let rest = core::mem::replace(&mut self.hot.small, Open::EMPTY.small);
             set.give(at, [rest].into_iter().filter(|word| word.mask != 0));
         }

@@ -20,11 +20,21 @@ use super::word::runs;
 pub trait Kinds {
     /// The type of the pageblock of a frame of the zone.
     fn kind(&self, pfn: Pfn) -> MigrateType;
+
+    /// Whether some of the 64 frames that begin at `64 * number` were never handed over: to give such a frame back is
+    /// foreign, which a CPU's open words cannot tell.
+    fn has_strangers(&self, _number: u64) -> bool {
+        false
+    }
 }
 
 impl<K: Kinds + ?Sized> Kinds for &K {
     fn kind(&self, pfn: Pfn) -> MigrateType {
         (**self).kind(pfn)
+    }
+
+    fn has_strangers(&self, number: u64) -> bool {
+        (**self).has_strangers(number)
     }
 }
 
