@@ -71,7 +71,9 @@ impl<S: Store> DenseBody<S> {
         needs.field.lines += field.lines;
         needs.field.entries += field.entries;
         needs.field.index += field.index;
-        needs.state_bytes += states(span, facts).iter().map(|part| part.chunks * part.state_bytes as u64).sum::<u64>();
+        let [pageblocks, holes] = states(span, facts).map(|part| part.chunks * part.state_bytes as u64);
+        needs.state_bytes += pageblocks + holes;
+        needs.hole_bytes += holes;
     }
 
     pub fn new(span: &ZoneSpan, facts: &Facts, store: &mut S) -> Option<Self> {

@@ -71,6 +71,8 @@ pub struct Needs {
     pub requests: usize,
     /// Bytes of states of all zones.
     pub state_bytes: u64,
+    /// Of these, bytes that a store with memory on demand lends only where a pageblock has frames that are not handed over.
+    pub hole_bytes: u64,
     /// Words of all zones' lists.
     pub words: u64,
     /// Memory of all zones' fields.
