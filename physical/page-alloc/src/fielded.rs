@@ -47,8 +47,9 @@ impl<S: Store> Kinds for Grounds<S> {
         self.blocks.kind(pfn)
     }
 
-    fn has_strangers(&self, number: u64) -> bool {
-        self.holes.first(Pfn(64 * number), Pfn(64 * number + 64)).is_some()
+    #[inline]
+    fn strangers(&self, number: u64) -> u64 {
+        self.holes.word(number)
     }
 }
 
