@@ -42,7 +42,7 @@ mod word;
 pub use bring_up::{BringUpError, BroughtUp};
 pub use convert::{Conversion, ConversionJob};
 pub use descriptors::{DESCRIPTOR_WORDS, Descriptors};
-pub use facts::{GeometryFacts, Model, SparseArch, max_physmem_bits, pageblock_bits, section_size_bits};
+pub use facts::{GeometryFacts, Model, SparseArch, can_be_built, max_physmem_bits, pageblock_bits, section_size_bits};
 pub use geometry::{Geometry, GeometryError, SUBSECTION_SHIFT, SectionNr};
 pub use lookup::{Tables, Words};
 pub use memmap::{FlatMap, Memmap, References, ValidRule, VirtualMap};
