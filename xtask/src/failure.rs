@@ -26,7 +26,9 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage => f.write_str("usage: cargo xtask tidy | no-std | fuzz TARGET|all [--seconds N]"),
+            Self::Usage => {
+                f.write_str("usage: cargo xtask tidy | no-std | bench [--only P1,F] | fuzz TARGET|all [--seconds N]")
+            }
             Self::File(path, _) => write!(f, "{}", path.display()),
             Self::Start(program, _) => write!(f, "{program} could not be started"),
             Self::Program(program) => write!(f, "{program} failed"),

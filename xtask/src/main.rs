@@ -2,10 +2,12 @@
 //!
 //! * `tidy`: what the style asks for and no compiler checks; also a test of this crate.
 //! * `no-std`: the crates above `machines/` build and link without the standard library.
+//! * `bench`: the performance rows, ours beside those of the registry's crates.
 //! * `fuzz TARGET|all [--seconds N]`: runs fuzz targets, and installs the runner if it is missing.
 //!
 //! Needs nothing beyond Rust, but for `fuzz`, which says what it installs.
 
+mod bench;
 mod failure;
 mod fuzz;
 mod no_std;
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["tidy"] => tidy::run(&root()),
+        ["bench", words @ ..] => bench::run(&root(), words),
         ["no-std"] => no_std::run(&root()),
         ["fuzz", target] => fuzz::run(&root(), target, fuzz::SECONDS),
         ["fuzz", target, "--seconds", n] => match n.parse() {
