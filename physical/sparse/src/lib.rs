@@ -34,6 +34,7 @@ mod memmap;
 pub mod page;
 mod pageblocks;
 mod sections;
+mod shape;
 mod spending;
 mod store;
 mod subsections;

@@ -14,8 +14,9 @@
 //!
 //! Source: Linux 5.10–7.2 include/linux/mmzone.h `__nr_to_section`.
 
+use crate::SectionNr;
+use crate::shape::SectionShape;
 use crate::store::{Root, Section, slot};
-use crate::{Geometry, SectionNr};
 
 /// The words of the tables, as memory that answers one load at a time.
 pub trait Words: Copy {
@@ -80,23 +81,16 @@ impl<W: Words> Lookup for ByArray<W> {
 
 /// Descriptors behind roots (SPARSEMEM_EXTREME).
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ByRoots<W> {
-    words: W,
-    shift: u32,
-    mask: u64,
+pub(crate) struct ByRoots<W, P> {
+    pub words: W,
+    pub shape: P,
 }
 
-impl<W> ByRoots<W> {
-    /// The look-up in `words`, with roots of the size that `geometry` has.
-    pub(crate) const fn new(geometry: &Geometry, words: W) -> Self {
-        Self { words, shift: geometry.root_shift(), mask: geometry.sections_per_root() - 1 }
-    }
-}
-
-impl<W: Words> Lookup for ByRoots<W> {
+impl<W: Words, P: SectionShape> Lookup for ByRoots<W, P> {
     #[inline]
     fn place(&self, nr: SectionNr) -> usize {
-        self.words.root(slot(nr.0 >> self.shift)).place((nr.0 & self.mask) as usize)
+        let shift = self.shape.root_shift();
+        self.words.root(slot(nr.0 >> shift)).place((nr.0 & ((1 << shift) - 1)) as usize)
     }
 
     #[inline]

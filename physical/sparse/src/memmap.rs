@@ -7,8 +7,9 @@
 
 use kernmem_base::{Era, Pfn, VirtAddr};
 
-use crate::convert::{Any, BySection, Conversion, ConversionJob, Fixed, Flat, Virtual};
+use crate::convert::{BySection, Conversion, ConversionJob, Flat, Virtual};
 use crate::lookup::{ByArray, ByRoots, Words};
+use crate::shape::{Any, Fixed, SectionShape, Shifts, Size, Usual};
 use crate::store::Store;
 use crate::word::HAS_MAP;
 use crate::{Geometry, Model, SectionNr, Sections, SparseArch};
@@ -222,12 +223,28 @@ impl<S: Store> Sections<S> {
     /// something that watches what is read of them.
     pub fn convert_through<J: ConversionJob>(&self, words: impl Words, job: J) -> J::Output {
         let geometry = &self.geometry;
-        if geometry.is_array() {
-            let lookup = ByArray { words };
-            return with_size!(geometry.page_bytes(), |size| job.run(BySection::new(geometry, lookup, size)));
+        let is_narrow = geometry.address_mask() != u64::MAX;
+        match (is_narrow, geometry.page_bytes()) {
+            (false, 64) if Usual::fits(geometry) => self.run_by_section(words, Usual, Fixed::<64>, job),
+            (false, 64) => self.run_by_section(words, Shifts::<false>::of(geometry), Fixed::<64>, job),
+            (false, bytes) => self.run_by_section(words, Shifts::<false>::of(geometry), Any::new(bytes), job),
+            (true, 32) => self.run_by_section(words, Shifts::<true>::of(geometry), Fixed::<32>, job),
+            (true, bytes) => self.run_by_section(words, Shifts::<true>::of(geometry), Any::new(bytes), job),
         }
-        let lookup = ByRoots::new(geometry, words);
-        with_size!(geometry.page_bytes(), |size| job.run(BySection::new(geometry, lookup, size)))
+    }
+
+    fn run_by_section<J: ConversionJob>(
+        &self,
+        words: impl Words,
+        shape: impl SectionShape,
+        size: impl Size,
+        job: J,
+    ) -> J::Output {
+        let geometry = &self.geometry;
+        if geometry.is_array() {
+            return job.run(BySection::new(geometry, ByArray { words }, shape, size));
+        }
+        job.run(BySection::new(geometry, ByRoots { words, shape }, shape, size))
     }
 
     /// Where the descriptors of a section start.

@@ -14,6 +14,7 @@
 use kernmem_base::Pfn;
 
 use crate::lookup::{ByArray, ByRoots, Lookup, Tables};
+use crate::shape::Shifts;
 use crate::store::{NewRoot, Root, Section, Store, StoreFull};
 use crate::word::{HAS_MAP, ONLINE, PRESENT};
 use crate::{Geometry, Nid, SectionNr, Word};
@@ -168,7 +169,7 @@ impl<S: Store> Sections<S> {
         Some(if self.geometry.is_array() {
             ByArray { words: self.tables() }.place(nr)
         } else {
-            ByRoots::new(&self.geometry, self.tables()).place(nr)
+            ByRoots { words: self.tables(), shape: Shifts::<false>::of(&self.geometry) }.place(nr)
         })
     }
 
