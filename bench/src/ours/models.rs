@@ -1,7 +1,7 @@
 //! `kernmem-sparse` in rows S1 and S2: frame to page descriptor and back, in each memory model.
 //!
-//! Frames lie in one section, or one in each section of 64 GiB or 16 TiB, in an order that no prefetcher knows. The model
-//! is chosen once a pass, as [`Memmap::convert`] has it. The contender `nothing` runs the same loop over the same lists
+//! Frames lie in one section, or one in each section of 64 GiB or 16 TiB, in a drawn order. The model is chosen once
+//! a pass, as [`Memmap::convert`] has it. The contender `nothing` runs the same loop over the same lists
 //! without a conversion: what a model costs is its figure less that one.
 //!
 //! # Invariants
@@ -17,6 +17,7 @@ use kernmem_sparse::{
     VecStore, VirtualMap,
 };
 
+use crate::rng::Rng;
 use crate::time::roi;
 
 /// Conversions of a round at least.
@@ -107,17 +108,21 @@ struct Pick {
     slot: u32,
 }
 
-/// The frames in use, each once or more: a step without a factor in common with the number of sections visits all.
+/// The frames in use, each once or more, in a drawn order: a prefetcher follows even a large step if it stays the same.
 fn picks(geometry: &Geometry, count: u64) -> Vec<Pick> {
-    let many = count.max(4096);
     let pick = |index: u64| match count {
         1 => Pick { pfn: Pfn(index % HOT), nr: SectionNr(0), slot: (index % HOT) as u32 },
         _ => {
-            let nr = SectionNr(index.wrapping_mul(0x9e37_79b1) % count);
+            let nr = SectionNr(index % count);
             Pick { pfn: geometry.first_pfn(nr), nr, slot: nr.0 as u32 }
         }
     };
-    (0..many).map(pick).collect()
+    let mut picks: Vec<Pick> = (0..count.max(4096)).map(pick).collect();
+    let mut rng = Rng::new(1);
+    for last in (1..picks.len()).rev() {
+        picks.swap(last, rng.below(last + 1));
+    }
+    picks
 }
 
 /// A page descriptor as far as it is read: its flags, alone in a line.

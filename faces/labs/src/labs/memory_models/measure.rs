@@ -9,7 +9,7 @@
 use core::hint::black_box;
 use std::time::Instant;
 
-use kernmem_base::{Pfn, VirtAddr};
+use kernmem_base::{Pfn, Seed, VirtAddr};
 use kernmem_sparse::page::Field;
 use kernmem_sparse::{
     Conversion, ConversionJob, FlatMap, Geometry, Memmap, Model, Nid, SectionNr, Sections, VecStore, VirtualMap,
@@ -18,8 +18,8 @@ use kernmem_sparse::{
 use crate::LabError;
 
 /// Conversions in a round.
-const CONVERSIONS: usize = 1 << 16;
-const ROUNDS: usize = 21;
+const CONVERSIONS: usize = 1 << 17;
+const ROUNDS: usize = 15;
 
 /// What was measured of one workload.
 pub(super) struct Figures {
@@ -98,17 +98,21 @@ struct Pick {
     slot: u32,
 }
 
-/// The frames to convert: a step that has no factor with the number of sections visits them all, in no order that a
-/// prefetcher knows.
+/// The frames to convert, in a drawn order: a prefetcher follows even a large step if it stays the same.
 fn picks(geometry: &Geometry, sections: u64) -> Vec<Pick> {
     let pick = |index: u64| match sections {
         1 => Pick { pfn: Pfn(index % 64), nr: SectionNr(0), slot: (index % 64) as u32 },
         _ => {
-            let nr = SectionNr(index.wrapping_mul(0x9e37_79b1) % sections);
+            let nr = SectionNr(index % sections);
             Pick { pfn: geometry.first_pfn(nr), nr, slot: nr.0 as u32 }
         }
     };
-    (0..CONVERSIONS as u64).map(pick).collect()
+    let mut picks: Vec<Pick> = (0..CONVERSIONS as u64).map(pick).collect();
+    let mut seed = Seed(1);
+    for last in (1..picks.len()).rev() {
+        picks.swap(last, (seed.draw() % (last as u64 + 1)) as usize);
+    }
+    picks
 }
 
 /// A page descriptor as far as it is read: its flags, alone in a line.
