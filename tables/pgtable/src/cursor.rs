@@ -113,7 +113,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     /// Moves behind the range, or to where the operation stopped.
     fn finish(&mut self, done: Result<(), Stopped>, stale: Stale) -> Result<Stale, Failed> {
         if stale.frees_tables() {
-            self.tables.forget_walks();
+            self.tables.set_unlinked(true);
         }
         match done {
             Ok(()) => {
@@ -319,7 +319,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     pub fn collapse(&mut self, level: Level, tlb: &mut impl Tlb) -> Result<Stale, Failed> {
         let va = self.rest()?.start;
         let done = crate::change::collapse::<F, M>(self.tables.mem(), self.tables.node(), self.range, va, level, tlb);
-        self.tables.forget_walks();
+        self.tables.set_unlinked(true);
         done
     }
 }

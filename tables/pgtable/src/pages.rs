@@ -124,7 +124,7 @@ pub(crate) fn take_page<F: EntryFormat>(leaves: Leaves<'_, F::Slot>, va: VirtAdd
     match F::decode(slot.peek(), shape.level) {
         Entry::Leaf { attrs, .. } if !F::is_contiguous(attrs) && leaves.note.used() > 1 => {
             slot.store(0);
-            leaves.note.take(1);
+            leaves.note.take_some(1);
             Some(Stale::range_only(block_around(va, shape.bytes())))
         }
         _ => None,
