@@ -90,6 +90,20 @@ pub fn give_back(pa: u64) {
     });
 }
 
+/// Takes many frames back, in this order.
+///
+/// # Panics
+/// More frames come back than there are.
+pub fn give_back_all(pas: impl ExactSizeIterator<Item = u64>) {
+    STACK.with(|stack| {
+        let (len, base, shift) = (stack.len.get(), stack.base.get(), stack.shift.get());
+        stack.len.set(len + pas.len());
+        for (place, pa) in stack.free[len..][..pas.len()].iter().zip(pas) {
+            place.set(((pa - base) >> shift) as u32);
+        }
+    });
+}
+
 /// Frames that the calling thread has not got.
 #[must_use]
 pub fn in_use() -> usize {

@@ -107,13 +107,24 @@ fn fill<W: Plain>(words: &mut [W], first: u64, step: u64) {
 /// Rewrites all words if they are alike, leaving the bits of `ignored` aside.
 fn rewrite<W: Plain>(words: &mut [W], ignored: u64, (keep, set): (u64, u64)) -> bool {
     let Some(&first) = words.first() else { return true };
-    if words.iter().fold(W::default(), |bits, word| bits | *word ^ first) & W::of(!ignored) != W::default() {
+    let (strides, rest) = words.as_chunks::<8>();
+    let mut apart = [W::default(); 8];
+    for stride in strides {
+        for (apart, word) in apart.iter_mut().zip(stride) {
+            *apart = *apart | *word ^ first;
+        }
+    }
+    let apart = rest.iter().map(|word| *word ^ first).chain(apart).fold(W::default(), |all, one| all | one);
+    if apart & W::of(!ignored) != W::default() {
         return false;
     }
     if keep == 0 {
         words.fill(W::of(set));
     } else {
-        words.iter_mut().for_each(|word| *word = *word & W::of(keep) | W::of(set));
+        let one = |word: &mut W| *word = *word & W::of(keep) | W::of(set);
+        let (strides, rest) = words.as_chunks_mut::<16>();
+        strides.iter_mut().for_each(|stride| stride.iter_mut().for_each(one));
+        rest.iter_mut().for_each(one);
     }
     true
 }
@@ -244,5 +255,9 @@ impl FrameSource for ArenaFrames {
     #[inline]
     fn give_back(&mut self, frame: PhysAddr) {
         arena::give_back(frame.0 - START + self.base);
+    }
+
+    fn give_back_all(&mut self, frames: &[PhysAddr]) {
+        arena::give_back_all(frames.iter().map(|frame| frame.0 - START + self.base));
     }
 }

@@ -1,10 +1,11 @@
 //! The word that belongs to a table frame: eight bytes a table, in place before there is any page descriptor.
 //!
 //! ```text
-//! bits 13:0   entries in use; while dying, how deep below the root the table stood
+//! bits 13:0   entries in use
 //! bit  14     an entry may link a table: set with the first, cleared with the last entry in use
 //! bits 19:15  of whoever shares the table with others: nothing here reads or changes them
-//! bits 63:20  link: frame number of the next dead table while a subtree waits for its flush, plus one
+//! bits 60:20  link: frame number of the next dead table while a subtree waits for its flush, plus one
+//! bits 63:61  while dying, how deep below the root the table stood
 //! ```
 
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,8 @@ const USED: u64 = 0x3fff;
 const LINKS: u64 = 1 << 14;
 const SHARED: u64 = 0x1f << 15;
 const LINK_SHIFT: u32 = 20;
+const LINK: u64 = (1 << 41) - 1;
+const DEPTH_SHIFT: u32 = 61;
 
 /// Counts the used entries of one table, and links the table while it is dying.
 ///
@@ -109,21 +112,22 @@ impl TableNote {
     /// The next dead table behind this one.
     #[must_use]
     pub fn link(&self) -> Option<Pfn> {
-        (self.load() >> LINK_SHIFT).checked_sub(1).map(Pfn)
+        (self.load() >> LINK_SHIFT & LINK).checked_sub(1).map(Pfn)
     }
 
     /// How deep below the root a dead table stood.
     #[must_use]
     pub fn dead_depth(&self) -> usize {
-        usize::from(self.used())
+        (self.load() >> DEPTH_SHIFT) as usize
     }
 
-    /// Marks the table, which stood `depth` levels below the root, as dead, with `next` behind it. Whether it links
-    /// tables stays known.
+    /// Marks the table, which stood `depth` levels below the root, at most 7, as dead, with `next` behind it. How many
+    /// entries it has, and whether it links tables, stays known.
     #[inline]
     pub fn bury(&self, depth: usize, next: Option<Pfn>) {
         let link = next.map_or(0, |pfn| pfn.0 + 1);
-        self.store(link << LINK_SHIFT | self.load() & (LINKS | SHARED) | depth as u64 & USED);
+        let rest = self.load() & (USED | LINKS | SHARED);
+        self.store((depth as u64) << DEPTH_SHIFT | (link & LINK) << LINK_SHIFT | rest);
     }
 
     /// Makes the note that of a frame that is no table.
@@ -143,7 +147,7 @@ mod tests {
         note.add(512);
         assert_eq!(note.take(500), 12);
         note.bury(3, Some(Pfn(0)));
-        assert_eq!((note.dead_depth(), note.link()), (3, Some(Pfn(0))));
+        assert_eq!((note.dead_depth(), note.link(), note.used()), (3, Some(Pfn(0)), 12));
         note.bury(1, None);
         assert_eq!((note.dead_depth(), note.link()), (1, None));
         note.bury(4, Some(Pfn((1 << 40) - 1))); // the last frame of 52 bits
