@@ -80,7 +80,7 @@ fn each_alike<S: Slot>(slots: &[S], ignored: u64, each: impl Fn(&S)) -> usize {
     done + more
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use core::sync::atomic::{AtomicU32, AtomicU64};
 
