@@ -18,6 +18,9 @@ use crate::host::Region;
 /// Frames of 4 KiB in the arena: 160 MiB, enough for 64 GiB of 4 KiB leaves.
 pub const FRAMES: usize = 40_960;
 
+/// Bytes of addresses that the arena has: a power of two, of which only the frames are ever touched.
+pub const SPAN: usize = (FRAMES << 12).next_power_of_two();
+
 static REGION: OnceLock<Region> = OnceLock::new();
 
 /// A thread's free frames.
@@ -35,17 +38,17 @@ thread_local! {
     };
 }
 
-/// The memory behind the frames, every byte of it touched once.
+/// The memory behind the frames, every frame touched once.
 ///
 /// It asks the host for large pages, since the host's page size matters in rows that miss caches, unless the
 /// environment says `KERNMEM_BENCH_4K`.
 ///
 /// # Panics
-/// The host has no 160 MiB.
+/// The host has no 256 MiB of addresses.
 pub fn region() -> &'static Region {
     REGION.get_or_init(|| {
         let large = std::env::var_os("KERNMEM_BENCH_4K").is_none();
-        let region = Region::new(FRAMES << 12, large).expect("memory for the arena");
+        let region = Region::new(SPAN, large).expect("memory for the arena");
         for frame in 0..FRAMES as u64 {
             let first = region.wide(frame << 12, 1).expect("a frame of the arena");
             // Relaxed: no other thread has seen the region.
@@ -84,6 +87,20 @@ pub fn give_back(pa: u64) {
         let len = stack.len.get();
         stack.free[len].set(((pa - stack.base.get()) >> stack.shift.get()) as u32);
         stack.len.set(len + 1);
+    });
+}
+
+/// Takes many frames back, in this order.
+///
+/// # Panics
+/// More frames come back than there are.
+pub fn give_back_all(pas: impl ExactSizeIterator<Item = u64>) {
+    STACK.with(|stack| {
+        let (len, base, shift) = (stack.len.get(), stack.base.get(), stack.shift.get());
+        stack.len.set(len + pas.len());
+        for (place, pa) in stack.free[len..][..pas.len()].iter().zip(pas) {
+            place.set(((pa - base) >> shift) as u32);
+        }
     });
 }
 

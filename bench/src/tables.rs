@@ -238,27 +238,45 @@ impl Translations {
 
 /// P6: translations that do not wait for each other. ns each.
 pub fn translate<T: Tables>(kind: Translations) -> f64 {
-    let (tables, vas) = kind.prepare::<T>();
+    translate_by::<T>(kind, |tables, va| tables.translate(va))
+}
+
+/// [`translate`] by another way of the contender.
+pub fn translate_by<T: Tables>(kind: Translations, one: impl Fn(&mut T, u64) -> Option<u64>) -> f64 {
+    let (mut tables, vas) = kind.prepare::<T>();
     roi(kind.rounds * vas.len() as u64, || {
         let mut sum = 0u64;
         for _ in 0..kind.rounds {
             for &va in &vas {
-                sum = sum.wrapping_add(tables.translate(black_box(va)).unwrap_or(0));
+                sum = sum.wrapping_add(one(&mut tables, black_box(va)).unwrap_or(0));
             }
         }
         sum
     })
 }
 
+/// P6: as [`translate`], all addresses of a round in one call of the contender, which gets them as it needs them.
+pub fn translate_batch<T: Tables, A>(kind: Translations, of: impl Fn(u64) -> A, all: impl Fn(&T, &[A]) -> u64) -> f64 {
+    let (tables, vas) = kind.prepare::<T>();
+    let vas: Vec<A> = vas.into_iter().map(of).collect();
+    let sum = || (0..kind.rounds).fold(0, |sum: u64, _| sum.wrapping_add(all(&tables, black_box(&vas))));
+    roi(kind.rounds * vas.len() as u64, sum)
+}
+
 /// P6: each address needs the last result. ns each.
 pub fn translate_dependent<T: Tables>() -> f64 {
-    let (tables, vas) = HOT.prepare::<T>();
+    translate_dependent_by::<T>(|tables, va| tables.translate(va))
+}
+
+/// [`translate_dependent`] by another way of the contender.
+pub fn translate_dependent_by<T: Tables>(one: impl Fn(&mut T, u64) -> Option<u64>) -> f64 {
+    let (mut tables, vas) = HOT.prepare::<T>();
     roi(HOT.rounds * vas.len() as u64, || {
         let mut last = 0u64;
         for _ in 0..HOT.rounds {
             for &va in &vas {
                 // Bits of the result that are the same in all of them pick the page: a true chain of loads.
-                last = tables.translate(va ^ ((last & 0xff0) << 12)).unwrap_or(0);
+                last = one(&mut tables, va ^ ((last & 0xff0) << 12)).unwrap_or(0);
             }
         }
         last

@@ -2,7 +2,9 @@
 
 use kernmem_arch::EntryFormat;
 use kernmem_base::{FrameSource, NoTlb, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
-use kernmem_pgtable::{Change, Failed, Mapping, Sizes, Stale, Walk, translate};
+use kernmem_pgtable::{
+    CachedTables, Change, Failed, MapError, Mapping, PageForm, Sizes, Stale, Walk, WalkError, translate, translate_many,
+};
 
 use super::formats::Measured;
 use super::memory::{ArenaFrames, HostMem, host};
@@ -10,9 +12,10 @@ use crate::tables::{Leaf, Tables};
 
 /// One tree of format `F`.
 #[derive(Debug)]
-pub struct Ours<F> {
-    tables: kernmem_pgtable::Tables<'static, F, HostMem>,
+pub struct Ours<F: EntryFormat> {
+    tables: CachedTables<'static, F, HostMem>,
     frames: ArenaFrames,
+    form: PageForm<F>,
 }
 
 /// The sizes that map with this leaf alone.
@@ -27,16 +30,40 @@ fn range(va: u64, len: u64) -> VirtRange {
     VirtRange::of_size(VirtAddr(va), len).expect("a range of addresses")
 }
 
+/// Where a walk that must not fail leads.
+#[inline]
+fn reached<A>(walk: Result<Walk<A>, WalkError>) -> Option<u64> {
+    match walk {
+        Ok(Walk::Mapped { pa, .. }) => Some(pa.0),
+        _ => None,
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn refused(name: &str, error: MapError) -> ! {
+    panic!("{name}: {error}")
+}
+
 impl<F: Measured> Ours<F> {
     fn settle(&mut self, done: Result<Stale, Failed>) {
-        let stale = done.unwrap_or_else(|failed| panic!("{}: {}", F::NAME, failed.error));
-        stale.pay(&mut NoTlb, &mut self.tables, &mut self.frames);
+        let stale = done.unwrap_or_else(|failed| refused(F::NAME, failed.error));
+        self.tables.pay(stale, &mut NoTlb, &mut self.frames);
     }
 
-    fn map_with(&mut self, va: u64, pa: u64, len: u64, sizes: Sizes) {
-        let mapping = Mapping::new(PhysAddr(pa), F::attrs(F::DATA), sizes).with_table_attrs(F::attrs(F::LINK));
-        let done = self.tables.cursor(range(va, len)).map(&mut self.frames, &mapping);
-        self.settle(done);
+    /// Where `va` leads, by the table of pages that is remembered for it.
+    #[inline]
+    pub fn translate_cached(&mut self, va: u64) -> Option<u64> {
+        reached(self.tables.translate(VirtAddr(va)))
+    }
+
+    /// The sum of where `vas` lead, in batches.
+    pub fn translate_batch(&self, vas: &[VirtAddr]) -> u64 {
+        let (tables, mut sum) = (self.tables.tables(), 0_u64);
+        translate_many::<F, _>(tables.mem(), tables.root(), vas, |_, walk| {
+            sum = sum.wrapping_add(reached(walk).unwrap_or(0));
+        });
+        sum
     }
 }
 
@@ -52,11 +79,16 @@ impl<F: Measured> Tables for Ours<F> {
         let root = frames.take(F::shape().levels[0].level).expect("a frame for the root").pa;
         memory.zero(PhysRange::new(root, root + (1 << F::PAGE_SHIFT))).expect("the arena is memory");
         memory.note(root).expect("the arena is memory").set_used(0);
-        Self { tables: kernmem_pgtable::Tables::new(memory, root), frames }
+        let form = PageForm::new(F::attrs(F::DATA)).expect("attributes of a page");
+        let tables = CachedTables::new(kernmem_pgtable::Tables::new(memory, root));
+        Self { tables, frames, form: form.with_table_attrs(F::attrs(F::LINK)) }
     }
 
     fn map(&mut self, va: u64, pa: u64, len: u64, leaf: Leaf) {
-        self.map_with(va, pa, len, sizes::<F>(leaf));
+        let mapping = Mapping::new(PhysAddr(pa), F::attrs(F::DATA), sizes::<F>(leaf));
+        let mapping = mapping.with_table_attrs(F::attrs(F::LINK));
+        let done = self.tables.cursor(range(va, len)).map(&mut self.frames, &mapping);
+        self.settle(done);
     }
 
     fn protect(&mut self, va: u64, len: u64, _leaf: Leaf) {
@@ -72,12 +104,28 @@ impl<F: Measured> Tables for Ours<F> {
 
     #[inline]
     fn map_one(&mut self, va: u64, pa: u64) {
-        self.map_with(va, pa, 1 << F::PAGE_SHIFT, Sizes::PAGES);
+        match self.tables.map_page(VirtAddr(va), PhysAddr(pa), &self.form, &mut self.frames) {
+            Ok(()) => {}
+            Err(error) => refused(F::NAME, error),
+        }
     }
 
     #[inline]
     fn unmap_one(&mut self, va: u64) {
-        self.unmap(va, 1 << F::PAGE_SHIFT, Leaf::Page);
+        match self.tables.unmap_page(VirtAddr(va)) {
+            Ok(stale) => self.tables.pay(stale, &mut NoTlb, &mut self.frames),
+            Err(error) => refused(F::NAME, error),
+        }
+    }
+
+    fn map_run(&mut self, va: u64, pas: &[u64]) {
+        let run = range(va, (pas.len() as u64) << F::PAGE_SHIFT);
+        let done = self.tables.cursor(run).map_pages(&mut self.frames, &self.form, pas, |pa| PhysAddr(*pa));
+        done.unwrap_or_else(|error| refused(F::NAME, error));
+    }
+
+    fn unmap_run(&mut self, va: u64, n: usize) {
+        self.unmap(va, (n as u64) << F::PAGE_SHIFT, Leaf::Page);
     }
 
     fn split(&mut self, va: u64) {
@@ -88,10 +136,8 @@ impl<F: Measured> Tables for Ours<F> {
 
     #[inline]
     fn translate(&self, va: u64) -> Option<u64> {
-        match translate::<F, _>(self.tables.mem(), self.tables.root(), VirtAddr(va)) {
-            Ok(Walk::Mapped { pa, .. }) => Some(pa.0),
-            _ => None,
-        }
+        let tables = self.tables.tables();
+        reached(translate::<F, _>(tables.mem(), tables.root(), VirtAddr(va)))
     }
 }
 
@@ -121,8 +167,14 @@ mod tests {
         assert!(tree.translate(va).is_none() && arena::in_use() < root, "{}", F::NAME);
         tree.map_one(va, va + page);
         assert_eq!(tree.translate(va + 1), Some(va + page + 1));
+        assert_eq!(tree.translate_cached(va + 1), Some(va + page + 1));
+        assert_eq!(tree.translate_batch(&[VirtAddr(va + 3), VirtAddr(va + 5)]), 2 * (va + page) + 8);
         tree.unmap_one(va);
-        assert_eq!(tree.translate(va + 1), None);
+        assert_eq!((tree.translate(va + 1), tree.translate_cached(va + 1)), (None, None));
+        tree.map_run(va, &[va + 5 * page, va]);
+        assert_eq!((tree.translate(va), tree.translate(va + page)), (Some(va + 5 * page), Some(va)));
+        tree.unmap_run(va, 2);
+        assert_eq!(tree.translate(va + page), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use kernmem_arch::arm64::Arm64;
 use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::{X86Level4, X86Level5};
-use kernmem_base::Granule;
+use kernmem_base::{Granule, VirtAddr};
 use kernmem_sparse::{Model, SparseArch};
 
 use super::{Contender, Role, bring_up, huge_blocks, locked_tables, shared_frames};
@@ -11,7 +11,7 @@ use crate::ours::formats::Measured;
 use crate::ours::models::{self, Way, Who};
 use crate::ours::{frames, tables};
 use crate::tables as work;
-use crate::tables::{HOT, Leaf, PAGES, Span};
+use crate::tables::{COLD, HOT, Leaf, PAGES, Span};
 
 /// Rows of a format by its own page size, held against the other formats.
 ///
@@ -28,6 +28,17 @@ fn own_pages<F: Measured>() -> Vec<Contender> {
             entries as f64 * work::unmap::<tables::Ours<F>>(Span { leaf: Leaf::Page, leaves: 512 * entries })
         }),
         of("P6-own", || work::translate::<tables::Ours<F>>(HOT) / F::shape().levels.len() as f64),
+    ]
+}
+
+/// Other ways of ours to translate: from a table of pages that is remembered, and in batches.
+fn other_translations<F: Measured>() -> Vec<Contender> {
+    let of = |row, run: fn() -> f64| Contender::new(row, F::NAME, Role::Ours, run);
+    vec![
+        of("P6-hot", || work::translate_by(HOT, tables::Ours::<F>::translate_cached)).with_variant("cache"),
+        of("P6-chain", || work::translate_dependent_by(tables::Ours::<F>::translate_cached)).with_variant("cache"),
+        of("P6-cold", || work::translate_batch(COLD, VirtAddr, tables::Ours::<F>::translate_batch))
+            .with_variant("batch"),
     ]
 }
 
@@ -77,6 +88,8 @@ fn conversions() -> Vec<Contender> {
 pub fn ours() -> Vec<Contender> {
     let mut all = locked_tables::<tables::Ours<Arm64<12, 48>>>(Role::Ours);
     all.extend(locked_tables::<tables::Ours<X86Level4>>(Role::Ours));
+    all.extend(other_translations::<Arm64<12, 48>>());
+    all.extend(other_translations::<X86Level4>());
     all.extend(own_pages::<Arm64<12, 39>>());
     all.extend(own_pages::<Arm64<12, 48>>());
     all.extend(own_pages::<Arm64<12, 52>>());

@@ -47,22 +47,37 @@ pub fn any<S: Slot>(slots: &[S]) -> u64 {
 #[inline]
 #[must_use]
 pub fn alike<S: Slot>(slots: &[S], ignored: u64) -> usize {
+    each_alike(slots, ignored, |_| {})
+}
+
+/// Makes the entries that are equal to the first, leaving the bits of `ignored` aside, `entry & keep | set`, from the
+/// first on up to one that is not. Returns how many.
+#[inline]
+pub fn rewrite<S: Slot>(slots: &[S], ignored: u64, keep: u64, set: u64) -> usize {
+    if keep == 0 {
+        return each_alike(slots, ignored, |slot| slot.store(set));
+    }
+    each_alike(slots, ignored, |slot| slot.store(slot.peek() & keep | set))
+}
+
+/// Calls `each` for the first slots whose entries are equal, leaving the bits of `ignored` aside. Returns how many.
+#[inline]
+fn each_alike<S: Slot>(slots: &[S], ignored: u64, each: impl Fn(&S)) -> usize {
     let Some(first) = slots.first().map(Slot::peek) else { return 0 };
     let (strides, _) = slots.as_chunks::<STRIDE>();
     let differs = |slot: &S| (slot.peek() ^ first) & !ignored != 0;
-    let is_whole =
-        |stride: &[S; STRIDE]| stride.iter().fold(0, |bits, slot| bits | (slot.peek() ^ first)) & !ignored == 0;
-    let whole = strides.iter().take_while(|stride| is_whole(stride)).count() * STRIDE;
-    slots[whole..].iter().position(differs).map_or(slots.len(), |more| whole + more)
-}
-
-/// Makes each entry `entry & keep | set`.
-#[inline]
-pub fn rewrite<S: Slot>(slots: &[S], keep: u64, set: u64) {
-    let (strides, rest) = slots.as_chunks::<STRIDE>();
-    let one = |slot: &S| slot.store(slot.peek() & keep | set);
-    strides.iter().for_each(|stride| stride.iter().for_each(one));
-    rest.iter().for_each(one);
+    let mut done = 0;
+    for stride in strides {
+        if stride.iter().fold(0, |bits, slot| bits | (slot.peek() ^ first)) & !ignored != 0 {
+            break;
+        }
+        stride.iter().for_each(&each);
+        done += STRIDE;
+    }
+    let rest = &slots[done..];
+    let more = rest.iter().position(differs).unwrap_or(rest.len());
+    rest[..more].iter().for_each(each);
+    done + more
 }
 
 #[cfg(all(test, not(loom)))]
@@ -114,12 +129,18 @@ mod tests {
 
     fn rewritten<S: Slot>() {
         each_count::<S>(|slots, count| {
-            rewrite(&slots[..count], !0x0f, 0x100);
-            let expected = |number: usize| {
-                let raw = number as u64 * 0x1000 + 0xff;
-                if number < count { raw - 0xf + 0x100 } else { raw }
-            };
+            assert_eq!(rewrite(&slots[..count], !0xff, !0x0f, 0x100), count);
+            let raw = |number: usize| number as u64 * 0x1000 + 0xff;
+            let expected = |number: usize| if number < count { (raw(number) & !0xf) | 0x100 } else { raw(number) };
             assert_eq!(raws(slots), core::array::from_fn(expected));
+        });
+        each_count::<S>(|slots, odd| {
+            if let Some(slot) = slots.get(odd) {
+                slot.store(0xfe);
+            }
+            let like = if odd == 0 { 1 } else { odd };
+            assert_eq!(rewrite(slots, !0xfff, 0, 0), like);
+            assert_eq!(slots.iter().take_while(|slot| slot.load() == 0).count(), like, "what is not alike stays");
         });
     }
 

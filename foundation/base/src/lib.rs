@@ -3,8 +3,7 @@
 //! Here: addresses and ranges, granules, levels and orders, eras, and the traits by which the layers meet a
 //! machine: [`PhysRead`] and [`PhysMem`] (tables of entries in physical memory), [`FrameSource`] (frames for
 //! tables), [`mod@bulk`] (runs of entries), [`TableNote`] (the word that belongs to a table frame, with its lock), [`Tlb`]
-//! (how a flush is paid), [`Cpu`] (the roots
-//! that a CPU translates with), [`LinearMem`] (frames reached by pointer).
+//! (how a flush is paid), [`Cpu`] (the roots that a CPU translates with), [`LinearMem`] (frames reached by pointer).
 //! Not here: anything an architecture, a firmware or an era decides.
 //!
 //! # Invariants

@@ -179,6 +179,26 @@ pub trait PhysMem: PhysRead {
         Ok(())
     }
 
+    /// Makes the entries that are equal to entry `from` of a table, leaving the bits of `ignored` aside, `entry & keep |
+    /// set`, from that one on up to one that is not, of `count` at most. Returns how many.
+    ///
+    /// The caller holds the table exclusively: nobody else writes it but an MMU that sets its marks, and these may be
+    /// lost. A walker may meet any entry meanwhile: a machine may use any width of load and store that tears none.
+    ///
+    /// # Errors
+    /// As [`PhysRead::table`]; nothing was written then.
+    #[inline]
+    fn rewrite<S: Slot>(
+        &self,
+        table: PhysAddr,
+        (from, count): (usize, usize),
+        ignored: u64,
+        (keep, set): (u64, u64),
+    ) -> Result<usize, BusError> {
+        let slots = self.table_mut::<S>(table, from + count)?;
+        Ok(bulk::rewrite(&slots[from..], ignored, keep, set))
+    }
+
     /// Fills a range with zero bytes.
     ///
     /// # Errors

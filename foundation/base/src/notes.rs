@@ -1,12 +1,13 @@
 //! The word that belongs to a table frame: eight bytes a table, in place before there is any page descriptor.
 //!
 //! ```text
-//! bits 13:0   entries in use; of a dead table, how deep below the root it stood
+//! bits 13:0   entries in use
 //! bit  14     an entry may link a table: set with the first, cleared with the last entry in use
 //! bit  15     locked: somebody changes the table, or counts on it
 //! bit  16     climbing: who holds the lock waits for the lock of the table above
 //! bit  17     dead: no entry links the table any more, and CPUs that still find it turn back
-//! bits 63:20  link: frame number of the next dead table while a subtree waits for its flush, plus one
+//! bits 60:20  link: frame number of the next dead table while a subtree waits for its flush, plus one
+//! bits 63:61  of a dead table, how deep below the root it stood
 //! ```
 //!
 //! # Protocol
@@ -28,6 +29,8 @@ const CLIMBING: u64 = 1 << 16;
 const DEAD: u64 = 1 << 17;
 const SHARED: u64 = LOCKED | CLIMBING | DEAD;
 const LINK_SHIFT: u32 = 20;
+const LINK: u64 = (1 << 41) - 1;
+const DEPTH_SHIFT: u32 = 61;
 
 /// Counts the used entries of one table, holds its lock, and links the table while it is dying.
 #[derive(Debug, Default)]
@@ -131,24 +134,33 @@ impl TableNote {
         left as u16
     }
 
+    /// Counts `entries` fewer in use, of a table that has more.
+    #[inline]
+    pub fn take_some(&self, entries: u16) {
+        let word = self.load();
+        debug_assert!(word & USED > u64::from(entries), "something is left");
+        self.store(word.wrapping_sub(u64::from(entries)));
+    }
+
     /// The next dead table behind this one.
     #[must_use]
     pub fn link(&self) -> Option<Pfn> {
-        (self.load() >> LINK_SHIFT).checked_sub(1).map(Pfn)
+        (self.load() >> LINK_SHIFT & LINK).checked_sub(1).map(Pfn)
     }
 
     /// How deep below the root a dead table stood.
     #[must_use]
     pub fn dead_depth(&self) -> usize {
-        usize::from(self.used())
+        (self.load() >> DEPTH_SHIFT) as usize
     }
 
-    /// Marks the table, which stood `depth` levels below the root, as dead, with `next` behind it. Whether it links
-    /// tables stays known, and a lock stays until [`TableNote::kill`].
+    /// Marks the table, which stood `depth` levels below the root, at most 7, as dead, with `next` behind it. How many
+    /// entries it has, and whether it links tables, stays known, and a lock stays until [`TableNote::kill`].
     #[inline]
     pub fn bury(&self, depth: usize, next: Option<Pfn>) {
         let link = next.map_or(0, |pfn| pfn.0 + 1);
-        let word = link << LINK_SHIFT | self.load() & (LINKS | SHARED) | depth as u64 & USED;
+        let rest = self.load() & (USED | LINKS | SHARED);
+        let word = (depth as u64) << DEPTH_SHIFT | (link & LINK) << LINK_SHIFT | rest;
         // Release: partner of the load in `try_lock`, if the table is dead already and only its link changes.
         self.0.store(word, Ordering::Release);
     }
@@ -226,7 +238,7 @@ mod tests {
         note.add(512);
         assert_eq!(note.take(500), 12);
         note.bury(3, Some(Pfn(0)));
-        assert_eq!((note.dead_depth(), note.link()), (3, Some(Pfn(0))));
+        assert_eq!((note.dead_depth(), note.link(), note.used()), (3, Some(Pfn(0)), 12));
         note.bury(1, None);
         assert_eq!((note.dead_depth(), note.link()), (1, None));
         note.bury(4, Some(Pfn((1 << 40) - 1))); // the last frame of 52 bits
@@ -238,7 +250,8 @@ mod tests {
         let note = TableNote::new();
         note.add_leaves(8192);
         assert_eq!((note.used(), note.may_link()), (8192, false));
-        assert_eq!((note.take(8191), note.may_link()), (1, false));
+        note.take_some(4000);
+        assert_eq!((note.take(4191), note.may_link()), (1, false));
         note.add(1);
         assert_eq!((note.used(), note.may_link()), (2, true));
         assert_eq!((note.take(1), note.may_link()), (1, true), "which of the two went is not known");

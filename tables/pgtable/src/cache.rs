@@ -5,15 +5,16 @@
 //! Not here: leaves themselves, which are read from their table each time, so that nothing owes this cache a flush.
 //!
 //! # Invariants
-//! 1. A way holds the table of pages that the tree linked for its tag when the tree had the cache's generation.
-//! 2. A tree's generation advances with each operation that may unlink a table; ways of an older one are not looked at.
-//!    A split, or a table that is made, unlinks none.
+//! 1. A way holds the table of pages that the tree links for its tag, unless the tree says that it unlinked one.
+//! 2. Each operation that may unlink a table makes the tree say so: an unmap that leaves dead tables, a collapse, an entry
+//!    set by hand. The ways are not looked at then, and emptied before the next is filled. A split, or a table that is
+//!    made, unlinks none.
 //! 3. The tree of a cache is not exchanged for another without the cache forgetting everything.
 
 use core::fmt;
 
 use kernmem_arch::EntryFormat;
-use kernmem_base::{BusError, FrameSource, PhysAddr, PhysMem, Slot, Tlb, VirtAddr, VirtRange};
+use kernmem_base::{BusError, FrameSource, PhysAddr, PhysMem, Slot, TableNote, Tlb, VirtAddr, VirtRange};
 
 use crate::pages::{Leaves, PageForm, last_level, map_page, put_page, take_page};
 use crate::span::block_around;
@@ -28,24 +29,23 @@ const WAYS: usize = 64;
 /// Entries that are written past it, straight into memory, must be told by [`CachedTables::tables_mut`].
 pub struct CachedTables<'m, F: EntryFormat, M> {
     tables: Tables<'m, F, M>,
-    /// The tree's generation when the ways were true.
-    generation: u64,
     ways: [Way<'m, F::Slot>; WAYS],
 }
 
 struct Way<'m, S> {
-    /// The address above the bits that a table of pages translates.
+    /// The first address that the table translates; one that no table does if there is none.
     tag: u64,
-    leaves: Option<Leaves<'m, S>>,
+    slots: &'m [S],
+    note: Option<&'m TableNote>,
 }
 
 impl<S> Way<'_, S> {
-    const EMPTY: Self = Self { tag: 0, leaves: None };
+    const EMPTY: Self = Self { tag: 1, slots: &[], note: None };
 }
 
 impl<F: EntryFormat, M> fmt::Debug for CachedTables<'_, F, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let held = self.ways.iter().filter(|way| way.leaves.is_some()).count();
+        let held = self.ways.iter().filter(|way| way.note.is_some()).count();
         f.debug_struct("CachedTables").field("tables", &self.tables).field("held", &held).finish_non_exhaustive()
     }
 }
@@ -54,8 +54,7 @@ impl<'m, F: EntryFormat, M: PhysMem> CachedTables<'m, F, M> {
     /// The tree, with nothing remembered.
     #[must_use]
     pub const fn new(tables: Tables<'m, F, M>) -> Self {
-        let generation = tables.generation();
-        Self { tables, generation, ways: [const { Way::EMPTY }; WAYS] }
+        Self { tables, ways: [const { Way::EMPTY }; WAYS] }
     }
 
     /// The tree, for readers.
@@ -89,38 +88,42 @@ impl<'m, F: EntryFormat, M: PhysMem> CachedTables<'m, F, M> {
 
     fn forget(&mut self) {
         self.ways = [const { Way::EMPTY }; WAYS];
-        self.generation = self.tables.generation();
+        self.tables.set_unlinked(false);
     }
 
-    /// What the addresses of a table of pages have in common, and which way is theirs.
+    /// The first address of the table of pages for `va`, and which way is its.
     #[inline]
     fn tag(va: VirtAddr) -> (u64, usize) {
         let shape = last_level::<F>();
-        let tag = va.0 >> (shape.shift + shape.index_bits);
-        (tag, tag as usize % WAYS)
+        let shift = shape.shift + shape.index_bits;
+        (va.0 & !0 << shift, (va.0 >> shift) as usize % WAYS)
+    }
+
+    /// The way for `va`, if it is filled.
+    #[inline]
+    fn way(&self, va: VirtAddr) -> Option<&Way<'m, F::Slot>> {
+        let (tag, at) = Self::tag(va);
+        let way = &self.ways[at];
+        if way.tag != tag || self.tables.has_unlinked() { None } else { Some(way) }
     }
 
     /// The table of pages for `va`, if it is remembered.
     #[inline]
     fn get(&self, va: VirtAddr) -> Option<Leaves<'m, F::Slot>> {
-        let (tag, at) = Self::tag(va);
-        let way = &self.ways[at];
-        if way.tag != tag || self.generation != self.tables.generation() {
-            return None;
-        }
-        way.leaves
+        let way = self.way(va)?;
+        Some(Leaves { slots: way.slots, note: way.note? })
     }
 
     /// Walks to the table of pages for `va` and remembers it.
-    #[cold]
+    #[inline(never)]
     fn look_up(&mut self, va: VirtAddr) -> Result<Option<Leaves<'m, F::Slot>>, BusError> {
-        if self.generation != self.tables.generation() {
+        if self.tables.has_unlinked() {
             self.forget();
         }
         let leaves = Leaves::find::<F, M>(self.tables.mem(), self.tables.node(), va)?;
         let (tag, at) = Self::tag(va);
-        if leaves.is_some() {
-            self.ways[at] = Way { tag, leaves };
+        if let Some(Leaves { slots, note }) = leaves {
+            self.ways[at] = Way { tag, slots, note: Some(note) };
         }
         Ok(leaves)
     }
@@ -133,13 +136,14 @@ impl<'m, F: EntryFormat, M: PhysMem> CachedTables<'m, F, M> {
     #[inline]
     pub fn translate(&mut self, va: VirtAddr) -> Result<Walk<F::Attrs>, WalkError> {
         let shape = last_level::<F>();
-        match self.get(va).and_then(|leaves| leaves.slots.get(shape.index(va))) {
+        match self.way(va).and_then(|way| way.slots.get(shape.index(va))) {
             Some(slot) => ended::<F>(slot.load(), shape, va),
             None => self.translate_anew(va),
         }
     }
 
     #[cold]
+    #[inline(never)]
     fn translate_anew(&mut self, va: VirtAddr) -> Result<Walk<F::Attrs>, WalkError> {
         self.look_up(va)?;
         translate::<F, M>(self.tables.mem(), self.tables.root(), va)
@@ -165,6 +169,7 @@ impl<'m, F: EntryFormat, M: PhysMem> CachedTables<'m, F, M> {
     }
 
     #[cold]
+    #[inline(never)]
     fn map_page_anew(
         &mut self,
         va: VirtAddr,
@@ -191,6 +196,7 @@ impl<'m, F: EntryFormat, M: PhysMem> CachedTables<'m, F, M> {
     }
 
     #[cold]
+    #[inline(never)]
     fn unmap_page_anew(&mut self, va: VirtAddr) -> Result<Stale, MapError> {
         if let Some(stale) = self.look_up(va)?.and_then(|leaves| take_page::<F>(leaves, va)) {
             return Ok(stale);

@@ -1,7 +1,7 @@
 //! Changing what is mapped: rights, splits, collapses.
 
 use kernmem_arch::{EncodeError, Entry, EntryFormat, LevelShape};
-use kernmem_base::{FrameSource, Level, PhysAddr, PhysMem, Slot, Tlb, VirtAddr, VirtRange, bulk};
+use kernmem_base::{FrameSource, Level, PhysAddr, PhysMem, Slot, Tlb, VirtAddr, VirtRange};
 
 use crate::Stale;
 use crate::cursor::{Node, Under, slots};
@@ -72,32 +72,34 @@ pub(crate) fn protect<F: EntryFormat, M: PhysMem>(
                 continue;
             }
             Entry::Absent { .. } | Entry::Reserved { .. } => {
-                runs.skip(runs.alike(0));
+                runs.skip_alike(0, usize::MAX);
                 continue;
             }
             Entry::Leaf { base, attrs } => (base, attrs),
         };
-        let leaf_bits = if F::is_contiguous(attrs) { shape.contiguous_bits } else { 0 };
-        let new = change.apply(raw);
-        let address = F::address_bits(shape.level);
-        // One that moves or vanishes does so alone.
-        let goes_alone = (change.set | change.clear) & address != 0 || new & !address == 0;
-        let count = if goes_alone { 1 } else { runs.alike(address) };
-        let Some((slots, part)) = runs.take_covered(count, leaf_bits) else {
+        let covered = runs.covered(if F::is_contiguous(attrs) { shape.contiguous_bits } else { 0 });
+        if covered == 0 {
             let error = MapError::Inside { va: part.start, level: shape.level };
             return Err(Stopped { va: part.start, error });
-        };
+        }
+        let new = change.apply(raw);
         if proven != Some((attrs, new ^ raw)) {
             change.check::<F>(raw, (base, attrs), part.start, shape.level).map_err(Stopped::at(part.start))?;
             proven = Some((attrs, new ^ raw));
         }
+        let address = F::address_bits(shape.level);
+        if new == raw {
+            runs.skip_alike(address, covered);
+            continue;
+        }
+        // One that moves or vanishes does so alone.
+        let goes_alone = (change.set | change.clear) & address != 0 || new & !address == 0;
+        let most = if goes_alone { 1 } else { covered };
         if new == 0 {
             mem.note(node.table).map_err(Stopped::at(part.start))?.take(1);
         }
-        if new != raw {
-            bulk::rewrite(slots, !change.clear, change.set);
-            stale.owe(part);
-        }
+        let (_, part) = runs.rewrite(mem, node.table, most, address, (!change.clear, change.set))?;
+        stale.owe(part);
     }
     Ok(())
 }

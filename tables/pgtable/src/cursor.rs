@@ -125,7 +125,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     /// Moves behind the range, or to where the operation stopped.
     fn finish(&mut self, done: Result<(), Stopped>, stale: Stale) -> Result<Stale, Failed> {
         if stale.frees_tables() {
-            self.tables.forget_walks();
+            self.tables.set_unlinked(true);
         }
         match done {
             Ok(()) => {
@@ -191,31 +191,31 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
         self.finish(done, Stale::NONE)
     }
 
-    /// Maps consecutive base pages from where the cursor stands on, each to the frame that `pages` names for it, with
-    /// the tables that are missing. The cursor ends behind the last. Nothing may be mapped there yet; a fresh mapping
+    /// Maps consecutive base pages from where the cursor stands on, one for each of `pages`, to the frame at its `pa`,
+    /// with the tables that are missing. The cursor ends behind the last. Nothing may be mapped there yet; a fresh mapping
     /// leaves no debt.
     ///
     /// # Errors
     /// [`MapError::PastEnd`] if the range has no room for all, [`MapError::Misaligned`] and [`MapError::Encode`] if an
     /// address cannot be that of a page: nothing has changed then. Otherwise the cursor stands at the offender, and what
     /// lies before it is mapped.
-    pub fn map_pages(
+    pub fn map_pages<T>(
         &mut self,
         frames: &mut impl FrameSource,
         form: &PageForm<F>,
-        pages: impl ExactSizeIterator<Item = PhysAddr> + Clone,
+        pages: &[T],
+        pa: impl Fn(&T) -> PhysAddr,
     ) -> Result<(), MapError> {
-        let count = pages.len() as u64;
-        if count == 0 {
+        if pages.is_empty() {
             return Ok(());
         }
         let (rest, page) = (self.rest()?, F::shape().granule.bytes());
         if !rest.start.is_aligned(page) {
             return Err(MapError::Misaligned { va: rest.start, pa: PhysAddr(0) });
         }
-        let size = count.checked_mul(page).filter(|size| *size <= rest.size());
+        let size = (pages.len() as u64).checked_mul(page).filter(|size| *size <= rest.size());
         let run = size.and_then(|size| VirtRange::of_size(rest.start, size)).ok_or(MapError::PastEnd)?;
-        match map_pages::<F, M>(self.tables.mem(), self.top, run, form, pages, frames) {
+        match map_pages::<F, M, T>(self.tables.mem(), self.top, run.start, (form, &pa), pages, frames) {
             Ok(()) => {
                 self.advance_to_end_of(run);
                 Ok(())
@@ -344,7 +344,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     pub fn collapse(&mut self, level: Level, tlb: &mut impl Tlb) -> Result<Stale, Failed> {
         let va = self.rest()?.start;
         let done = crate::change::collapse::<F, M>(self.tables.mem(), self.top, self.range, va, level, tlb);
-        self.tables.forget_walks();
+        self.tables.set_unlinked(true);
         done
     }
 }

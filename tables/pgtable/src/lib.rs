@@ -12,8 +12,8 @@
 //! mapped and why (`kernmem`).
 //!
 //! # Invariants
-//! 1. A table's note counts its entries that are not zero; a table below the root whose count falls to zero in an
-//!    unmap is dead.
+//! 1. A table's note counts its entries that are not zero, and says so if one may link a table; a table below the root
+//!    whose count falls to zero in an unmap is dead.
 //! 2. A table is written before it is linked: its parent's entry is published after its own entries.
 //! 3. A dead table's memory is given back only when its `Stale` is paid.
 //!

@@ -8,7 +8,7 @@ use core::fmt;
 use core::marker::PhantomData;
 
 use kernmem_arch::{EncodeError, Entry, EntryFormat, LevelShape};
-use kernmem_base::{BusError, FrameSource, PhysAddr, PhysMem, Slot, TableNote, VirtAddr, VirtRange, bulk};
+use kernmem_base::{BusError, FrameSource, PhysAddr, PhysMem, Slot, TableNote, VirtAddr, bulk};
 
 use crate::cursor::Node;
 use crate::error::{MapError, Stopped};
@@ -102,7 +102,7 @@ pub(crate) fn put_page<F: EntryFormat>(
     form: &PageForm<F>,
 ) -> Result<(), MapError> {
     if PageForm::<F>::beyond(pa) != 0 {
-        return Err(form.refuse(va, pa));
+        return Err(form.refuse(page_of::<F>(va), pa));
     }
     let shape = last_level::<F>();
     match leaves.slots.get(shape.index(va)) {
@@ -111,8 +111,13 @@ pub(crate) fn put_page<F: EntryFormat>(
             leaves.note.add_leaves(1);
             Ok(())
         }
-        _ => Err(MapError::Occupied { va, level: shape.level }),
+        _ => Err(MapError::Occupied { va: page_of::<F>(va), level: shape.level }),
     }
+}
+
+/// The first address of the page around `va`.
+fn page_of<F: EntryFormat>(va: VirtAddr) -> VirtAddr {
+    va.align_down(last_level::<F>().bytes())
 }
 
 /// Takes the page of `va` out of a table of pages; `None` leaves it as it was: what is there is no page by itself, or
@@ -124,7 +129,7 @@ pub(crate) fn take_page<F: EntryFormat>(leaves: Leaves<'_, F::Slot>, va: VirtAdd
     match F::decode(slot.peek(), shape.level) {
         Entry::Leaf { attrs, .. } if !F::is_contiguous(attrs) && leaves.note.used() > 1 => {
             slot.store(0);
-            leaves.note.take(1);
+            leaves.note.take_some(1);
             Some(Stale::range_only(block_around(va, shape.bytes())))
         }
         _ => None,
@@ -167,67 +172,47 @@ impl<'m, S: Slot> Leaves<'m, S> {
     }
 }
 
-/// Maps consecutive base pages from the start of `range` on, which has room for all, below `top`.
+/// Maps consecutive base pages from `va` on below `top`, which translates them all: one for each of `pages`.
 ///
 /// What `Stopped` names is the first page that was not mapped. Every address is proven before anything is written.
-pub(crate) fn map_pages<F: EntryFormat, M: PhysMem>(
+pub(crate) fn map_pages<F: EntryFormat, M: PhysMem, T>(
     mem: &M,
     top: Node,
-    range: VirtRange,
-    form: &PageForm<F>,
-    pages: impl ExactSizeIterator<Item = PhysAddr> + Clone,
+    va: VirtAddr,
+    (form, pa): (&PageForm<F>, &impl Fn(&T) -> PhysAddr),
+    pages: &[T],
     frames: &mut impl FrameSource,
 ) -> Result<(), Stopped> {
-    let shape = last_level::<F>();
-    prove_pages::<F>(range.start, form, pages.clone())?;
-    let (mut va, mut pages) = (range.start, pages);
-    while pages.len() > 0 {
-        let leaves = Leaves::find::<F, M>(mem, top, va).map_err(Stopped::at(va))?;
-        let count = match leaves {
-            Some(leaves) => map_some(leaves, va, form, &mut pages)?,
-            None => match pages.next() {
-                Some(pa) => map_first::<F, M>(mem, top, va, form, pa, frames)?,
-                None => return Ok(()),
-            },
+    let page_at = |number: usize| va.wrapping_add((number as u64) << last_level::<F>().shift);
+    if pages.iter().fold(0, |beyond, page| beyond | PageForm::<F>::beyond(pa(page))) != 0 {
+        let bad = pages.iter().position(|page| PageForm::<F>::beyond(pa(page)) != 0).unwrap_or(0);
+        return Err(Stopped { va, error: form.refuse(page_at(bad), pa(&pages[bad])) });
+    }
+    let mut done = 0;
+    while let Some(page) = pages.get(done) {
+        let va = page_at(done);
+        done += match Leaves::find::<F, M>(mem, top, va).map_err(Stopped::at(va))? {
+            Some(leaves) => map_some(leaves, va, (form, pa), &pages[done..])?,
+            None => map_first::<F, M>(mem, top, va, form, pa(page), frames)?,
         };
-        va = va.wrapping_add((count as u64) << shape.shift);
     }
     Ok(())
 }
 
-/// Proves that each address can be that of a page.
-fn prove_pages<F: EntryFormat>(
-    va: VirtAddr,
-    form: &PageForm<F>,
-    pages: impl Iterator<Item = PhysAddr> + Clone,
-) -> Result<(), Stopped> {
-    if pages.clone().fold(0, |beyond, pa| beyond | PageForm::<F>::beyond(pa)) == 0 {
-        return Ok(());
-    }
-    for (pa, number) in pages.zip(0..) {
-        if PageForm::<F>::beyond(pa) != 0 {
-            let page = va + (number << last_level::<F>().shift);
-            return Err(Stopped { va, error: form.refuse(page, pa) });
-        }
-    }
-    Ok(())
-}
-
-/// Maps as many pages as lie in one table, and returns how many.
-fn map_some<F: EntryFormat>(
+/// Maps as many of `pages` as lie in one table, and returns how many.
+fn map_some<F: EntryFormat, T>(
     leaves: Leaves<'_, F::Slot>,
     va: VirtAddr,
-    form: &PageForm<F>,
-    pages: &mut (impl ExactSizeIterator<Item = PhysAddr> + Clone),
+    (form, pa): (&PageForm<F>, &impl Fn(&T) -> PhysAddr),
+    pages: &[T],
 ) -> Result<usize, Stopped> {
     let shape = last_level::<F>();
     let slots = &leaves.slots[shape.index(va)..];
     let slots = &slots[..slots.len().min(pages.len())];
-    let free = if bulk::any(slots) == 0 { slots.len() } else { bulk::alike(slots, 0) };
-    let free = if slots[0].peek() == 0 { free } else { 0 };
-    for (slot, pa) in slots[..free].iter().zip(pages) {
-        slot.store(form.raw(pa));
-    }
+    let is_free = |slot: &F::Slot| slot.peek() == 0;
+    let free = if bulk::any(slots) == 0 { slots.len() } else { slots.iter().take_while(|slot| is_free(slot)).count() };
+    let form = *form;
+    slots[..free].iter().zip(pages).for_each(|(slot, page)| slot.store(form.raw(pa(page))));
     leaves.note.add_leaves(free as u16);
     if free == slots.len() {
         return Ok(free);
@@ -260,6 +245,7 @@ pub(crate) fn map_page<F: EntryFormat, M: PhysMem>(
     form: &PageForm<F>,
     frames: &mut impl FrameSource,
 ) -> Result<(), MapError> {
+    let va = page_of::<F>(va);
     if PageForm::<F>::beyond(pa) != 0 {
         return Err(form.refuse(va, pa));
     }

@@ -1,7 +1,9 @@
 //! Ranges of addresses against the entries of one table.
 
 use kernmem_arch::{EntryFormat, LevelShape};
-use kernmem_base::{Slot, VirtAddr, VirtRange, bulk};
+use kernmem_base::{PhysAddr, PhysMem, Slot, VirtAddr, VirtRange, bulk};
+
+use crate::error::Stopped;
 
 /// The slots of one table that `range` touches, each with its part of the range. The range lies in one table.
 pub(crate) fn over<'s, S>(
@@ -18,83 +20,90 @@ pub(crate) fn over<'s, S>(
     })
 }
 
-/// The slots of one table that a range touches, taken from the front by runs of like entries.
+/// The entries of one table that a range touches, from the front by runs of like ones.
 pub(crate) struct Runs<'s, S> {
-    /// Those that were not taken yet.
+    /// Up to the last entry that the range touches.
     slots: &'s [S],
+    /// Which of `slots` was not dealt with yet.
+    at: usize,
     /// log2 of the bytes that an entry maps.
     shift: u32,
     range: VirtRange,
-    /// Where the first of `slots` begins, or the range if that begins inside it.
+    /// Where the entry `at` begins, or the range if that begins inside it.
     va: VirtAddr,
 }
 
 impl<'s, S: Slot> Runs<'s, S> {
     #[inline]
     pub(crate) fn new(slots: &'s [S], shape: &LevelShape, range: VirtRange) -> Self {
-        let slots = &slots[shape.index(range.start)..=shape.index(range.last)];
-        Self { slots, shift: shape.shift, range, va: range.start }
+        let (at, slots) = (shape.index(range.start), &slots[..=shape.index(range.last)]);
+        Self { slots, at, shift: shape.shift, range, va: range.start }
     }
 
-    /// The first entry and its part of the range.
+    /// The next entry and its part of the range.
     #[inline]
     pub(crate) fn peek(&self) -> Option<(u64, VirtRange)> {
-        Some((self.slots.first()?.peek(), VirtRange { start: self.va, last: self.last_of(1) }))
+        Some((self.slots.get(self.at)?.peek(), self.part(1)))
     }
 
-    /// Where the first entry begins, or the range if that begins inside it.
+    /// What the next `count` entries map of the range.
     #[inline]
-    pub(crate) fn va(&self) -> VirtAddr {
-        self.va
-    }
-
-    /// The last address of the first `count` slots that is in the range.
-    #[inline]
-    fn last_of(&self, count: usize) -> VirtAddr {
+    pub(crate) fn part(&self, count: usize) -> VirtRange {
         let bytes = (count as u64) << self.shift;
-        VirtAddr((self.va.0 & !0 << self.shift).wrapping_add(bytes - 1)).min(self.range.last)
+        let end = VirtAddr((self.va.0 & !0 << self.shift).wrapping_add(bytes - 1));
+        VirtRange { start: self.va, last: end.min(self.range.last) }
     }
 
-    /// How many entries from the first on are equal to it but for the bits of `ignored`.
-    #[inline]
-    pub(crate) fn alike(&self, ignored: u64) -> usize {
-        bulk::alike(self.slots, ignored)
-    }
-
-    /// The slot of the first entry.
+    /// The slot of the next entry.
     #[inline]
     pub(crate) fn first(&self) -> &'s S {
-        &self.slots[0]
+        &self.slots[self.at]
     }
 
-    /// Leaves `count` entries behind.
+    /// Goes past `count` entries.
     #[inline]
     pub(crate) fn skip(&mut self, count: usize) {
-        self.va = self.last_of(count).wrapping_add(1);
-        self.slots = &self.slots[count..];
+        self.va = self.part(count).last.wrapping_add(1);
+        self.at += count;
     }
 
-    /// Takes the first `count` entries, or those before the first of them that belongs to a leaf of `1 << leaf_bits`
-    /// entries that reaches over an edge of the range; `None` if that is the first one.
+    /// Goes past the entries that are equal to the next one but for the bits of `ignored`, `most` of them at most.
     #[inline]
-    pub(crate) fn take_covered(&mut self, count: usize, leaf_bits: u32) -> Option<(&'s [S], VirtRange)> {
-        let bytes = 1 << (self.shift + leaf_bits);
-        if !self.range.contains(self.va.align_down(bytes)) {
-            return None;
+    pub(crate) fn skip_alike(&mut self, ignored: u64, most: usize) {
+        self.skip(bulk::alike(&self.slots[self.at..], ignored).min(most));
+    }
+
+    /// How many of the next entries belong to leaves of `1 << leaf_bits` entries that lie wholly in the range.
+    #[inline]
+    pub(crate) fn covered(&self, leaf_bits: u32) -> usize {
+        let bits = self.shift + leaf_bits;
+        let left = self.slots.len() - self.at;
+        let last = block_around(self.range.last, 1 << bits);
+        if !self.range.contains(self.va.align_down(1 << bits)) {
+            return 0;
         }
-        let mut part = VirtRange { start: self.va, last: self.last_of(count) };
-        let end = block_around(part.last, bytes);
-        let mut count = count;
-        if !self.range.contains(end.last) {
-            if end.start <= self.va {
-                return None;
-            }
-            count = ((end.start - self.va) >> self.shift) as usize;
-            part.last = end.start - 1;
+        if last.last == self.range.last {
+            return left;
         }
-        let (taken, _) = self.slots.split_at(count);
+        left.saturating_sub(1 + ((self.range.last - last.start) >> self.shift) as usize)
+    }
+
+    /// Makes the next entries, those that are equal but for the bits of `ignored`, `entry & keep | set`, `count` of them
+    /// at most. Returns what they map.
+    #[inline]
+    pub(crate) fn rewrite<M: PhysMem>(
+        &mut self,
+        mem: &M,
+        table: PhysAddr,
+        count: usize,
+        ignored: u64,
+        change: (u64, u64),
+    ) -> Result<(usize, VirtRange), Stopped> {
+        let run = (self.at, count);
+        let count = mem.rewrite::<S>(table, run, ignored, change).map_err(Stopped::at(self.va))?;
+        let part = self.part(count);
         self.skip(count);
-        Some((taken, part))
+        Ok((count, part))
     }
 }
 

@@ -126,29 +126,61 @@ pub(crate) fn append<F: EntryFormat, M: PhysMem>(mem: &M, first: PhysAddr, behin
 #[inline(never)]
 pub(crate) fn free_list<F: EntryFormat, M: PhysMem>(mem: &M, first: PhysAddr, frames: &mut impl FrameSource) {
     let granule = F::shape().granule;
+    let mut dead = Dead { frames, held: [PhysAddr(0); HELD], count: 0 };
     let mut next = Some(first);
     while let Some(table) = next {
-        let Ok(note) = mem.note(table) else { return };
+        let Ok(note) = mem.note(table) else { break };
         next = note.link().and_then(|pfn| pfn.to_phys(granule));
-        free_subtree::<F, M>(mem, Node { table, depth: note.dead_depth() }, frames);
+        let depth = note.dead_depth();
+        if note.may_link() {
+            free_below::<F, M>(mem, Node { table, depth }, &mut dead);
+        }
+        note.clear();
+        dead.add(table);
+    }
+    dead.flush();
+}
+
+/// Gives back the tables below one that may link some. What can link none is not read, nor what lies behind the last
+/// entry in use.
+fn free_below<F: EntryFormat, M: PhysMem>(mem: &M, node: Node, dead: &mut Dead<'_, impl FrameSource>) {
+    let Some(shape) = F::shape().levels.get(node.depth) else { return };
+    let Ok(slots) = mem.table::<F::Slot>(node.table, shape.entries()) else { return };
+    let used = mem.note(node.table).map_or(0, TableNote::used);
+    for slot in slots.iter().filter(|slot| slot.peek() != 0).take(usize::from(used)) {
+        let Entry::Table { next, .. } = F::decode(slot.peek(), shape.level) else { continue };
+        if let Ok(note) = mem.note(next) {
+            if note.may_link() {
+                free_below::<F, M>(mem, node.below(next), dead);
+            }
+            note.clear();
+        }
+        dead.add(next);
     }
 }
 
-/// Gives back a dead table and the tables below it. What can link none is not read.
-fn free_subtree<F: EntryFormat, M: PhysMem>(mem: &M, node: Node, frames: &mut impl FrameSource) {
-    let levels = F::shape().levels;
-    let note = mem.note(node.table);
-    if note.is_ok_and(TableNote::may_link)
-        && let Ok(slots) = mem.table::<F::Slot>(node.table, levels[node.depth].entries())
-    {
-        for slot in slots.iter() {
-            if let Entry::Table { next, .. } = F::decode(slot.load(), levels[node.depth].level) {
-                free_subtree::<F, M>(mem, node.below(next), frames);
-            }
+/// How many frames go back together.
+const HELD: usize = 64;
+
+/// Frames of dead tables on their way back.
+struct Dead<'f, S> {
+    frames: &'f mut S,
+    held: [PhysAddr; HELD],
+    count: usize,
+}
+
+impl<S: FrameSource> Dead<'_, S> {
+    #[inline]
+    fn add(&mut self, frame: PhysAddr) {
+        self.held[self.count % HELD] = frame;
+        self.count += 1;
+        if self.count == HELD {
+            self.flush();
         }
     }
-    if let Ok(note) = note {
-        note.clear();
+
+    fn flush(&mut self) {
+        self.frames.give_back_all(&self.held[..self.count]);
+        self.count = 0;
     }
-    frames.give_back(node.table);
 }

@@ -16,8 +16,8 @@ use crate::{CursorMut, MapError};
 pub struct Tables<'m, F, M> {
     mem: &'m M,
     root: PhysAddr,
-    /// How many operations may have unlinked a table so far.
-    generation: u64,
+    /// Whether a table may have been unlinked since [`crate::CachedTables`] looked last.
+    has_unlinked: bool,
     format: PhantomData<fn() -> F>,
 }
 
@@ -31,7 +31,7 @@ impl<'m, F: EntryFormat, M: PhysMem> Tables<'m, F, M> {
     /// Takes over the tree at `root`, whose tables carry true notes (a zeroed root table does).
     #[must_use]
     pub const fn new(mem: &'m M, root: PhysAddr) -> Self {
-        Self { mem, root, generation: 0, format: PhantomData }
+        Self { mem, root, has_unlinked: false, format: PhantomData }
     }
 
     /// The memory that holds the tables.
@@ -48,15 +48,16 @@ impl<'m, F: EntryFormat, M: PhysMem> Tables<'m, F, M> {
         self.root
     }
 
-    /// Advances with whatever may unlink a table: walks that were remembered before are void.
+    /// Whether walks that were remembered are void.
     #[inline]
-    pub(crate) const fn generation(&self) -> u64 {
-        self.generation
+    pub(crate) const fn has_unlinked(&self) -> bool {
+        self.has_unlinked
     }
 
-    /// Makes walks void that were remembered: an operation may have unlinked a table.
-    pub(crate) const fn forget_walks(&mut self) {
-        self.generation += 1;
+    /// Says that an operation may have unlinked a table, or that nothing is remembered of before.
+    #[inline]
+    pub(crate) const fn set_unlinked(&mut self, has_unlinked: bool) {
+        self.has_unlinked = has_unlinked;
     }
 
     /// The root as the node at which a descent starts.
@@ -103,7 +104,7 @@ impl<'m, F: EntryFormat, M: PhysMem> Tables<'m, F, M> {
         let slots = self.mem.table_mut::<F::Slot>(table, F::shape().levels[depth].entries())?;
         let note = self.mem.note(table)?;
         let old = slots[index].swap(raw);
-        self.forget_walks();
+        self.set_unlinked(true);
         match (old != 0, raw != 0) {
             (false, true) => note.add(1),
             (true, true) => note.set_may_link(),

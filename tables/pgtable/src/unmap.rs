@@ -1,7 +1,7 @@
 //! Unmapping: whole subtrees by one store, leaves by runs, tables freed when their count falls to zero.
 
 use kernmem_arch::{Entry, EntryFormat, LevelShape};
-use kernmem_base::{PhysMem, Slot, VirtRange, bulk};
+use kernmem_base::{PhysAddr, PhysMem, Slot, VirtRange};
 
 use crate::Stale;
 use crate::cursor::{Node, slots};
@@ -35,14 +35,14 @@ pub(crate) fn unmap<F: EntryFormat, M: PhysMem>(
     while let Some((raw, part)) = runs.peek() {
         let done = match F::decode(raw, shape.level) {
             Entry::Absent { sw: 0 } => {
-                runs.skip(runs.alike(0));
+                runs.skip_alike(0, usize::MAX);
                 continue;
             }
             Entry::Table { next, .. } => {
                 let below = node.below(next);
                 unmap_table::<F, M>(mem, below, part, emptied, stale).map(|is_gone| take_table(&mut runs, is_gone))
             }
-            entry => unmap_run::<F>(&mut runs, shape, entry, stale),
+            entry => unmap_run::<F, M>(mem, node.table, &mut runs, shape, entry, stale),
         };
         match done {
             Ok(count) => gone += count,
@@ -88,28 +88,30 @@ fn unmap_table<F: EntryFormat, M: PhysMem>(
     Ok(true)
 }
 
-/// Makes a run of entries like the first, `entry`, empty: neither they nor it are empty or link tables. What TLBs may
+/// Makes a run of entries like the next, `entry`, empty: neither they nor it are empty or link tables. What TLBs may
 /// hold of them joins the debt. Returns how many entries went.
-fn unmap_run<F: EntryFormat>(
+fn unmap_run<F: EntryFormat, M: PhysMem>(
+    mem: &M,
+    table: PhysAddr,
     runs: &mut Runs<'_, F::Slot>,
     shape: &LevelShape,
     entry: Entry<F::Attrs>,
     stale: &mut Stale,
 ) -> Result<u16, Stopped> {
-    let (count, leaf_bits) = match entry {
-        Entry::Leaf { attrs, .. } if F::is_contiguous(attrs) => {
-            (runs.alike(F::address_bits(shape.level)), shape.contiguous_bits)
-        }
-        Entry::Leaf { .. } => (runs.alike(F::address_bits(shape.level)), 0),
-        _ => (1, 0),
-    };
-    let va = runs.va();
-    let Some((slots, part)) = runs.take_covered(count, leaf_bits) else {
+    let is_contiguous = matches!(entry, Entry::Leaf { attrs, .. } if F::is_contiguous(attrs));
+    let covered = runs.covered(if is_contiguous { shape.contiguous_bits } else { 0 });
+    if covered == 0 {
+        let va = runs.part(1).start;
         return Err(Stopped { va, error: MapError::Inside { va, level: shape.level } });
+    }
+    let (most, is_absent) = match entry {
+        Entry::Leaf { .. } => (covered, false),
+        Entry::Absent { .. } => (1, true),
+        Entry::Table { .. } | Entry::Reserved { .. } => (1, false),
     };
-    bulk::fill(slots, 0, 0);
-    if !matches!(entry, Entry::Absent { .. }) {
+    let (count, part) = runs.rewrite(mem, table, most, F::address_bits(shape.level), (0, 0))?;
+    if !is_absent {
         stale.owe(part);
     }
-    Ok(slots.len() as u16)
+    Ok(count as u16)
 }

@@ -81,14 +81,15 @@ impl<'m, F: EntryFormat, M: PhysMem> SharedCursor<'_, 'm, F, M> {
     ///
     /// # Errors
     /// As [`CursorMut::map_pages`].
-    pub fn map_pages(
+    pub fn map_pages<T>(
         &mut self,
         frames: &mut impl FrameSource,
         form: &PageForm<F>,
-        pages: impl ExactSizeIterator<Item = PhysAddr> + Clone,
+        pages: &[T],
+        pa: impl Fn(&T) -> PhysAddr,
     ) -> Result<(), MapError> {
         let mut frames = Newborn { mem: self.tables.mem(), frames };
-        self.exclusive(|cursor| cursor.map_pages(&mut frames, form, pages))
+        self.exclusive(|cursor| cursor.map_pages(&mut frames, form, pages, pa))
     }
 
     /// As [`CursorMut::unmap`].
