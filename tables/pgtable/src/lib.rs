@@ -6,6 +6,7 @@
 //! * [`visit()`]: hand every entry of a range to a visitor, as listings need it.
 //! * [`CursorMut`]: exclusive over one range; maps with the largest allowed leaves, unmaps with whole subtrees
 //!   dropped, changes rights, splits and collapses. [`PageForm`]: pages one by one.
+//! * [`SharedTables`]: the same by several CPUs at once, each with cursors of its own and no lock around the tree.
 //! * [`Stale`]: what TLBs may still hold after a change, with the dead tables that may not be reused until it is paid.
 //!
 //! Not here: entry formats and shapes (`kernmem-arch`), where frames come from (the caller's `FrameSource`), what is

@@ -1,4 +1,72 @@
-//! Tables that several CPUs change at once.
+//! Tables that several CPUs change at once, without a lock around the tree.
+//!
+//! Here: [`SharedTables`], made from [`Tables`] by value; [`CpuTables`], one CPU's handle with its cursors, walks and
+//! waiting tables (`cpu.rs`); [`SharedCursor`] (`cursor.rs`); which tables a cursor locks (`hold.rs`); when nobody walks
+//! through a table any more (`epoch.rs`). The lock itself is a bit of the table's note (`TableNote` in `kernmem-base`).
+//! Not here: what an operation does to entries, which is the exclusive cursor's.
+//!
+//! # States of a table
+//! ```text
+//!  frame ──taken──► new: locked, out of reach ──linked──► held ◄──lock, unlock──► free
+//!                                                          │
+//!                                                          └──unlinked──► dead ──epoch + 2──► frame
+//! ```
+//!
+//! # Protocol
+//! 1. A cursor goes down from the root without a lock, inside an epoch, to the lowest table that contains its range, and
+//!    locks that. If the table died meanwhile, it begins anew; if others made tables below meanwhile, it goes on down,
+//!    with the lock of each taken before that of its parent is given back.
+//! 2. It then locks all tables below that its range touches, parents before children, and leaves the epoch. From then
+//!    until it is dropped nobody else changes what the range maps: another cursor over one of its addresses needs the
+//!    topmost table of this one, or this one would need that one's.
+//! 3. A table that a cursor makes is locked before it is linked, and belongs to what the cursor holds. Tables above the
+//!    lowest that the range needs are linked empty, one by one, and the parent's lock is given back at once: of two who
+//!    want to make the same table, one does and the other finds it.
+//! 4. The entry of a table is changed only by who holds both it and the table that has the entry. So a cursor whose
+//!    topmost table is to go (its range is all of it, or it became empty) *climbs*: it locks the parent, with all that
+//!    it holds kept. While it waits for the parent its topmost table says so by a bit, and whoever waits for that table
+//!    with the parent held gives all its locks back and begins anew.
+//! 5. A table is unlinked, then marked as dead with all tables below it, which are all held. It hangs on the `Stale`
+//!    debt. [`CpuTables::pay`] flushes at once and keeps the tables until no walk can be in them.
+//! 6. Walks ([`CpuTables::read`]) take an epoch and nothing else.
+//!
+//! # Why nobody waits for ever
+//! What a cursor holds is connected: whoever holds a table that is not its topmost holds the parent too.
+//! A cursor waits in three ways: with nothing held; *down*, for a child of a table that it holds; *up*, by climbing.
+//! If A waits down for X, which B holds, X is B's topmost table, since its parent is A's: B's topmost lies deeper than
+//! A's. If B climbs, A sees the bit and gives way, so A waits on only if B itself runs or waits down. So a chain of
+//! waits that has gone down once goes down for ever, and ends, since tables end.
+//! If B waits up for P, which A holds, A's topmost is P or lies above it: a chain that only goes up ends at the root.
+//! A CPU has one cursor at a time, since the cursor borrows its handle: nobody waits for itself.
+//! Locks are not fair: a CPU may be overtaken any number of times.
+//!
+//! # Memory orders
+//! | access | order | partner |
+//! |---|---|---|
+//! | entry that links a table | Release | the Acquire load of whoever goes down: the table's entries and its lock bit |
+//! | lock | Acquire | Release of the unlock: entries and count of the last holder |
+//! | dead bit | Release | the Acquire load before a lock: nothing links the table |
+//! | epoch and slots | see `epoch.rs` | |
+//!
+//! Entries inside what is held are loaded and stored Relaxed, as by the exclusive cursor.
+//!
+//! # Invariants
+//! 1. Those of the exclusive cursor (head of the crate): counts are true whenever a table is not held; a table whose
+//!    count falls to zero in an unmap is dead, and so are those above that this empties; a table is linked after it was
+//!    written; memory is given back after the debt is paid.
+//! 2. A table that is neither held nor dead is linked once, at the place where it was made.
+//! 3. A frame is given back only when no walk that could have met its table goes on.
+//!
+//! # Cost
+//! A cursor makes two exchanges, one on its own CPU's line and one on the lowest table's note; one more for each table
+//! below that its range touches, and one for each parent that it climbs to. Unlocking is a store. CPUs whose cursors
+//! stand in different tables write to no common line, if the notes of their tables do not share one: a frame source that
+//! hands each CPU neighbouring frames sees to that.
+//!
+//! # Not for
+//! Trees in which a table is linked from two places ([`SharedTables::new`] refuses them), and tables that another tree
+//! links too: its walks are not seen here. A flush in an operation is made with tables locked: who waits for a lock must
+//! be able to answer it.
 
 use core::fmt;
 
@@ -69,7 +137,9 @@ impl<'m, F: EntryFormat, M: PhysMem> SharedTables<'m, F, M> {
             }
             slot.leave_behind(0);
         }
-        self.tables
+        let mut tables = self.tables;
+        tables.set_unlinked(true);
+        tables
     }
 }
 
