@@ -91,6 +91,12 @@ impl Row {
         Self { id, what, unit, more: false, rounds: 15, counted: true, limit: Some(limit), aims }
     }
 
+    /// Whether one round takes a second or more.
+    #[must_use]
+    pub const fn is_long(&self) -> bool {
+        self.rounds <= 5
+    }
+
     const fn rounds(self, rounds: usize) -> Self {
         Self { rounds, counted: false, ..self }
     }
