@@ -84,7 +84,7 @@ fn is_compared(row: &Row, contender: &Contender) -> bool {
         Against::BestPeer => contender.role == Role::Peer,
         Against::BestBare => matches!(contender.role, Role::Peer | Role::Bare),
         Against::Named(name) => contender.name == name,
-        Against::Own(_) | Against::BestOfOurs | Against::Figure => false,
+        Against::Beside(_) | Against::Own(_) | Against::BestOfOurs | Against::Figure => false,
     };
     matches!(contender.role, Role::Ours | Role::Bound) || row.aims.iter().any(|aim| names(aim.against))
 }

@@ -1,8 +1,12 @@
 //! `kernmem-pgtable` in rows P1 to P6, and in P7 behind a lock.
+//!
+//! Ranges go through cursors, single pages through the tree's memory of its tables of pages, as in a kernel that handles
+//! faults. A translation walks from the root, or by that memory where the contender is `REMEMBERING`.
 
 use kernmem_arch::EntryFormat;
 use kernmem_base::{FrameSource, NoTlb, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
-use kernmem_pgtable::{Change, Failed, Mapping, Sizes, Stale, Walk, translate};
+use kernmem_pgtable::{CachedTables, Failed, MapError, Mapping, PageForm, Sizes, Stale, Walk, WalkError};
+use kernmem_pgtable::{translate, translate_many};
 
 use super::formats::Measured;
 use super::memory::{ArenaFrames, HostMem, host};
@@ -10,9 +14,10 @@ use crate::tables::{Leaf, Tables};
 
 /// One tree of format `F`.
 #[derive(Debug)]
-pub struct Ours<F> {
-    tables: kernmem_pgtable::Tables<'static, F, HostMem>,
+pub struct Ours<F: Measured, const REMEMBERING: bool = false> {
+    tables: CachedTables<'static, F, HostMem>,
     frames: ArenaFrames,
+    page: PageForm<F>,
 }
 
 /// The sizes that map with this leaf alone.
@@ -23,24 +28,37 @@ fn sizes<F: EntryFormat>(leaf: Leaf) -> Sizes {
 
 /// # Panics
 /// The range is empty or wraps.
+#[inline]
 fn range(va: u64, len: u64) -> VirtRange {
     VirtRange::of_size(VirtAddr(va), len).expect("a range of addresses")
 }
 
-impl<F: Measured> Ours<F> {
-    fn settle(&mut self, done: Result<Stale, Failed>) {
-        let stale = done.unwrap_or_else(|failed| panic!("{}: {}", F::NAME, failed.error));
-        stale.pay(&mut NoTlb, &mut self.tables, &mut self.frames);
-    }
-
-    fn map_with(&mut self, va: u64, pa: u64, len: u64, sizes: Sizes) {
-        let mapping = Mapping::new(PhysAddr(pa), F::attrs(F::DATA), sizes).with_table_attrs(F::attrs(F::LINK));
-        let done = self.tables.cursor(range(va, len)).map(&mut self.frames, &mapping);
-        self.settle(done);
+/// Where a walk leads.
+#[inline]
+fn reached<A>(walk: Result<Walk<A>, WalkError>) -> Option<u64> {
+    match walk {
+        Ok(Walk::Mapped { pa, .. }) => Some(pa.0),
+        _ => None,
     }
 }
 
-impl<F: Measured> Tables for Ours<F> {
+/// A row asked for what cannot be done.
+#[cold]
+fn stopped(name: &str, error: MapError) -> ! {
+    panic!("{name}: {error}")
+}
+
+impl<F: Measured, const REMEMBERING: bool> Ours<F, REMEMBERING> {
+    #[inline]
+    fn settle(&mut self, done: Result<Stale, Failed>) {
+        match done {
+            Ok(stale) => self.tables.pay(stale, &mut NoTlb, &mut self.frames),
+            Err(failed) => stopped(F::NAME, failed.error),
+        }
+    }
+}
+
+impl<F: Measured, const REMEMBERING: bool> Tables for Ours<F, REMEMBERING> {
     const NAME: &'static str = F::NAME;
     const PAGE_SHIFT: u32 = F::PAGE_SHIFT;
     const BASE: u64 = F::FIRST;
@@ -52,16 +70,20 @@ impl<F: Measured> Tables for Ours<F> {
         let root = frames.take(F::shape().levels[0].level).expect("a frame for the root").pa;
         memory.zero(PhysRange::new(root, root + (1 << F::PAGE_SHIFT))).expect("the arena is memory");
         memory.note(root).expect("the arena is memory").set_used(0);
-        Self { tables: kernmem_pgtable::Tables::new(memory, root), frames }
+        let tables = CachedTables::new(kernmem_pgtable::Tables::new(memory, root));
+        let page = PageForm::new(F::attrs(F::DATA)).expect("attributes of a page");
+        Self { tables, frames, page: page.with_table_attrs(F::attrs(F::LINK)) }
     }
 
     fn map(&mut self, va: u64, pa: u64, len: u64, leaf: Leaf) {
-        self.map_with(va, pa, len, sizes::<F>(leaf));
+        let mapping = Mapping::new(PhysAddr(pa), F::attrs(F::DATA), sizes::<F>(leaf));
+        let mapping = mapping.with_table_attrs(F::attrs(F::LINK));
+        let done = self.tables.cursor(range(va, len)).map(&mut self.frames, &mapping);
+        self.settle(done);
     }
 
     fn protect(&mut self, va: u64, len: u64, _leaf: Leaf) {
-        let Change { set, clear } = F::READ_ONLY;
-        let done = self.tables.cursor(range(va, len)).protect(Change { set, clear });
+        let done = self.tables.cursor(range(va, len)).protect(F::READ_ONLY);
         self.settle(done);
     }
 
@@ -72,12 +94,29 @@ impl<F: Measured> Tables for Ours<F> {
 
     #[inline]
     fn map_one(&mut self, va: u64, pa: u64) {
-        self.map_with(va, pa, 1 << F::PAGE_SHIFT, Sizes::PAGES);
+        if let Err(error) = self.tables.map_page(VirtAddr(va), PhysAddr(pa), &self.page, &mut self.frames) {
+            stopped(F::NAME, error);
+        }
     }
 
     #[inline]
     fn unmap_one(&mut self, va: u64) {
-        self.unmap(va, 1 << F::PAGE_SHIFT, Leaf::Page);
+        match self.tables.unmap_page(VirtAddr(va)) {
+            Ok(stale) => self.tables.pay(stale, &mut NoTlb, &mut self.frames),
+            Err(error) => stopped(F::NAME, error),
+        }
+    }
+
+    fn map_run(&mut self, va: u64, pas: &[u64]) {
+        let mut cursor = self.tables.cursor(range(va, (pas.len() as u64) << F::PAGE_SHIFT));
+        let pages = pas.iter().map(|&pa| PhysAddr(pa));
+        if let Err(error) = cursor.map_pages(&mut self.frames, &self.page, pages) {
+            stopped(F::NAME, error);
+        }
+    }
+
+    fn unmap_run(&mut self, va: u64, n: usize) {
+        self.unmap(va, (n as u64) << F::PAGE_SHIFT, Leaf::Page);
     }
 
     fn split(&mut self, va: u64) {
@@ -87,11 +126,25 @@ impl<F: Measured> Tables for Ours<F> {
     }
 
     #[inline]
-    fn translate(&self, va: u64) -> Option<u64> {
-        match translate::<F, _>(self.tables.mem(), self.tables.root(), VirtAddr(va)) {
-            Ok(Walk::Mapped { pa, .. }) => Some(pa.0),
-            _ => None,
+    fn translate(&mut self, va: u64) -> Option<u64> {
+        if REMEMBERING {
+            return reached(self.tables.translate(VirtAddr(va)));
         }
+        let tables = self.tables.tables();
+        reached(translate::<F, _>(tables.mem(), tables.root(), VirtAddr(va)))
+    }
+
+    fn translate_batch(&mut self, vas: &[u64]) -> u64 {
+        let tables = self.tables.tables();
+        let mut sum = 0u64;
+        for some in vas.chunks(256) {
+            let mut batch = [VirtAddr(0); 256];
+            batch.iter_mut().zip(some).for_each(|(place, &va)| *place = VirtAddr(va));
+            translate_many::<F, _>(tables.mem(), tables.root(), &batch[..some.len()], |_, walk| {
+                sum = sum.wrapping_add(reached(walk).unwrap_or(0));
+            });
+        }
+        sum
     }
 }
 
@@ -106,8 +159,13 @@ mod tests {
 
     /// Every operation of the rows does what it says, in any format.
     fn check<F: Measured>() {
+        check_with::<F, false>();
+        check_with::<F, true>();
+    }
+
+    fn check_with<F: Measured, const REMEMBERING: bool>() {
         arena::reset(F::PAGE_SHIFT);
-        let mut tree: Ours<F> = Tables::new();
+        let mut tree: Ours<F, REMEMBERING> = Tables::new();
         let (va, page) = (F::FIRST, 1 << F::PAGE_SHIFT);
         tree.map(va, va, 16 * page, Leaf::Page);
         let root = arena::in_use();
@@ -117,12 +175,17 @@ mod tests {
         );
         tree.protect(va, 16 * page, Leaf::Page);
         assert_eq!(tree.translate(va), Some(va), "{}", F::NAME);
+        assert_eq!(tree.translate_batch(&[va, va + page, va + 16 * page]), 2 * va + page, "{}", F::NAME);
         tree.unmap(va, 16 * page, Leaf::Page);
         assert!(tree.translate(va).is_none() && arena::in_use() < root, "{}", F::NAME);
         tree.map_one(va, va + page);
         assert_eq!(tree.translate(va + 1), Some(va + page + 1));
         tree.unmap_one(va);
         assert_eq!(tree.translate(va + 1), None);
+        tree.map_run(va, &[va + 7 * page, va + page]);
+        assert_eq!((tree.translate(va + 2), tree.translate(va + page)), (Some(va + 7 * page + 2), Some(va + page)));
+        tree.unmap_run(va, 2);
+        assert_eq!(tree.translate(va), None);
     }
 
     #[test]

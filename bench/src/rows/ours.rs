@@ -11,7 +11,7 @@ use crate::ours::formats::Measured;
 use crate::ours::models::{self, Way, Who};
 use crate::ours::{frames, tables};
 use crate::tables as work;
-use crate::tables::{HOT, Leaf, PAGES, Span};
+use crate::tables::{COLD, HOT, Leaf, PAGES, Span};
 
 /// Rows of a format by its own page size, held against the other formats.
 ///
@@ -28,6 +28,16 @@ fn own_pages<F: Measured>() -> Vec<Contender> {
             entries as f64 * work::unmap::<tables::Ours<F>>(Span { leaf: Leaf::Page, leaves: 512 * entries })
         }),
         of("P6-own", || work::translate::<tables::Ours<F>>(HOT) / F::shape().levels.len() as f64),
+    ]
+}
+
+/// Row P6 by the tree's memory of its tables of pages, and in one call.
+fn remembered<F: Measured>() -> Vec<Contender> {
+    let of = |row, variant, run: fn() -> f64| Contender::new(row, F::NAME, Role::Ours, run).with_variant(variant);
+    vec![
+        of("P6-hot", "cache", || work::translate::<tables::Ours<F, true>>(HOT)),
+        of("P6-chain", "cache", work::translate_dependent::<tables::Ours<F, true>>),
+        of("P6-cold", "batch", || work::translate_batch::<tables::Ours<F>>(COLD)),
     ]
 }
 
@@ -77,6 +87,8 @@ fn conversions() -> Vec<Contender> {
 pub fn ours() -> Vec<Contender> {
     let mut all = locked_tables::<tables::Ours<Arm64<12, 48>>>(Role::Ours);
     all.extend(locked_tables::<tables::Ours<X86Level4>>(Role::Ours));
+    all.extend(remembered::<Arm64<12, 48>>());
+    all.extend(remembered::<X86Level4>());
     all.extend(own_pages::<Arm64<12, 39>>());
     all.extend(own_pages::<Arm64<12, 48>>());
     all.extend(own_pages::<Arm64<12, 52>>());
@@ -92,7 +104,9 @@ pub fn ours() -> Vec<Contender> {
     all.extend(own_pages::<I386Pae>());
     all.extend(own_pages::<I386Level2>());
     all.extend(shared_frames::<frames::Ours<true>>(Role::Ours));
-    all.extend(shared_frames::<frames::Ours<false>>(Role::Ours));
+    all.extend(
+        shared_frames::<frames::Ours<false>>(Role::Ours).into_iter().map(|one| one.with_variant("Linux's order")),
+    );
     all.extend(huge_blocks::<frames::Ours<true>>(Role::Ours, 2).into_iter().map(|one| one.with_variant("2 CPUs")));
     all.push(bring_up::<frames::Ours<true>>(Role::Ours).with_variant("lazy"));
     all.extend(conversions());
