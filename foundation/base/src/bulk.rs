@@ -65,7 +65,7 @@ pub fn rewrite<S: Slot>(slots: &[S], keep: u64, set: u64) {
     rest.iter().for_each(one);
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use core::sync::atomic::{AtomicU32, AtomicU64};
 

@@ -1,35 +1,68 @@
 //! The word that belongs to a table frame: eight bytes a table, in place before there is any page descriptor.
 //!
 //! ```text
-//! bits 13:0   entries in use; while dying, how deep below the root the table stood
+//! bits 13:0   entries in use; of a dead table, how deep below the root it stood
 //! bit  14     an entry may link a table: set with the first, cleared with the last entry in use
-//! bits 19:15  of whoever shares the table with others: nothing here reads or changes them
+//! bit  15     locked: somebody changes the table, or counts on it
+//! bit  16     climbing: who holds the lock waits for the lock of the table above
+//! bit  17     dead: no entry links the table any more, and CPUs that still find it turn back
 //! bits 63:20  link: frame number of the next dead table while a subtree waits for its flush, plus one
 //! ```
-
-use core::sync::atomic::{AtomicU64, Ordering};
+//!
+//! # Protocol
+//! Whoever reaches a table exclusively, through the lock or through `&mut` of the whole tree, is the only one who
+//! changes the note: the others do nothing but set the lock bit of a note that is neither locked nor dead.
+//! So counts, links and the other bits need no exchange, and readers outside bear a stale count: Relaxed.
+//! 1. [`TableNote::try_lock`] is an exchange, Acquire; its partner is the Release of [`TableNote::unlock`]: who has the
+//!    lock sees the entries and the count that the last holder left.
+//! 2. [`TableNote::kill`] is Release, and so is [`TableNote::bury`], which may link a dead table anew; their partner is
+//!    the Acquire load in [`TableNote::try_lock`]: who sees a dead table sees that nothing links it.
 
 use crate::Pfn;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 const USED: u64 = 0x3fff;
 const LINKS: u64 = 1 << 14;
-const SHARED: u64 = 0x1f << 15;
+const LOCKED: u64 = 1 << 15;
+const CLIMBING: u64 = 1 << 16;
+const DEAD: u64 = 1 << 17;
+const SHARED: u64 = LOCKED | CLIMBING | DEAD;
 const LINK_SHIFT: u32 = 20;
 
-/// Counts the used entries of one table, and links the table while it is dying.
-///
-/// Whoever holds the table exclusively changes the note; readers tolerate a stale count, so all accesses are Relaxed.
+/// Counts the used entries of one table, holds its lock, and links the table while it is dying.
 #[derive(Debug, Default)]
 #[repr(transparent)]
 pub struct TableNote(AtomicU64);
 
+/// What an attempt to lock a table found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Claim {
+    /// The lock is the caller's now.
+    Taken,
+    /// Somebody else has it.
+    Held,
+    /// Somebody else has it, who waits for the lock of the table above: whoever holds that one gives way.
+    Climbing,
+    /// Nothing links the table any more; it will never be locked again.
+    Dead,
+}
+
 impl TableNote {
     /// A table without entries.
     #[must_use]
+    #[cfg(not(loom))]
     pub const fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
+    /// A table without entries.
+    #[must_use]
+    #[cfg(loom)]
+    pub fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    // Relaxed, as the next one: see "Protocol".
     #[inline]
     fn load(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -111,21 +144,79 @@ impl TableNote {
     }
 
     /// Marks the table, which stood `depth` levels below the root, as dead, with `next` behind it. Whether it links
-    /// tables stays known.
+    /// tables stays known, and a lock stays until [`TableNote::kill`].
     #[inline]
     pub fn bury(&self, depth: usize, next: Option<Pfn>) {
         let link = next.map_or(0, |pfn| pfn.0 + 1);
-        self.store(link << LINK_SHIFT | self.load() & (LINKS | SHARED) | depth as u64 & USED);
+        let word = link << LINK_SHIFT | self.load() & (LINKS | SHARED) | depth as u64 & USED;
+        // Release: partner of the load in `try_lock`, if the table is dead already and only its link changes.
+        self.0.store(word, Ordering::Release);
     }
 
-    /// Makes the note that of a frame that is no table.
+    /// Makes the note that of a frame that is no table and that no walker can reach.
     #[inline]
     pub fn clear(&self) {
-        self.store(self.load() & SHARED);
+        self.store(0);
+    }
+
+    /// Makes the note that of a table without entries that its maker has locked, in a frame that no walker can reach.
+    #[inline]
+    pub fn clear_locked(&self) {
+        self.store(LOCKED);
+    }
+
+    /// Locks the table if nobody has it: one exchange at the most, and none if the answer is no.
+    #[inline]
+    pub fn try_lock(&self) -> Claim {
+        // Acquire: partner of `kill`.
+        let seen = self.0.load(Ordering::Acquire);
+        if seen & DEAD != 0 {
+            return Claim::Dead;
+        }
+        if seen & LOCKED != 0 {
+            return if seen & CLIMBING != 0 { Claim::Climbing } else { Claim::Held };
+        }
+        // Acquire: partner of `unlock`. Relaxed on failure: it decides nothing, the caller looks again.
+        match self.0.compare_exchange(seen, seen | LOCKED, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => Claim::Taken,
+            Err(_) => Claim::Held,
+        }
+    }
+
+    /// Gives the lock back.
+    #[inline]
+    pub fn unlock(&self) {
+        // Release: partner of the exchange in `try_lock`.
+        self.0.store(self.load() & !(LOCKED | CLIMBING), Ordering::Release);
+    }
+
+    /// Ends the lock of a table that no entry links any more; nobody can take it again.
+    #[inline]
+    pub fn kill(&self) {
+        // Release: partner of the load in `try_lock`.
+        self.0.store(self.load() & !(LOCKED | CLIMBING) | DEAD, Ordering::Release);
+    }
+
+    /// Says, as the holder of the lock, whether the table above is waited for: a hint for others, by which nothing about
+    /// the entries is decided.
+    pub fn set_climbing(&self, climbing: bool) {
+        self.store(self.load() & !CLIMBING | if climbing { CLIMBING } else { 0 });
+    }
+
+    /// Whether the holder of the lock waits for the table above: for who gave way to it, and looks anew afterwards.
+    #[must_use]
+    pub fn is_climbing(&self) -> bool {
+        self.load() & CLIMBING != 0
+    }
+
+    /// Whether the table is locked or dead: for checks of trees that nobody else reaches.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.load() & SHARED != 0
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -161,14 +252,32 @@ mod tests {
     }
 
     #[test]
-    fn the_bits_of_those_who_share_a_table_stay() {
+    fn a_table_is_locked_once_and_counts_while_it_is() {
         let note = TableNote::new();
-        note.0.store(SHARED, Ordering::Relaxed);
-        note.add(5);
-        note.take(2);
-        note.set_leaves(7);
-        note.bury(1, Some(Pfn(9)));
+        note.add(3);
+        assert_eq!((note.try_lock(), note.try_lock()), (Claim::Taken, Claim::Held));
+        note.set_climbing(true);
+        assert_eq!((note.take(1), note.try_lock(), note.is_climbing()), (2, Claim::Climbing, true));
+        note.set_climbing(false);
+        assert_eq!((note.try_lock(), note.is_climbing()), (Claim::Held, false));
+        note.set_leaves(8192);
+        note.unlock();
+        assert_eq!((note.used(), note.is_busy(), note.try_lock()), (8192, false, Claim::Taken));
+    }
+
+    #[test]
+    fn a_dead_table_is_never_locked_before_its_frame_is_a_table_again() {
+        let note = TableNote::new();
+        note.add(1);
+        assert_eq!(note.try_lock(), Claim::Taken);
+        note.bury(2, Some(Pfn(9)));
+        assert_eq!(note.try_lock(), Claim::Held);
+        note.kill();
+        assert_eq!((note.try_lock(), note.link(), note.dead_depth()), (Claim::Dead, Some(Pfn(9)), 2));
+        assert!(note.may_link());
         note.clear();
-        assert_eq!(note.load(), SHARED);
+        assert_eq!((note.used(), note.is_busy()), (0, false));
+        note.clear_locked();
+        assert_eq!((note.used(), note.try_lock()), (0, Claim::Held));
     }
 }

@@ -21,7 +21,7 @@ use crate::change::protect;
 use crate::error::Stopped;
 use crate::map::Filler;
 use crate::pages::map_pages;
-use crate::span::block_around;
+use crate::span::{block_around, is_in_one_root};
 use crate::unmap::{Emptied, unmap};
 use crate::{Change, Failed, MapError, Mapping, PageForm, Stale, Tables};
 
@@ -31,6 +31,8 @@ pub struct CursorMut<'t, 'm, F, M> {
     range: VirtRange,
     /// `None` behind the end of the range.
     at: Option<VirtAddr>,
+    /// Where descents start: the root, or a table that contains the range.
+    top: Node,
 }
 
 impl<F, M> fmt::Debug for CursorMut<'_, '_, F, M> {
@@ -84,7 +86,18 @@ impl<A: Copy> Under<A> {
 
 impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     pub(crate) const fn new(tables: &'t mut Tables<'m, F, M>, range: VirtRange) -> Self {
-        Self { tables, range, at: Some(range.start) }
+        let top = tables.node();
+        Self { tables, range, at: Some(range.start), top }
+    }
+
+    /// A cursor that stands at `at` and goes no higher than `top`, which contains the range.
+    pub(crate) const fn below(
+        tables: &'t mut Tables<'m, F, M>,
+        top: Node,
+        range: VirtRange,
+        at: Option<VirtAddr>,
+    ) -> Self {
+        Self { tables, range, at, top }
     }
 
     /// Where the cursor stands; `None` behind the end of its range.
@@ -103,11 +116,10 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     }
 
     /// What the operations work on: from the cursor to the end of its range.
-    fn rest(&self) -> Result<VirtRange, MapError> {
+    pub(crate) fn rest(&self) -> Result<VirtRange, MapError> {
         let start = self.at.ok_or(MapError::PastEnd)?;
         let range = VirtRange { start, last: self.range.last };
-        let upper = F::shape().va_bits();
-        if range.start.0 >> upper == range.last.0 >> upper { Ok(range) } else { Err(MapError::BeyondRoot { range }) }
+        if is_in_one_root::<F>(range) { Ok(range) } else { Err(MapError::BeyondRoot { range }) }
     }
 
     /// Moves behind the range, or to where the operation stopped.
@@ -129,7 +141,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
 
     /// The first entry for `va` that is no table.
     fn under(&self, va: VirtAddr) -> Result<Under<F::Attrs>, BusError> {
-        Under::find::<F, M>(self.tables.mem(), self.tables.node(), va, F::shape().levels.len())
+        Under::find::<F, M>(self.tables.mem(), self.top, va, F::shape().levels.len())
     }
 
     /// The next leaf, hole or reserved entry in address order, clipped to the range, and moves past it.
@@ -155,14 +167,27 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     /// The cursor stands at the offender; what lies before it is mapped, and tables that hold nothing have been given
     /// back. [`MapError::Misaligned`] and [`MapError::Encode`] of a leaf come before anything is written.
     pub fn map(&mut self, frames: &mut impl FrameSource, mapping: &Mapping<F>) -> Result<Stale, Failed> {
+        let filler = self.filler(mapping)?;
+        self.fill(&filler, frames)
+    }
+
+    /// Proves that the rest of the range can be mapped by `mapping`; nothing is written.
+    pub(crate) fn filler<'f>(&self, mapping: &'f Mapping<F>) -> Result<Filler<'f, F, M>, MapError>
+    where
+        'm: 'f,
+    {
         let rest = self.rest()?;
         let granule = F::shape().granule.bytes();
         let is_aligned =
             rest.start.is_aligned(granule) && rest.end().is_aligned(granule) && mapping.pa.is_aligned(granule);
         if !is_aligned || mapping.pa.checked_add(rest.size() - 1).is_none() {
-            return Err(MapError::Misaligned { va: rest.start, pa: mapping.pa }.into());
+            return Err(MapError::Misaligned { va: rest.start, pa: mapping.pa });
         }
-        let done = Filler::new(self.tables.mem(), mapping, rest)?.fill(self.tables.node(), frames);
+        Filler::new(self.tables.mem(), mapping, rest)
+    }
+
+    pub(crate) fn fill(&mut self, filler: &Filler<'_, F, M>, frames: &mut impl FrameSource) -> Result<Stale, Failed> {
+        let done = filler.fill(self.top, frames);
         self.finish(done, Stale::NONE)
     }
 
@@ -190,7 +215,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
         }
         let size = count.checked_mul(page).filter(|size| *size <= rest.size());
         let run = size.and_then(|size| VirtRange::of_size(rest.start, size)).ok_or(MapError::PastEnd)?;
-        match map_pages::<F, M>(self.tables.mem(), self.tables.node(), run, form, pages, frames) {
+        match map_pages::<F, M>(self.tables.mem(), self.top, run, form, pages, frames) {
             Ok(()) => {
                 self.advance_to_end_of(run);
                 Ok(())
@@ -229,10 +254,10 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
         self.remove(Emptied::DropCovered)
     }
 
-    fn remove(&mut self, emptied: Emptied) -> Result<Stale, Failed> {
+    pub(crate) fn remove(&mut self, emptied: Emptied) -> Result<Stale, Failed> {
         let rest = self.rest()?;
         let mut stale = Stale::NONE;
-        let done = unmap::<F, M>(self.tables.mem(), self.tables.node(), rest, emptied, &mut stale);
+        let done = unmap::<F, M>(self.tables.mem(), self.top, rest, emptied, &mut stale);
         self.finish(done, stale)
     }
 
@@ -248,7 +273,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     pub fn protect(&mut self, change: Change) -> Result<Stale, Failed> {
         let rest = self.rest()?;
         let mut stale = Stale::NONE;
-        let done = protect::<F, M>(self.tables.mem(), self.tables.node(), rest, change, &mut stale);
+        let done = protect::<F, M>(self.tables.mem(), self.top, rest, change, &mut stale);
         self.finish(done, stale)
     }
 
@@ -265,7 +290,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
         to: impl Fn(VirtAddr) -> (PhysAddr, F::Attrs),
     ) -> Result<Stale, Failed> {
         let rest = self.rest()?;
-        let stale = crate::remap::remap::<F, M>(self.tables.mem(), self.tables.node(), rest, tlb, &to)?;
+        let stale = crate::remap::remap::<F, M>(self.tables.mem(), self.top, rest, tlb, &to)?;
         self.at = None;
         Ok(stale)
     }
@@ -318,7 +343,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     /// that has no leaves; nothing has changed then.
     pub fn collapse(&mut self, level: Level, tlb: &mut impl Tlb) -> Result<Stale, Failed> {
         let va = self.rest()?.start;
-        let done = crate::change::collapse::<F, M>(self.tables.mem(), self.tables.node(), self.range, va, level, tlb);
+        let done = crate::change::collapse::<F, M>(self.tables.mem(), self.top, self.range, va, level, tlb);
         self.tables.forget_walks();
         done
     }

@@ -102,6 +102,11 @@ impl<'t, F: EntryFormat, M: PhysMem> Filler<'t, F, M> {
         self.fill_table(place, self.run, frames)
     }
 
+    /// Whether the run begins with a leaf of the level `depth`, if nothing is in the way.
+    pub(crate) fn starts_with_leaf(&self, depth: usize) -> bool {
+        self.leaf_run(depth, &F::shape().levels[depth], self.run).is_some()
+    }
+
     /// The lowest table in place that holds the whole run.
     fn lowest_table(&self, top: Node) -> Result<Place, BusError> {
         let mut node = top;

@@ -70,12 +70,33 @@ impl Stale {
     /// [`Stale::pay`] where the tables are reached by other means.
     #[inline]
     pub(crate) fn settle<F: EntryFormat, M: PhysMem>(self, tlb: &mut impl Tlb, mem: &M, frames: &mut impl FrameSource) {
+        if let Some(first) = self.flush(tlb) {
+            free_list::<F, M>(mem, first, frames);
+        }
+    }
+
+    /// Flushes the range; the dead tables, of which the first is returned, go over to the caller.
+    #[inline]
+    pub(crate) fn flush(self, tlb: &mut impl Tlb) -> Option<PhysAddr> {
         if let Some(range) = self.range {
             tlb.flush(range, self.dead.is_some());
         }
-        if let Some(first) = self.dead {
-            free_list::<F, M>(mem, first, frames);
+        self.dead
+    }
+
+    /// The first of the dead tables, which are linked by their notes.
+    pub(crate) const fn first_dead(&self) -> Option<PhysAddr> {
+        self.dead
+    }
+
+    /// Takes over the debt of an operation that went before.
+    pub(crate) fn join<F: EntryFormat, M: PhysMem>(&mut self, mem: &M, other: Self) {
+        if let Some(range) = other.range {
+            self.owe(range);
         }
+        let Some(first) = other.dead else { return };
+        append::<F, M>(mem, first, self.dead);
+        self.dead = Some(first);
     }
 
     /// Drops a debt that cannot matter.
@@ -87,9 +108,23 @@ impl Stale {
     }
 }
 
+/// Hangs `behind` on the end of the list of dead tables that begins with `first`; returns how many that list had.
+pub(crate) fn append<F: EntryFormat, M: PhysMem>(mem: &M, first: PhysAddr, behind: Option<PhysAddr>) -> usize {
+    let granule = F::shape().granule;
+    let (mut last, mut count) = (first, 1);
+    while let Some(next) = mem.note(last).ok().and_then(|note| note.link()?.to_phys(granule)) {
+        last = next;
+        count += 1;
+    }
+    if let (Some(behind), Ok(note)) = (behind, mem.note(last)) {
+        note.bury(note.dead_depth(), Some(behind.pfn(granule)));
+    }
+    count
+}
+
 /// Gives back the dead tables from `first` on, with those below them.
 #[inline(never)]
-fn free_list<F: EntryFormat, M: PhysMem>(mem: &M, first: PhysAddr, frames: &mut impl FrameSource) {
+pub(crate) fn free_list<F: EntryFormat, M: PhysMem>(mem: &M, first: PhysAddr, frames: &mut impl FrameSource) {
     let granule = F::shape().granule;
     let mut next = Some(first);
     while let Some(table) = next {
