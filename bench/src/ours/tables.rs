@@ -1,4 +1,4 @@
-//! `kernmem-pgtable` in rows P1 to P6, and in P7 behind a lock.
+//! `kernmem-pgtable` in rows P1 to P6.
 //!
 //! Ranges go through cursors, single pages through the tree's memory of its tables of pages, as in a kernel that handles
 //! faults. A translation walks from the root, or by that memory where the contender is `REMEMBERING`.
@@ -26,10 +26,22 @@ fn sizes<F: EntryFormat>(leaf: Leaf) -> Sizes {
     Sizes::only(F::shape(), |size| size.bytes == bytes && !size.contiguous)
 }
 
+/// A tree without leaves.
+///
+/// # Panics
+/// `frames` has none for its root.
+pub(super) fn empty<F: Measured>(frames: &mut ArenaFrames) -> kernmem_pgtable::Tables<'static, F, HostMem> {
+    let memory = host(F::PAGE_SHIFT);
+    let root = frames.take(F::shape().levels[0].level).expect("a frame for the root").pa;
+    memory.zero(PhysRange::new(root, root + (1 << F::PAGE_SHIFT))).expect("the arena is memory");
+    memory.note(root).expect("the arena is memory").set_used(0);
+    kernmem_pgtable::Tables::new(memory, root)
+}
+
 /// # Panics
 /// The range is empty or wraps.
 #[inline]
-fn range(va: u64, len: u64) -> VirtRange {
+pub(super) fn range(va: u64, len: u64) -> VirtRange {
     VirtRange::of_size(VirtAddr(va), len).expect("a range of addresses")
 }
 
@@ -44,7 +56,7 @@ fn reached<A>(walk: Result<Walk<A>, WalkError>) -> Option<u64> {
 
 /// A row asked for what cannot be done.
 #[cold]
-fn stopped(name: &str, error: MapError) -> ! {
+pub(super) fn stopped(name: &str, error: MapError) -> ! {
     panic!("{name}: {error}")
 }
 
@@ -66,11 +78,8 @@ impl<F: Measured, const REMEMBERING: bool> Tables for Ours<F, REMEMBERING> {
     const UNMAP_FREES: bool = true;
 
     fn new() -> Self {
-        let (memory, mut frames) = (host(F::PAGE_SHIFT), ArenaFrames::new());
-        let root = frames.take(F::shape().levels[0].level).expect("a frame for the root").pa;
-        memory.zero(PhysRange::new(root, root + (1 << F::PAGE_SHIFT))).expect("the arena is memory");
-        memory.note(root).expect("the arena is memory").set_used(0);
-        let tables = CachedTables::new(kernmem_pgtable::Tables::new(memory, root));
+        let mut frames = ArenaFrames::new();
+        let tables = CachedTables::new(empty(&mut frames));
         let page = PageForm::new(F::attrs(F::DATA)).expect("attributes of a page");
         Self { tables, frames, page: page.with_table_attrs(F::attrs(F::LINK)) }
     }
