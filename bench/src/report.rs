@@ -137,7 +137,9 @@ pub fn is_against_peers(verdict: &Verdict) -> bool {
     matches!(verdict.aim.against, Against::BestPeer | Against::BestBare | Against::Named(_))
 }
 
-fn ours(verdict: &Verdict) -> String {
+/// Our contender with its variant; who is missing, in brackets.
+#[must_use]
+pub fn ours(verdict: &Verdict) -> String {
     match (verdict.ours, verdict.aim.variant) {
         ("", "") => "(nobody)".to_owned(),
         ("", variant) => format!("(nobody, {variant})"),
