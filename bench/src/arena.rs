@@ -88,6 +88,12 @@ pub fn give_back(pa: u64) {
     });
 }
 
+/// Frames that the calling thread has not got.
+#[must_use]
+pub fn in_use() -> usize {
+    STACK.with(|stack| ((FRAMES << 12) >> stack.shift.get()) - stack.len.get())
+}
+
 /// Writes to every line of the `count` frames that the calling thread takes next: they are warm then.
 ///
 /// # Panics
@@ -103,12 +109,6 @@ pub fn warm(count: usize) {
             }
         }
     });
-}
-
-/// Frames that the calling thread has not got.
-#[must_use]
-pub fn in_use() -> usize {
-    STACK.with(|stack| ((FRAMES << 12) >> stack.shift.get()) - stack.len.get())
 }
 
 /// Frames for another thread.

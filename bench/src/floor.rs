@@ -171,7 +171,7 @@ impl Tables for Floor {
     }
 
     #[inline]
-    fn translate(&mut self, va: u64) -> Option<u64> {
+    fn translate(&self, va: u64) -> Option<u64> {
         let mut pa = self.root;
         for level in (0..4).rev() {
             let entry = table(pa)[index(va, level)];

@@ -74,12 +74,8 @@ pub trait Tables: Sized + Send {
     }
     /// Splits the 2 MiB block at `va` into 512 pages of the same attributes.
     fn split(&mut self, _va: u64) {}
-    /// Where `va` leads; who remembers earlier walks may do so.
-    fn translate(&mut self, va: u64) -> Option<u64>;
-    /// The sum of where `vas` lead, asked for in one call.
-    fn translate_batch(&mut self, vas: &[u64]) -> u64 {
-        vas.iter().fold(0, |sum, &va| sum.wrapping_add(self.translate(va).unwrap_or(0)))
-    }
+    /// Where `va` leads.
+    fn translate(&self, va: u64) -> Option<u64>;
 }
 
 /// First address of the ranges: 64 GiB.
@@ -242,42 +238,52 @@ impl Translations {
 
 /// P6: translations that do not wait for each other. ns each.
 pub fn translate<T: Tables>(kind: Translations) -> f64 {
+    translate_by::<T>(kind, |tables, va| tables.translate(va))
+}
+
+/// [`translate`] by another way of the contender.
+pub fn translate_by<T: Tables>(kind: Translations, one: impl Fn(&mut T, u64) -> Option<u64>) -> f64 {
     let (mut tables, vas) = kind.prepare::<T>();
     roi(kind.rounds * vas.len() as u64, || {
         let mut sum = 0u64;
         for _ in 0..kind.rounds {
             for &va in &vas {
-                sum = sum.wrapping_add(tables.translate(black_box(va)).unwrap_or(0));
+                sum = sum.wrapping_add(one(&mut tables, black_box(va)).unwrap_or(0));
             }
         }
         sum
     })
 }
 
-/// P6: the same addresses in one call. ns each.
-pub fn translate_batch<T: Tables>(kind: Translations) -> f64 {
-    let (mut tables, vas) = kind.prepare::<T>();
-    roi(kind.rounds * vas.len() as u64, || {
-        (0..kind.rounds).fold(0u64, |sum, _| sum.wrapping_add(tables.translate_batch(black_box(&vas))))
-    })
+/// P6: as [`translate`], all addresses of a round in one call of the contender, which gets them as it needs them.
+pub fn translate_batch<T: Tables, A>(kind: Translations, of: impl Fn(u64) -> A, all: impl Fn(&T, &[A]) -> u64) -> f64 {
+    let (tables, vas) = kind.prepare::<T>();
+    let vas: Vec<A> = vas.into_iter().map(of).collect();
+    let sum = || (0..kind.rounds).fold(0, |sum: u64, _| sum.wrapping_add(all(&tables, black_box(&vas))));
+    roi(kind.rounds * vas.len() as u64, sum)
 }
 
 /// P6: each address needs the last result. ns each.
 pub fn translate_dependent<T: Tables>() -> f64 {
+    translate_dependent_by::<T>(|tables, va| tables.translate(va))
+}
+
+/// [`translate_dependent`] by another way of the contender.
+pub fn translate_dependent_by<T: Tables>(one: impl Fn(&mut T, u64) -> Option<u64>) -> f64 {
     let (mut tables, vas) = HOT.prepare::<T>();
     roi(HOT.rounds * vas.len() as u64, || {
         let mut last = 0u64;
         for _ in 0..HOT.rounds {
             for &va in &vas {
                 // Bits of the result that are the same in all of them pick the page: a true chain of loads.
-                last = tables.translate(va ^ ((last & 0xff0) << 12)).unwrap_or(0);
+                last = one(&mut tables, va ^ ((last & 0xff0) << 12)).unwrap_or(0);
             }
         }
         last
     })
 }
 
-/// Calls of 2 MiB that each of them makes.
+/// Calls of 2 MiB that each thread of P7 makes.
 pub const CALLS: u64 = 128;
 
 /// What one thread of P7 changes the tree by.

@@ -42,26 +42,21 @@ pub fn host(shift: u32) -> &'static HostMem {
     })
 }
 
-/// The byte of the arena at `pa`; one past its end for an address below it.
+/// The byte of the arena at `pa`.
 #[inline]
-fn offset(pa: PhysAddr) -> u64 {
-    pa.0.wrapping_sub(START)
-}
-
-#[cold]
-fn hole(pa: PhysAddr) -> BusError {
-    BusError { pa, fault: BusFault::Hole }
+fn offset(pa: PhysAddr) -> Result<u64, BusError> {
+    pa.0.checked_sub(START).ok_or(BusError { pa, fault: BusFault::Hole })
 }
 
 impl Words for HostMem {
     #[inline]
     fn wide(&self, pa: PhysAddr, count: usize) -> Result<&[AtomicU64], BusError> {
-        self.region.wide(offset(pa), count).ok_or_else(|| hole(pa))
+        self.region.wide(offset(pa)?, count).ok_or(BusError { pa, fault: BusFault::Hole })
     }
 
     #[inline]
     fn narrow(&self, pa: PhysAddr, count: usize) -> Result<&[AtomicU32], BusError> {
-        self.region.narrow(offset(pa), count).ok_or_else(|| hole(pa))
+        self.region.narrow(offset(pa)?, count).ok_or(BusError { pa, fault: BusFault::Hole })
     }
 }
 
@@ -71,15 +66,6 @@ impl PhysRead for HostMem {
     #[inline]
     fn table<S: Slot>(&self, pa: PhysAddr, entries: usize) -> Result<&[S], BusError> {
         S::lend(self, pa, entries)
-    }
-
-    #[inline]
-    fn entry<S: Slot>(&self, pa: PhysAddr, index: usize) -> Result<u64, BusError> {
-        let slot = PhysAddr(pa.0.wrapping_add(index as u64 * S::BYTES));
-        match S::lend(self, slot, 1)? {
-            [slot] => Ok(slot.load()),
-            _ => Err(hole(slot)),
-        }
     }
 }
 
@@ -91,7 +77,8 @@ impl PhysMem for HostMem {
 
     #[inline]
     fn note(&self, pa: PhysAddr) -> Result<&TableNote, BusError> {
-        self.notes.get((offset(pa) >> self.shift) as usize).ok_or_else(|| hole(pa))
+        let frame = offset(pa)? >> self.shift;
+        self.notes.get(frame as usize).ok_or(BusError { pa, fault: BusFault::Hole })
     }
 
     fn zero(&self, range: PhysRange) -> Result<(), BusError> {

@@ -5,7 +5,7 @@ use kernmem_pgtable::{CpuSlot, CpuTables, Failed, MapError, Mapping, SharedTable
 
 use super::formats::Measured;
 use super::memory::{ArenaFrames, HostMem};
-use super::tables::{empty, range, stopped};
+use super::tables::{empty, range, refused};
 use crate::arena;
 use crate::tables::{Crew, PA, Spent, Worker, in_threads};
 
@@ -20,7 +20,7 @@ impl<F: Measured> Cpu<'_, '_, F> {
     fn settle(&mut self, done: Result<Stale, Failed>) {
         match done {
             Ok(stale) => self.tables.pay(stale, &mut NoTlb, &mut self.frames),
-            Err(failed) => stopped(F::NAME, failed.error),
+            Err(failed) => refused(F::NAME, failed.error),
         }
     }
 }

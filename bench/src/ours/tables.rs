@@ -1,12 +1,10 @@
-//! `kernmem-pgtable` in rows P1 to P6.
-//!
-//! Ranges go through cursors, single pages through the tree's memory of its tables of pages, as in a kernel that handles
-//! faults. A translation walks from the root, or by that memory where the contender is `REMEMBERING`.
+//! `kernmem-pgtable` in rows P1 to P6, and in P7 behind a lock.
 
 use kernmem_arch::EntryFormat;
 use kernmem_base::{FrameSource, NoTlb, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
-use kernmem_pgtable::{CachedTables, Failed, MapError, Mapping, PageForm, Sizes, Stale, Walk, WalkError};
-use kernmem_pgtable::{translate, translate_many};
+use kernmem_pgtable::{
+    CachedTables, Change, Failed, MapError, Mapping, PageForm, Sizes, Stale, Walk, WalkError, translate, translate_many,
+};
 
 use super::formats::Measured;
 use super::memory::{ArenaFrames, HostMem, host};
@@ -14,16 +12,59 @@ use crate::tables::{Leaf, Tables};
 
 /// One tree of format `F`.
 #[derive(Debug)]
-pub struct Ours<F: Measured, const REMEMBERING: bool = false> {
+pub struct Ours<F: EntryFormat> {
     tables: CachedTables<'static, F, HostMem>,
     frames: ArenaFrames,
-    page: PageForm<F>,
+    form: PageForm<F>,
 }
 
 /// The sizes that map with this leaf alone.
 fn sizes<F: EntryFormat>(leaf: Leaf) -> Sizes {
     let bytes = leaf.bytes(F::shape().granule.shift());
     Sizes::only(F::shape(), |size| size.bytes == bytes && !size.contiguous)
+}
+
+/// # Panics
+/// The range is empty or wraps.
+pub(super) fn range(va: u64, len: u64) -> VirtRange {
+    VirtRange::of_size(VirtAddr(va), len).expect("a range of addresses")
+}
+
+/// Where a walk that must not fail leads.
+#[inline]
+fn reached<A>(walk: Result<Walk<A>, WalkError>) -> Option<u64> {
+    match walk {
+        Ok(Walk::Mapped { pa, .. }) => Some(pa.0),
+        _ => None,
+    }
+}
+
+#[cold]
+#[inline(never)]
+pub(super) fn refused(name: &str, error: MapError) -> ! {
+    panic!("{name}: {error}")
+}
+
+impl<F: Measured> Ours<F> {
+    fn settle(&mut self, done: Result<Stale, Failed>) {
+        let stale = done.unwrap_or_else(|failed| refused(F::NAME, failed.error));
+        self.tables.pay(stale, &mut NoTlb, &mut self.frames);
+    }
+
+    /// Where `va` leads, by the table of pages that is remembered for it.
+    #[inline]
+    pub fn translate_cached(&mut self, va: u64) -> Option<u64> {
+        reached(self.tables.translate(VirtAddr(va)))
+    }
+
+    /// The sum of where `vas` lead, in batches.
+    pub fn translate_batch(&self, vas: &[VirtAddr]) -> u64 {
+        let (tables, mut sum) = (self.tables.tables(), 0_u64);
+        translate_many::<F, _>(tables.mem(), tables.root(), vas, |_, walk| {
+            sum = sum.wrapping_add(reached(walk).unwrap_or(0));
+        });
+        sum
+    }
 }
 
 /// A tree without leaves.
@@ -38,39 +79,7 @@ pub(super) fn empty<F: Measured>(frames: &mut ArenaFrames) -> kernmem_pgtable::T
     kernmem_pgtable::Tables::new(memory, root)
 }
 
-/// # Panics
-/// The range is empty or wraps.
-#[inline]
-pub(super) fn range(va: u64, len: u64) -> VirtRange {
-    VirtRange::of_size(VirtAddr(va), len).expect("a range of addresses")
-}
-
-/// Where a walk leads.
-#[inline]
-fn reached<A>(walk: Result<Walk<A>, WalkError>) -> Option<u64> {
-    match walk {
-        Ok(Walk::Mapped { pa, .. }) => Some(pa.0),
-        _ => None,
-    }
-}
-
-/// A row asked for what cannot be done.
-#[cold]
-pub(super) fn stopped(name: &str, error: MapError) -> ! {
-    panic!("{name}: {error}")
-}
-
-impl<F: Measured, const REMEMBERING: bool> Ours<F, REMEMBERING> {
-    #[inline]
-    fn settle(&mut self, done: Result<Stale, Failed>) {
-        match done {
-            Ok(stale) => self.tables.pay(stale, &mut NoTlb, &mut self.frames),
-            Err(failed) => stopped(F::NAME, failed.error),
-        }
-    }
-}
-
-impl<F: Measured, const REMEMBERING: bool> Tables for Ours<F, REMEMBERING> {
+impl<F: Measured> Tables for Ours<F> {
     const NAME: &'static str = F::NAME;
     const PAGE_SHIFT: u32 = F::PAGE_SHIFT;
     const BASE: u64 = F::FIRST;
@@ -79,9 +88,9 @@ impl<F: Measured, const REMEMBERING: bool> Tables for Ours<F, REMEMBERING> {
 
     fn new() -> Self {
         let mut frames = ArenaFrames::new();
+        let form = PageForm::new(F::attrs(F::DATA)).expect("attributes of a page");
         let tables = CachedTables::new(empty(&mut frames));
-        let page = PageForm::new(F::attrs(F::DATA)).expect("attributes of a page");
-        Self { tables, frames, page: page.with_table_attrs(F::attrs(F::LINK)) }
+        Self { tables, frames, form: form.with_table_attrs(F::attrs(F::LINK)) }
     }
 
     fn map(&mut self, va: u64, pa: u64, len: u64, leaf: Leaf) {
@@ -92,7 +101,8 @@ impl<F: Measured, const REMEMBERING: bool> Tables for Ours<F, REMEMBERING> {
     }
 
     fn protect(&mut self, va: u64, len: u64, _leaf: Leaf) {
-        let done = self.tables.cursor(range(va, len)).protect(F::READ_ONLY);
+        let Change { set, clear } = F::READ_ONLY;
+        let done = self.tables.cursor(range(va, len)).protect(Change { set, clear });
         self.settle(done);
     }
 
@@ -103,8 +113,9 @@ impl<F: Measured, const REMEMBERING: bool> Tables for Ours<F, REMEMBERING> {
 
     #[inline]
     fn map_one(&mut self, va: u64, pa: u64) {
-        if let Err(error) = self.tables.map_page(VirtAddr(va), PhysAddr(pa), &self.page, &mut self.frames) {
-            stopped(F::NAME, error);
+        match self.tables.map_page(VirtAddr(va), PhysAddr(pa), &self.form, &mut self.frames) {
+            Ok(()) => {}
+            Err(error) => refused(F::NAME, error),
         }
     }
 
@@ -112,16 +123,14 @@ impl<F: Measured, const REMEMBERING: bool> Tables for Ours<F, REMEMBERING> {
     fn unmap_one(&mut self, va: u64) {
         match self.tables.unmap_page(VirtAddr(va)) {
             Ok(stale) => self.tables.pay(stale, &mut NoTlb, &mut self.frames),
-            Err(error) => stopped(F::NAME, error),
+            Err(error) => refused(F::NAME, error),
         }
     }
 
     fn map_run(&mut self, va: u64, pas: &[u64]) {
-        let mut cursor = self.tables.cursor(range(va, (pas.len() as u64) << F::PAGE_SHIFT));
-        let pages = pas.iter().map(|&pa| PhysAddr(pa));
-        if let Err(error) = cursor.map_pages(&mut self.frames, &self.page, pages) {
-            stopped(F::NAME, error);
-        }
+        let run = range(va, (pas.len() as u64) << F::PAGE_SHIFT);
+        let done = self.tables.cursor(run).map_pages(&mut self.frames, &self.form, pas.iter().map(|&pa| PhysAddr(pa)));
+        done.unwrap_or_else(|error| refused(F::NAME, error));
     }
 
     fn unmap_run(&mut self, va: u64, n: usize) {
@@ -135,25 +144,9 @@ impl<F: Measured, const REMEMBERING: bool> Tables for Ours<F, REMEMBERING> {
     }
 
     #[inline]
-    fn translate(&mut self, va: u64) -> Option<u64> {
-        if REMEMBERING {
-            return reached(self.tables.translate(VirtAddr(va)));
-        }
+    fn translate(&self, va: u64) -> Option<u64> {
         let tables = self.tables.tables();
         reached(translate::<F, _>(tables.mem(), tables.root(), VirtAddr(va)))
-    }
-
-    fn translate_batch(&mut self, vas: &[u64]) -> u64 {
-        let tables = self.tables.tables();
-        let mut sum = 0u64;
-        for some in vas.chunks(256) {
-            let mut batch = [VirtAddr(0); 256];
-            batch.iter_mut().zip(some).for_each(|(place, &va)| *place = VirtAddr(va));
-            translate_many::<F, _>(tables.mem(), tables.root(), &batch[..some.len()], |_, walk| {
-                sum = sum.wrapping_add(reached(walk).unwrap_or(0));
-            });
-        }
-        sum
     }
 }
 
@@ -168,13 +161,8 @@ mod tests {
 
     /// Every operation of the rows does what it says, in any format.
     fn check<F: Measured>() {
-        check_with::<F, false>();
-        check_with::<F, true>();
-    }
-
-    fn check_with<F: Measured, const REMEMBERING: bool>() {
         arena::reset(F::PAGE_SHIFT);
-        let mut tree: Ours<F, REMEMBERING> = Tables::new();
+        let mut tree: Ours<F> = Tables::new();
         let (va, page) = (F::FIRST, 1 << F::PAGE_SHIFT);
         tree.map(va, va, 16 * page, Leaf::Page);
         let root = arena::in_use();
@@ -184,17 +172,18 @@ mod tests {
         );
         tree.protect(va, 16 * page, Leaf::Page);
         assert_eq!(tree.translate(va), Some(va), "{}", F::NAME);
-        assert_eq!(tree.translate_batch(&[va, va + page, va + 16 * page]), 2 * va + page, "{}", F::NAME);
         tree.unmap(va, 16 * page, Leaf::Page);
         assert!(tree.translate(va).is_none() && arena::in_use() < root, "{}", F::NAME);
         tree.map_one(va, va + page);
         assert_eq!(tree.translate(va + 1), Some(va + page + 1));
+        assert_eq!(tree.translate_cached(va + 1), Some(va + page + 1));
+        assert_eq!(tree.translate_batch(&[VirtAddr(va + 3), VirtAddr(va + 5)]), 2 * (va + page) + 8);
         tree.unmap_one(va);
-        assert_eq!(tree.translate(va + 1), None);
-        tree.map_run(va, &[va + 7 * page, va + page]);
-        assert_eq!((tree.translate(va + 2), tree.translate(va + page)), (Some(va + 7 * page + 2), Some(va + page)));
+        assert_eq!((tree.translate(va + 1), tree.translate_cached(va + 1)), (None, None));
+        tree.map_run(va, &[va + 5 * page, va]);
+        assert_eq!((tree.translate(va), tree.translate(va + page)), (Some(va + 5 * page), Some(va)));
         tree.unmap_run(va, 2);
-        assert_eq!(tree.translate(va), None);
+        assert_eq!(tree.translate(va + page), None);
     }
 
     #[test]

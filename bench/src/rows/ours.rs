@@ -3,7 +3,7 @@
 use kernmem_arch::arm64::Arm64;
 use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::{X86Level4, X86Level5};
-use kernmem_base::Granule;
+use kernmem_base::{Granule, VirtAddr};
 use kernmem_sparse::{Model, SparseArch};
 
 use super::{Contender, Role, bring_up, huge_blocks, one_thread, shared_frames, threads};
@@ -38,13 +38,14 @@ fn one_tree<F: Measured>() -> Vec<Contender> {
     all
 }
 
-/// Row P6 by the tree's memory of its tables of pages, and in one call.
-fn remembered<F: Measured>() -> Vec<Contender> {
-    let of = |row, variant, run: fn() -> f64| Contender::new(row, F::NAME, Role::Ours, run).with_variant(variant);
+/// Other ways of ours to translate: from a table of pages that is remembered, and in batches.
+fn other_translations<F: Measured>() -> Vec<Contender> {
+    let of = |row, run: fn() -> f64| Contender::new(row, F::NAME, Role::Ours, run);
     vec![
-        of("P6-hot", "cache", || work::translate::<tables::Ours<F, true>>(HOT)),
-        of("P6-chain", "cache", work::translate_dependent::<tables::Ours<F, true>>),
-        of("P6-cold", "batch", || work::translate_batch::<tables::Ours<F>>(COLD)),
+        of("P6-hot", || work::translate_by(HOT, tables::Ours::<F>::translate_cached)).with_variant("cache"),
+        of("P6-chain", || work::translate_dependent_by(tables::Ours::<F>::translate_cached)).with_variant("cache"),
+        of("P6-cold", || work::translate_batch(COLD, VirtAddr, tables::Ours::<F>::translate_batch))
+            .with_variant("batch"),
     ]
 }
 
@@ -94,8 +95,8 @@ fn conversions() -> Vec<Contender> {
 pub fn ours() -> Vec<Contender> {
     let mut all = one_tree::<Arm64<12, 48>>();
     all.extend(one_tree::<X86Level4>());
-    all.extend(remembered::<Arm64<12, 48>>());
-    all.extend(remembered::<X86Level4>());
+    all.extend(other_translations::<Arm64<12, 48>>());
+    all.extend(other_translations::<X86Level4>());
     all.extend(own_pages::<Arm64<12, 39>>());
     all.extend(own_pages::<Arm64<12, 48>>());
     all.extend(own_pages::<Arm64<12, 52>>());

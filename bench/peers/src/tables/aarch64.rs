@@ -110,7 +110,7 @@ impl Tables for Aarch64 {
     }
 
     #[inline]
-    fn translate(&mut self, va: u64) -> Option<u64> {
+    fn translate(&self, va: u64) -> Option<u64> {
         let mut found = None;
         let walk = self.0.walk_range(&region(va & !0xfff, 4096), &mut |_, entry, level| {
             if entry.is_valid() && (level == 3 || !entry.is_table_or_page()) {

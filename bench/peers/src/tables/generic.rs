@@ -159,7 +159,7 @@ impl Tables for Generic {
     }
 
     #[inline]
-    fn translate(&mut self, at: u64) -> Option<u64> {
+    fn translate(&self, at: u64) -> Option<u64> {
         self.0.translate(va(at)).ok().map(|(to, _)| to.as_usize() as u64)
     }
 }

@@ -97,7 +97,7 @@ impl Tables for Multiarch {
     }
 
     #[inline]
-    fn translate(&mut self, at: u64) -> Option<u64> {
+    fn translate(&self, at: u64) -> Option<u64> {
         self.0.query(va(at)).ok().map(|(to, _, _)| to.as_usize() as u64)
     }
 }

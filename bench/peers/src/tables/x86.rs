@@ -158,7 +158,7 @@ impl Tables for X86 {
     }
 
     #[inline]
-    fn translate(&mut self, va: u64) -> Option<u64> {
+    fn translate(&self, va: u64) -> Option<u64> {
         match self.0.translate(VirtAddr::new_truncate(va)) {
             TranslateResult::Mapped { frame, offset, .. } => Some(frame.start_address().as_u64() + offset),
             _ => None,
