@@ -29,7 +29,7 @@ const fn span(frames: u64) -> ZoneSpan {
 }
 
 impl<const DENSE: bool> Frames for Ours<DENSE> {
-    const NAME: &'static str = if DENSE { "ours, dense" } else { "ours, Linux's order" };
+    const NAME: &'static str = if DENSE { "ours, dense" } else { "ours" };
     type Cpu = CpuPages<HeapStore>;
     type Pfn = Pfn;
 
