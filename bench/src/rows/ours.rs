@@ -58,15 +58,15 @@ fn conversions() -> Vec<Contender> {
     const I386: (SparseArch, Granule) = (SparseArch::I386Pae, Granule::K4);
     let model = |model, (arch, granule)| Who::Model(model, arch, granule);
     let who = [
-        ("flat", "flat", model(Model::Flat, X86_64)),
-        ("vmemmap", "vmemmap", model(Model::Vmemmap, X86_64)),
-        ("static x86-64", "static", model(Model::Static, X86_64)),
-        ("extreme x86-64", "extreme", model(Model::Extreme, X86_64)),
-        ("static arm64 4K", "static", model(Model::Static, ARM64)),
-        ("extreme arm64 4K", "extreme", model(Model::Extreme, ARM64)),
-        ("static arm64 64K", "static", model(Model::Static, ARM64_64K)),
-        ("extreme arm64 64K", "extreme", model(Model::Extreme, ARM64_64K)),
-        ("static i386 PAE", "static", model(Model::Static, I386)),
+        ("flat", "", model(Model::Flat, X86_64)),
+        ("any", "vmemmap", model(Model::Vmemmap, X86_64)),
+        ("x86-64", "static", model(Model::Static, X86_64)),
+        ("x86-64", "extreme", model(Model::Extreme, X86_64)),
+        ("arm64 4K", "static", model(Model::Static, ARM64)),
+        ("arm64 4K", "extreme", model(Model::Extreme, ARM64)),
+        ("arm64 64K", "static", model(Model::Static, ARM64_64K)),
+        ("arm64 64K", "extreme", model(Model::Extreme, ARM64_64K)),
+        ("i386 PAE", "static", model(Model::Static, I386)),
         ("nothing", "", Who::Nothing),
     ];
     let rows = ["S1-hot", "S1-hot-chain", "S1-64G", "S1-64G-chain", "S1-16T", "S1-16T-chain"].map(|row| (row, false));
