@@ -23,10 +23,17 @@ pub enum Failure {
     NoTarget(String),
 }
 
+impl Failure {
+    /// The exit status: 2 for a wrong command line, 1 for findings and chores that failed.
+    pub fn status(&self) -> u8 {
+        if matches!(self, Self::Usage) { 2 } else { 1 }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage => f.write_str("usage: cargo xtask tidy | no-std | fuzz TARGET|all [--seconds N]"),
+            Self::Usage => f.write_str("what is to be done? One of"),
             Self::File(path, _) => write!(f, "{}", path.display()),
             Self::Start(program, _) => write!(f, "{program} could not be started"),
             Self::Program(program) => write!(f, "{program} failed"),

@@ -28,7 +28,7 @@ const LAYERS: [&[&str]; 24] = [
     &["faces/cli"],
     &["faces/image"],
     &["faces/web"],
-    &["testing", "testing/stress", "xtask", "xtask/no-std", "fuzz", "bench"],
+    &["testing", "testing/stress", "xtask", "xtask/no-std", "fuzz", "bench", "bench/peers"],
 ];
 
 /// Lines of [`LAYERS`] whose crates do without the standard library.

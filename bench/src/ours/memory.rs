@@ -1,0 +1,124 @@
+//! The memory that our page tables lie in: the arena's frames, as a kernel with a linear map sees them.
+//!
+//! Physical memory begins at [`START`], low enough for tables with 32-bit entries.
+//!
+//! # Invariants
+//! 1. A frame is a table of one format at a time, and belongs to the tree that took it.
+#![allow(unsafe_code)]
+
+use core::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::OnceLock;
+
+use kernmem_base::{
+    BusError, BusFault, Frame, FrameOrigin, FrameSource, Level, NoFrame, PhysAddr, PhysMem, PhysRange, PhysRead, Slot,
+    TableNote, Words,
+};
+
+use crate::arena;
+use crate::host::Region;
+
+/// Where the arena lies in physical memory.
+pub const START: u64 = 0x1000_0000;
+
+/// The arena as memory, with a note for each frame of 4 KiB.
+#[derive(Debug)]
+pub struct HostMem {
+    region: &'static Region,
+    notes: Box<[TableNote]>,
+}
+
+/// The memory: one for the program, as the arena is.
+///
+/// # Panics
+/// The host has no memory for it.
+pub fn host() -> &'static HostMem {
+    static HOST: OnceLock<HostMem> = OnceLock::new();
+    HOST.get_or_init(|| {
+        let region = arena::region();
+        let notes = (0..arena::FRAMES).map(|_| TableNote::new()).collect();
+        HostMem { region, notes }
+    })
+}
+
+/// The byte of the arena at `pa`.
+#[inline]
+fn offset(pa: PhysAddr) -> Result<u64, BusError> {
+    pa.0.checked_sub(START).ok_or(BusError { pa, fault: BusFault::Hole })
+}
+
+impl Words for HostMem {
+    #[inline]
+    fn wide(&self, pa: PhysAddr, count: usize) -> Result<&[AtomicU64], BusError> {
+        self.region.wide(offset(pa)?, count).ok_or(BusError { pa, fault: BusFault::Hole })
+    }
+
+    #[inline]
+    fn narrow(&self, pa: PhysAddr, count: usize) -> Result<&[AtomicU32], BusError> {
+        self.region.narrow(offset(pa)?, count).ok_or(BusError { pa, fault: BusFault::Hole })
+    }
+}
+
+impl PhysRead for HostMem {
+    type Lent<'m, S: Slot> = &'m [S];
+
+    #[inline]
+    fn table<S: Slot>(&self, pa: PhysAddr, entries: usize) -> Result<&[S], BusError> {
+        S::lend(self, pa, entries)
+    }
+}
+
+impl PhysMem for HostMem {
+    #[inline]
+    fn table_mut<S: Slot>(&self, pa: PhysAddr, entries: usize) -> Result<&[S], BusError> {
+        self.table(pa, entries)
+    }
+
+    #[inline]
+    fn note(&self, pa: PhysAddr) -> Result<&TableNote, BusError> {
+        let frame = offset(pa)? >> 12;
+        self.notes.get(frame as usize).ok_or(BusError { pa, fault: BusFault::Hole })
+    }
+
+    fn zero(&self, range: PhysRange) -> Result<(), BusError> {
+        let words = self.wide(range.start, (range.size() / 8) as usize)?;
+        let first = words.as_ptr().cast_mut();
+        // SAFETY:
+        // 1. The words lie in the region: `wide` checked it; atomics may be written through a shared borrow.
+        // 2. Nobody walks memory that is being cleared: it belongs to the tree that took it (invariant 1).
+        unsafe { first.write_bytes(0, words.len()) };
+        Ok(())
+    }
+}
+
+/// Frames of the arena, of the thread that asks.
+#[derive(Clone, Copy, Debug)]
+pub struct ArenaFrames {
+    base: u64,
+}
+
+impl ArenaFrames {
+    /// The source.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { base: arena::region().base().addr().get() as u64 }
+    }
+}
+
+impl Default for ArenaFrames {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FrameSource for ArenaFrames {
+    #[inline]
+    fn take(&mut self, level: Level) -> Result<Frame, NoFrame> {
+        let pa = PhysAddr(arena::take().ok_or(NoFrame { level })? - self.base + START);
+        Ok(Frame { pa, origin: FrameOrigin::PageAllocator, zeroed: false })
+    }
+
+    #[inline]
+    fn give_back(&mut self, frame: PhysAddr) {
+        arena::give_back(frame.0 - START + self.base);
+    }
+}

@@ -1,0 +1,303 @@
+//! Rows P1 to P7: page tables.
+//!
+//! Set-up lies outside [`roi`]; the same seed gives every contender the same operations. A workload is not changed to
+//! suit an implementation: another need is another row.
+
+use core::hint::black_box;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Barrier, Mutex, PoisonError};
+
+use crate::arena;
+use crate::rng::Rng;
+use crate::time::{cpu_ns, roi};
+
+/// The leaf that a range is mapped with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Leaf {
+    /// The contender's base page.
+    Page,
+    /// 2 MiB.
+    M2,
+    /// 1 GiB.
+    G1,
+}
+
+impl Leaf {
+    /// Its bytes, with base pages of `1 << page_shift`.
+    #[must_use]
+    pub const fn bytes(self, page_shift: u32) -> u64 {
+        match self {
+            Self::Page => 1 << page_shift,
+            Self::M2 => 2 << 20,
+            Self::G1 => 1 << 30,
+        }
+    }
+}
+
+/// One tree of page tables. Its tables come from [`arena`]; what a fresh table must be cleared of is the contender's
+/// business. In rows P1 to P7 pages have 4 KiB and addresses lie below 2^47.
+pub trait Tables: Sized + Send {
+    /// Name in the tables of results.
+    const NAME: &'static str;
+    /// log2 of the bytes of a base page, and of a table's frame.
+    const PAGE_SHIFT: u32 = 12;
+    /// First address of every range but those of 1 GiB leaves.
+    const BASE: u64 = BASE;
+    /// Whether [`Tables::split`] does anything; the row is left out otherwise.
+    const HAS_SPLIT: bool = false;
+    /// Whether `unmap` gives emptied tables back.
+    const UNMAP_FREES: bool = false;
+
+    /// An empty tree.
+    fn new() -> Self;
+    /// Maps `[va, va + len)` to `[pa, pa + len)` for reading and writing, with exactly this leaf size.
+    fn map(&mut self, va: u64, pa: u64, len: u64, leaf: Leaf);
+    /// Makes the range read-only.
+    fn protect(&mut self, va: u64, len: u64, leaf: Leaf);
+    /// Unmaps the range.
+    fn unmap(&mut self, va: u64, len: u64, leaf: Leaf);
+    /// Maps one base page.
+    fn map_one(&mut self, va: u64, pa: u64);
+    /// Unmaps one base page.
+    fn unmap_one(&mut self, va: u64);
+    /// Maps consecutive base pages to unrelated frames, through the contender's cursor if it has one.
+    fn map_run(&mut self, va: u64, pas: &[u64]) {
+        for (page, &pa) in pas.iter().enumerate() {
+            self.map_one(va + ((page as u64) << Self::PAGE_SHIFT), pa);
+        }
+    }
+    /// Unmaps `n` consecutive base pages, through the contender's cursor if it has one.
+    fn unmap_run(&mut self, va: u64, n: usize) {
+        for page in 0..n as u64 {
+            self.unmap_one(va + (page << Self::PAGE_SHIFT));
+        }
+    }
+    /// Splits the 2 MiB block at `va` into 512 pages of the same attributes.
+    fn split(&mut self, _va: u64) {}
+    /// Where `va` leads.
+    fn translate(&self, va: u64) -> Option<u64>;
+}
+
+/// First address of the ranges: 64 GiB.
+pub const BASE: u64 = 0x10_0000_0000;
+
+/// First physical address behind them.
+pub const PA: u64 = 0x20_0000_0000;
+
+/// What P1 to P3 map.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// With which leaves.
+    pub leaf: Leaf,
+    /// How many of them.
+    pub leaves: u64,
+}
+
+/// 1 GiB of pages of 4 KiB, or as many pages of another size.
+pub const PAGES: Span = Span { leaf: Leaf::Page, leaves: 1 << 18 };
+
+/// 64 GiB of 2 MiB blocks.
+pub const BLOCKS_2M: Span = Span { leaf: Leaf::M2, leaves: 1 << 15 };
+
+/// 1 TiB of 1 GiB blocks.
+pub const BLOCKS_1G: Span = Span { leaf: Leaf::G1, leaves: 1 << 10 };
+
+impl Span {
+    const fn bytes<T: Tables>(self) -> u64 {
+        self.leaves * self.leaf.bytes(T::PAGE_SHIFT)
+    }
+
+    fn va<T: Tables>(self) -> u64 {
+        if self.leaf == Leaf::G1 { 1 << 40 } else { T::BASE }
+    }
+
+    /// For 2 MiB leaves off the grid of 1 GiB, so that nobody may use a larger leaf.
+    const fn pa<T: Tables>(self) -> u64 {
+        match self.leaf {
+            Leaf::M2 => PA + (2 << 20),
+            Leaf::G1 => PA,
+            Leaf::Page if T::BASE < BASE => T::BASE,
+            Leaf::Page => PA,
+        }
+    }
+
+    fn map<T: Tables>(self, tables: &mut T) {
+        tables.map(self.va::<T>(), self.pa::<T>(), self.bytes::<T>(), self.leaf);
+    }
+}
+
+fn fresh<T: Tables>() -> T {
+    arena::reset(T::PAGE_SHIFT);
+    T::new()
+}
+
+/// P1: maps a range in an empty tree; taking and clearing tables is inside the time. ns an entry.
+pub fn map<T: Tables>(span: Span) -> f64 {
+    let mut tables: T = fresh();
+    let ns = roi(span.leaves, || span.map(&mut tables));
+    let last = span.bytes::<T>() - 4096;
+    assert_eq!(tables.translate(span.va::<T>() + last), Some(span.pa::<T>() + last), "{}", T::NAME);
+    ns
+}
+
+/// P2: makes the range read-only. ns an entry.
+pub fn protect<T: Tables>(span: Span) -> f64 {
+    let mut tables: T = fresh();
+    span.map(&mut tables);
+    roi(span.leaves, || tables.protect(span.va::<T>(), span.bytes::<T>(), span.leaf))
+}
+
+/// P3: unmaps the range; who can free tables does it inside the time. ns an entry.
+pub fn unmap<T: Tables>(span: Span) -> f64 {
+    let mut tables: T = fresh();
+    span.map(&mut tables);
+    let full = arena::in_use();
+    let ns = roi(span.leaves, || tables.unmap(span.va::<T>(), span.bytes::<T>(), span.leaf));
+    assert_eq!(tables.translate(span.va::<T>()), None, "{}", T::NAME);
+    assert_eq!(arena::in_use() < full, T::UNMAP_FREES, "{}: {full} -> {}", T::NAME, arena::in_use());
+    ns
+}
+
+/// P4a: one page mapped and unmapped again, at a random place of a 16 MiB window whose tables stay, since each has a
+/// neighbour mapped. ns for half a pair.
+pub fn one_page<T: Tables>() -> f64 {
+    let mut tables: T = fresh();
+    for table in 0..8 {
+        tables.map_one(BASE + table * (2 << 20) + (511 << 12), PA);
+    }
+    let mut rng = Rng::new(3);
+    let place = |page: u64| BASE + (if page % 512 == 511 { page - 1 } else { page }) * 4096;
+    let vas: Vec<u64> = (0..4096).map(|_| place(rng.below(4096) as u64)).collect();
+    let rounds = 20;
+    roi(2 * rounds * vas.len() as u64, || {
+        for _ in 0..rounds {
+            for &va in &vas {
+                tables.map_one(va, va);
+                tables.unmap_one(va);
+            }
+        }
+    })
+}
+
+/// P4b: 511 consecutive pages mapped to unrelated frames and unmapped. ns a page and operation.
+pub fn unrelated_pages<T: Tables>() -> f64 {
+    let mut tables: T = fresh();
+    tables.map_one(BASE + (511 << 12), PA);
+    let mut rng = Rng::new(4);
+    let pas: Vec<u64> = (0..511).map(|_| (rng.below(1 << 24) as u64) << 12).collect();
+    let rounds = 200;
+    roi(2 * rounds * 511, || {
+        for _ in 0..rounds {
+            tables.map_run(BASE, &pas);
+            tables.unmap_run(BASE, 511);
+        }
+    })
+}
+
+/// P5: 2 MiB blocks split into 512 pages each, the table's frame taken inside the time. ns a split.
+pub fn split<T: Tables>() -> f64 {
+    let mut tables: T = fresh();
+    let blocks = 512;
+    tables.map(BASE, PA, blocks << 21, Leaf::M2);
+    let ns = roi(blocks, || {
+        for block in 0..blocks {
+            tables.split(BASE + (block << 21));
+        }
+    });
+    assert_eq!(tables.translate(BASE + 0x3000), Some(PA + 0x3000), "{}", T::NAME);
+    ns
+}
+
+/// P6: translations of random addresses.
+#[derive(Clone, Copy, Debug)]
+pub struct Translations {
+    /// Mapped base pages.
+    pub pages: u64,
+    /// log2 of the addresses that are drawn.
+    pub drawn: u32,
+    /// How often each is asked for.
+    pub rounds: u64,
+}
+
+/// 64 MiB of pages of 4 KiB, or as many pages of another size.
+pub const HOT: Translations = Translations { pages: 1 << 14, drawn: 14, rounds: 40 };
+
+/// 64 GiB of pages of 4 KiB: 128 MiB of leaf tables.
+pub const COLD: Translations = Translations { pages: 1 << 24, drawn: 18, rounds: 1 };
+
+impl Translations {
+    fn prepare<T: Tables>(self) -> (T, Vec<u64>) {
+        let mut tables: T = fresh();
+        Span { leaf: Leaf::Page, leaves: self.pages }.map(&mut tables);
+        let mut rng = Rng::new(11);
+        let page = |n: usize| T::BASE + ((n as u64) << T::PAGE_SHIFT | 0x123);
+        let vas = (0..1 << self.drawn).map(|_| page(rng.below(self.pages as usize))).collect();
+        (tables, vas)
+    }
+}
+
+/// P6: translations that do not wait for each other. ns each.
+pub fn translate<T: Tables>(kind: Translations) -> f64 {
+    let (tables, vas) = kind.prepare::<T>();
+    roi(kind.rounds * vas.len() as u64, || {
+        let mut sum = 0u64;
+        for _ in 0..kind.rounds {
+            for &va in &vas {
+                sum = sum.wrapping_add(tables.translate(black_box(va)).unwrap_or(0));
+            }
+        }
+        sum
+    })
+}
+
+/// P6: each address needs the last result. ns each.
+pub fn translate_dependent<T: Tables>() -> f64 {
+    let (tables, vas) = HOT.prepare::<T>();
+    roi(HOT.rounds * vas.len() as u64, || {
+        let mut last = 0u64;
+        for _ in 0..HOT.rounds {
+            for &va in &vas {
+                // Bits of the result that are the same in all of them pick the page: a true chain of loads.
+                last = tables.translate(va ^ ((last & 0xff0) << 12)).unwrap_or(0);
+            }
+        }
+        last
+    })
+}
+
+/// Threads of P7.
+pub const THREADS: u64 = 4;
+
+/// Calls of 2 MiB that each of them makes.
+pub const CALLS: u64 = 128;
+
+/// P7: four threads, each maps and then unmaps 256 MiB of pages in calls of 2 MiB, all in one tree behind one lock.
+/// CPU ns of all threads for an entry and operation: waiting shows as the spinning and switching that it costs.
+pub fn four_threads<T: Tables>() -> f64 {
+    let tables = Mutex::new(fresh::<T>());
+    let lock = || tables.lock().unwrap_or_else(PoisonError::into_inner);
+    in_four_threads(|va| lock().map(va, PA, 2 << 20, Leaf::Page), |va| lock().unmap(va, 2 << 20, Leaf::Page))
+}
+
+/// What P7 does, with `map` and `unmap` of the 2 MiB at an address.
+pub fn in_four_threads(map: impl Fn(u64) + Sync, unmap: impl Fn(u64) + Sync) -> f64 {
+    let barrier = Barrier::new(THREADS as usize);
+    let cpu = AtomicU64::new(0);
+    let shares = arena::share(THREADS as usize);
+    std::thread::scope(|scope| {
+        for (thread, share) in (0..).zip(shares) {
+            let (barrier, cpu, map, unmap) = (&barrier, &cpu, &map, &unmap);
+            scope.spawn(move || {
+                share.enter();
+                barrier.wait();
+                let begun = cpu_ns();
+                let base = BASE + (thread << 30);
+                (0..CALLS).for_each(|call| map(base + (call << 21)));
+                (0..CALLS).for_each(|call| unmap(base + (call << 21)));
+                // Relaxed: the scope's end orders it before the sum is read.
+                cpu.fetch_add(cpu_ns() - begun, Relaxed);
+            });
+        }
+    });
+    cpu.load(Relaxed) as f64 / (THREADS * 2 * CALLS * 512) as f64
+}
