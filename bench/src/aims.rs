@@ -127,8 +127,8 @@ pub const ROWS: &[Row] = &[
     Row::new("P7", "four threads in one tree, 2 MiB a call", "ns/entry-op", 0.044, &[peer(0.2)]).rounds(9),
     Row::new("P1-own", "map 262,144 pages of each format", ENTRY, 0.04, &[formats()]),
     Row::new("P2-own", "protect 262,144 pages of each format", ENTRY, 0.06, &[formats()]),
-    Row::new("P3-own", "unmap 262,144 pages of each format", ENTRY, 0.005, &[formats()]),
-    Row::new("P6-own", "translate in 16,384 pages of each format", "ns", 2.0, &[formats()]),
+    Row::new("P3-own", "unmap 512 leaf tables of each format", "ns/table", 2.0, &[formats()]),
+    Row::new("P6-own", "translate in 16,384 pages of each format", "ns/level", 0.5, &[formats()]),
     Row::new("F1", "hot pair of order 0", PAIR, 1.5, &[bare(0.27), linux(0.18)]),
     Row::new("F2-3", "hot pair of order 3", PAIR, 1.5, &[bare(0.8)]),
     Row::new("F2-9", "hot pair of order 9", PAIR, 1.5, &[bare(0.8)]),
@@ -140,15 +140,36 @@ pub const ROWS: &[Row] = &[
     Row::new("F6", "hot pair of order 0 on all CPUs", "ns/pair/CPU", 1.5, &[own("F1", 1.05)]).rounds(15),
     Row {
         more: true,
-        ..Row::new("F7-50", "free 2M blocks with half in use", "permille", 318.0, &[bound(0.96)]).rounds(1)
+        ..Row::new(
+            "F7-50",
+            "free 2M blocks with half in use",
+            "permille",
+            318.0,
+            &[bound(0.96), bound(0.96).of("2 CPUs")],
+        )
+        .rounds(1)
     },
     Row {
         more: true,
-        ..Row::new("F7-25", "free 2M blocks with a quarter in use", "permille", 391.0, &[bound(0.99)]).rounds(1)
+        ..Row::new(
+            "F7-25",
+            "free 2M blocks with a quarter in use",
+            "permille",
+            391.0,
+            &[bound(0.99), bound(0.99).of("2 CPUs")],
+        )
+        .rounds(1)
     },
     Row {
         more: true,
-        ..Row::new("F7-10", "free 2M blocks with a tenth in use", "permille", 452.0, &[bound(0.995)]).rounds(1)
+        ..Row::new(
+            "F7-10",
+            "free 2M blocks with a tenth in use",
+            "permille",
+            452.0,
+            &[bound(0.995), bound(0.995).of("2 CPUs")],
+        )
+        .rounds(1)
     },
     Row::new("F8", "records", "bytes/page", 0.131, &[figure(0.14)]).rounds(1),
     Row::new("F9", "1 TiB ready", "s", 0.000_75, &[figure(0.000_5).of("lazy"), figure(0.005).of("eager")]).rounds(3),

@@ -194,25 +194,25 @@ pub fn all_cpus<F: Frames>(cpus: usize) -> f64 {
     cpu_time.load(Relaxed) as f64 / (cpus as u64 * pairs) as f64
 }
 
-/// F7: 90 % of the pool taken, freed at random to 50 %, three times the pool's size of random replacements, freed at
-/// random to `end` %; the CPUs take turns. Returns wholly free 2 MiB blocks for each thousand blocks.
-pub fn free_blocks<F: Frames>(end: usize, cpus: usize) -> f64 {
+/// Percents of the pool in use at which F7 looks, in this order.
+pub const IN_USE: [usize; 3] = [50, 25, 10];
+
+/// F7: 90 % of the pool taken, freed at random to 50 %, three times the pool's size of random replacements, then freed
+/// at random; the CPUs take turns. Returns wholly free 2 MiB blocks for each thousand blocks at each of [`IN_USE`].
+pub fn free_blocks<F: Frames>(cpus: usize) -> [f64; 3] {
     let (frames, mut made) = pool::<F>(cpus);
     let total = F::usable(FRAMES);
-    let mut turn = 0;
-    let mut next = || {
-        turn = (turn + 1) % cpus;
-        turn
-    };
-    let mut held: Vec<F::Pfn> = (0..total / 100 * 90).map_while(|_| frames.alloc(&mut made[next()], 0)).collect();
+    let mut held: Vec<F::Pfn> =
+        (0..total / 100 * 90).map_while(|step| frames.alloc(&mut made[step % cpus], 0)).collect();
     let mut rng = Rng::new(21);
-    let mut shrink_to = |held: &mut Vec<F::Pfn>, made: &mut [F::Cpu], left: usize| {
-        while held.len() > left {
+    let mut shrink_to = |held: &mut Vec<F::Pfn>, made: &mut [F::Cpu], percent: usize| {
+        while held.len() > total / 100 * percent {
             let at = rng.below(held.len());
-            frames.free(&mut made[next()], held.swap_remove(at), 0);
+            let cpu = &mut made[held.len() % cpus];
+            frames.free(cpu, held.swap_remove(at), 0);
         }
     };
-    shrink_to(&mut held, &mut made, total / 100 * 50);
+    shrink_to(&mut held, &mut made, IN_USE[0]);
     let mut other = Rng::new(22);
     for step in 0..3 * total {
         let at = other.below(held.len());
@@ -220,8 +220,10 @@ pub fn free_blocks<F: Frames>(end: usize, cpus: usize) -> f64 {
         frames.free(cpu, held[at], 0);
         held[at] = take(&frames, cpu, 0);
     }
-    shrink_to(&mut held, &mut made, total / 100 * end);
-    wholly_free(held.iter().map(|&pfn| F::number(pfn)))
+    IN_USE.map(|percent| {
+        shrink_to(&mut held, &mut made, percent);
+        wholly_free(held.iter().map(|&pfn| F::number(pfn)))
+    })
 }
 
 /// 2 MiB blocks of which no frame is in `held`, for each thousand blocks of the pool.

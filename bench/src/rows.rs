@@ -3,6 +3,9 @@
 //! A contender is one line of one row: a name, a role, and a function that does one round. What a row means, its limit
 //! and its aims are in [`crate::aims`].
 
+use core::cell::OnceCell;
+use std::rc::Rc;
+
 use crate::aims::{ROWS, Row};
 use crate::densest::Densest;
 use crate::floor::Floor;
@@ -57,6 +60,12 @@ impl Contender {
     pub fn with_variant(mut self, variant: &'static str) -> Self {
         self.variant = variant;
         self
+    }
+
+    /// Its name, with the variant.
+    #[must_use]
+    pub fn title(&self) -> String {
+        if self.variant.is_empty() { self.name.to_owned() } else { format!("{}, {}", self.name, self.variant) }
     }
 
     /// One round with its own set-up; returns the figure in the row's unit.
@@ -126,15 +135,22 @@ pub fn shared_frames<F: Frames + 'static>(role: Role) -> Vec<Contender> {
     let of = |row, run: Box<dyn Fn() -> f64>| Contender { row, name: F::NAME, role, variant: "", run };
     let mut all = one_cpu::<F>(role);
     all.push(of("F6", Box::new(|| frames::all_cpus::<F>(cpus()))));
-    all.extend(huge_blocks::<F>(role));
+    all.extend(huge_blocks::<F>(role, 1));
     all.push(of("F8", Box::new(frames::metadata::<F>)));
     all
 }
 
-/// Row F7 of a pool with one CPU.
-fn huge_blocks<F: Frames + 'static>(role: Role) -> Vec<Contender> {
-    let of = |row, end| Contender::new(row, F::NAME, role, move || frames::free_blocks::<F>(end, 1));
-    vec![of("F7-50", 50), of("F7-25", 25), of("F7-10", 10)]
+/// The rows F7, one for each of [`frames::IN_USE`].
+const F7: [&str; 3] = ["F7-50", "F7-25", "F7-10"];
+
+/// Row F7 of a pool with `cpus` CPUs: one sequence of operations says what all three rows ask.
+pub fn huge_blocks<F: Frames + 'static>(role: Role, cpus: usize) -> Vec<Contender> {
+    let figures: Rc<OnceCell<[f64; 3]>> = Rc::default();
+    let of = |(at, row): (usize, &'static str)| {
+        let figures = Rc::clone(&figures);
+        Contender::new(row, F::NAME, role, move || figures.get_or_init(|| frames::free_blocks::<F>(cpus))[at])
+    };
+    F7.into_iter().enumerate().map(of).collect()
 }
 
 /// Row F9 of a pool, with 1 TiB.
@@ -162,6 +178,6 @@ pub fn models() -> Vec<Contender> {
     let mut all = locked_tables::<Floor>(Role::Bound);
     all.extend(shared_frames::<LinuxModel>(Role::Peer));
     all.push(bring_up_of_part::<LinuxModel>(Role::Peer));
-    all.extend(huge_blocks::<Densest>(Role::Bound));
+    all.extend(huge_blocks::<Densest>(Role::Bound, 1));
     all
 }

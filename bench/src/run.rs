@@ -4,7 +4,7 @@
 //! meets all alike. A warm-up before the first round is not counted.
 
 use crate::aims::{ROWS, Row};
-use crate::rows::Contender;
+use crate::rows::{Contender, Role};
 
 /// Which rows are run, and how often.
 #[derive(Clone, Debug)]
@@ -13,9 +13,26 @@ pub struct Choice {
     pub only: Vec<String>,
     /// Rounds at most.
     pub rounds: usize,
+    /// Whether a peer that the warm-up showed far behind the best one has only that round.
+    pub quick: bool,
 }
 
+/// How many times the best peer's figure is far behind.
+const FAR: f64 = 3.0;
+
 impl Choice {
+    /// Every row, with all its rounds.
+    #[must_use]
+    pub const fn whole() -> Self {
+        Self { only: Vec::new(), rounds: 15, quick: false }
+    }
+
+    /// Every row in under a minute.
+    #[must_use]
+    pub const fn quick() -> Self {
+        Self { only: Vec::new(), rounds: 3, quick: true }
+    }
+
     /// Whether a row is run.
     #[must_use]
     pub fn has(&self, row: &str) -> bool {
@@ -50,27 +67,39 @@ pub fn run<'c>(contenders: &'c [Contender], choice: &Choice, mut done: impl FnMu
         if lines.is_empty() {
             continue;
         }
-        let ran = rounds(row, lines, row.rounds.min(choice.rounds));
+        let ran = run_row(row, lines, choice);
         done(&ran);
         all.push(ran);
     }
     all
 }
 
-fn rounds<'c>(row: &'static Row, mut lines: Vec<Line<'c>>, rounds: usize) -> RowRun<'c> {
-    let many = lines.len();
+fn run_row<'c>(row: &'static Row, mut lines: Vec<Line<'c>>, choice: &Choice) -> RowRun<'c> {
+    let rounds = row.rounds.min(choice.rounds);
+    let mut left: Vec<usize> = (0..lines.len()).collect();
     if rounds > 1 {
-        for line in &lines {
-            line.contender.round();
+        let warm: Vec<f64> = lines.iter().map(|line| line.contender.round()).collect();
+        if choice.quick {
+            left.retain(|&at| !is_far(&lines, &warm, at));
+            let far = (0..lines.len()).filter(|at| !left.contains(at));
+            far.for_each(|at| lines[at].figures.push(warm[at]));
         }
     }
     for round in 0..rounds {
-        for turn in 0..many {
-            let line = &mut lines[(turn + round) % many];
+        for turn in 0..left.len() {
+            let line = &mut lines[left[(turn + round) % left.len()]];
             line.figures.push(line.contender.round());
         }
     }
     RowRun { row, lines }
+}
+
+/// Whether the contender `at` is a peer far behind the best peer.
+fn is_far(lines: &[Line<'_>], warm: &[f64], at: usize) -> bool {
+    let is_peer = |at: usize| matches!(lines[at].contender.role, Role::Peer | Role::Bare);
+    let same_role = |other: &usize| lines[*other].contender.role == lines[at].contender.role;
+    let best = (0..lines.len()).filter(same_role).map(|at| warm[at]).fold(f64::INFINITY, f64::min);
+    is_peer(at) && warm[at] > FAR * best
 }
 
 #[cfg(test)]
@@ -78,29 +107,38 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::rows::Role;
+
+    fn noted(order: &Arc<Mutex<String>>, name: &'static str, figure: f64) -> Contender {
+        let order = Arc::clone(order);
+        Contender::new("F1", name, Role::Peer, move || {
+            order.lock().unwrap().push_str(name);
+            figure
+        })
+    }
 
     #[test]
     fn everybody_runs_once_a_round_and_the_first_one_rotates() {
         let order = Arc::new(Mutex::new(String::new()));
-        let of = |name: &'static str| {
-            let order = Arc::clone(&order);
-            Contender::new("F1", name, Role::Peer, move || {
-                order.lock().unwrap().push_str(name);
-                1.0
-            })
-        };
-        let contenders = [of("a"), of("b"), of("c")];
-        let choice = Choice { only: vec!["F1".to_owned()], rounds: 3 };
+        let contenders = [noted(&order, "a", 1.0), noted(&order, "b", 1.0), noted(&order, "c", 9.0)];
+        let choice = Choice { rounds: 3, ..Choice::whole() };
         let all = run(&contenders, &choice, |_| {});
         assert_eq!(order.lock().unwrap().as_str(), "abcabcbcacab");
         assert_eq!((all.len(), all[0].lines[2].figures.len()), (1, 3));
     }
 
     #[test]
+    fn a_quick_run_asks_a_peer_far_behind_only_once() {
+        let order = Arc::new(Mutex::new(String::new()));
+        let contenders = [noted(&order, "a", 1.0), noted(&order, "b", 3.5), noted(&order, "c", 2.5)];
+        let all = run(&contenders, &Choice { rounds: 2, ..Choice::quick() }, |_| {});
+        assert_eq!(order.lock().unwrap().as_str(), "abcacca");
+        assert_eq!((all[0].lines[1].figures.as_slice(), all[0].lines[2].figures.len()), (&[3.5][..], 2));
+    }
+
+    #[test]
     fn a_choice_takes_beginnings_of_ids() {
-        let choice = Choice { only: vec!["P1".to_owned(), "F".to_owned()], rounds: 1 };
+        let choice = Choice { only: vec!["P1".to_owned(), "F".to_owned()], ..Choice::whole() };
         assert!(choice.has("P1-4K") && choice.has("F9") && !choice.has("P2-4K"));
-        assert!(Choice { only: Vec::new(), rounds: 1 }.has("P2-4K"));
+        assert!(Choice::whole().has("P2-4K"));
     }
 }

@@ -35,13 +35,6 @@ pub fn share(limit: f64, figure: f64) -> f64 {
 /// How much worse than the recorded ratio a run may be: times are noisy where other work runs.
 pub const SLACK: f64 = 1.3;
 
-/// Whether a ratio to the best peer is worse than the recorded one by more than [`SLACK`]. A ratio that nobody recorded
-/// holds nothing back.
-#[must_use]
-pub fn is_behind(ratio: f64, recorded: Option<f64>) -> bool {
-    recorded.is_some_and(|recorded| ratio > SLACK * recorded)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,12 +57,6 @@ mod tests {
     #[test]
     fn a_share_grows_towards_the_limit() {
         assert_eq!((share(0.1, 0.4), share(2.0, 2.0)), (25.0, 100.0));
-    }
-
-    #[test]
-    fn a_row_is_behind_past_the_slack_and_without_a_record_never() {
-        assert!(is_behind(0.66, Some(0.5)) && !is_behind(0.65, Some(0.5)));
-        assert!(!is_behind(0.1, Some(0.5)) && !is_behind(9.0, None));
     }
 
     #[test]

@@ -20,23 +20,25 @@ use crate::host::Region;
 /// Where the arena lies in physical memory.
 pub const START: u64 = 0x1000_0000;
 
-/// The arena as memory, with a note for each frame of 4 KiB.
+/// The arena as memory, with a note for each frame.
 #[derive(Debug)]
 pub struct HostMem {
     region: &'static Region,
+    /// log2 of a frame's bytes.
+    shift: u32,
     notes: Box<[TableNote]>,
 }
 
-/// The memory: one for the program, as the arena is.
+/// The memory in frames of `1 << shift` bytes: 4, 16 or 64 KiB. One for the program, as the arena is.
 ///
 /// # Panics
-/// The host has no memory for it.
-pub fn host() -> &'static HostMem {
-    static HOST: OnceLock<HostMem> = OnceLock::new();
-    HOST.get_or_init(|| {
+/// There are no such frames, or the host has no memory for them.
+pub fn host(shift: u32) -> &'static HostMem {
+    static HOSTS: [OnceLock<HostMem>; 3] = [const { OnceLock::new() }; 3];
+    HOSTS[(shift as usize - 12) / 2].get_or_init(|| {
         let region = arena::region();
-        let notes = (0..arena::FRAMES).map(|_| TableNote::new()).collect();
-        HostMem { region, notes }
+        let notes = (0..region.bytes() >> shift).map(|_| TableNote::new()).collect();
+        HostMem { region, shift, notes }
     })
 }
 
@@ -75,7 +77,7 @@ impl PhysMem for HostMem {
 
     #[inline]
     fn note(&self, pa: PhysAddr) -> Result<&TableNote, BusError> {
-        let frame = offset(pa)? >> 12;
+        let frame = offset(pa)? >> self.shift;
         self.notes.get(frame as usize).ok_or(BusError { pa, fault: BusFault::Hole })
     }
 

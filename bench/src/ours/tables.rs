@@ -48,7 +48,7 @@ impl<F: Measured> Tables for Ours<F> {
     const UNMAP_FREES: bool = true;
 
     fn new() -> Self {
-        let (memory, mut frames) = (host(), ArenaFrames::new());
+        let (memory, mut frames) = (host(F::PAGE_SHIFT), ArenaFrames::new());
         let root = frames.take(F::shape().levels[0].level).expect("a frame for the root").pa;
         memory.zero(PhysRange::new(root, root + (1 << F::PAGE_SHIFT))).expect("the arena is memory");
         memory.note(root).expect("the arena is memory").set_used(0);

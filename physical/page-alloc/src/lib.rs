@@ -4,6 +4,7 @@
 //! * [`PageAllocator`]: the zones of all nodes behind their locks; [`CpuPages`]: the lists of one CPU; [`Pages`]: both, as
 //!   one CPU passes them on.
 //! * [`Facts`], [`ZoneSpan`], [`Topology`]: what an allocator is made from; [`Placement`]: in which order blocks are taken.
+//! * [`dense`]: which frames of a zone are free, shared by all CPUs without a lock, and what a CPU keeps of it.
 //! * [`FallbackOrders`]: the nodes as each node asks them.
 //! * [`Zone`]: the figures of one zone, for rules and reports.
 //! * [`PageSource`]: how the layers above ask for frames.
@@ -23,9 +24,12 @@ mod buddy;
 mod census;
 mod contig;
 mod deferred;
+pub mod dense;
+mod dense_requests;
 mod drain;
 mod facts;
 mod fallback;
+mod fielded;
 pub mod figures;
 mod free_area;
 mod gfp;
@@ -34,9 +38,14 @@ mod handover;
 #[cfg(all(feature = "alloc", not(loom)))]
 mod heap;
 mod highatomic;
+mod holes;
+mod hotplug;
 mod kinds;
+mod listed;
+mod pageblocks;
 mod pages;
 mod pcp;
+mod placed;
 #[cfg(feature = "alloc")]
 pub mod pool;
 mod source;
@@ -45,11 +54,12 @@ mod watermark;
 mod zone;
 mod zonelist;
 
-pub use allocator::{AddError, PageAllocator, needs};
+pub use allocator::{PageAllocator, needs};
 pub use drain::DrainRequest;
 pub use facts::{BuildError, Facts, Topology, ZoneSpan};
 pub use free_area::Placement;
 pub use gfp::{BadGfp, Gfp, GfpFacts, LateBit};
+pub use handover::AddError;
 #[cfg(all(feature = "alloc", not(loom)))]
 pub use heap::{HeapStates, HeapStore, HeapWords};
 pub use kinds::{MAX_ZONES, ZoneKind, ZoneKinds};

@@ -95,6 +95,21 @@ pub(crate) fn slow_pass(facts: &Facts, gfp: Gfp, order: u8, kind: MigrateType) -
     }
 }
 
+impl Facts {
+    /// Whether a pass that found nothing may have what is kept for urgent requests at last.
+    ///
+    /// | era | when |
+    /// |---|---|
+    /// | 4.14, 5.10 | never (4.14 UNVERIFIED) |
+    /// | 6.1, 6.12, 7.2 | the request cannot wait |
+    pub(crate) fn has_last_reserve(&self, pass: Pass) -> bool {
+        match self.era {
+            Era::V4_14 | Era::V5_10 => false,
+            Era::V6_1 | Era::V6_12 | Era::V7_2 => pass.non_block,
+        }
+    }
+}
+
 /// The min watermark as a pass sees it.
 ///
 /// | era | urgent | cannot wait |
@@ -165,5 +180,5 @@ pub(crate) fn is_ok<S: Store>(
     if free <= adjusted(zone.facts.era, mark, pass) + zone.reserve(highest) {
         return false;
     }
-    order == 0 || zone.lock(held).has_block(order, pass)
+    order == 0 || zone.has_block(held, order, pass)
 }

@@ -6,6 +6,8 @@
 
 use kernmem_base::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use kernmem_base::{CpuId, Era, Order, Pfn};
+use kernmem_page_alloc::dense::mem::LentMem;
+use kernmem_page_alloc::dense::{CpuSet, Shape};
 use kernmem_page_alloc::store::{States, Store, Words, ZoneNeeds};
 use kernmem_page_alloc::{
     CpuPages, DrainRequest, Facts, FreeError, Gfp, PageAllocator, PcpLimits, PcpSet, PcpSlot, Placement, Topology,
@@ -50,11 +52,13 @@ struct FewStore;
 impl Store for FewStore {
     type States = Few;
     type Words = FewWords;
+    type Field = LentMem<'static>;
     type Zones = Vec<Option<Zone<Self>>>;
     type Numbers = Vec<u32>;
     type Requests = Vec<DrainRequest>;
     type Slots = Vec<PcpSlot>;
     type Sets = Vec<PcpSet>;
+    type Caches = Vec<CpuSet>;
 
     fn states(&mut self, _needs: ZoneNeeds) -> Option<Few> {
         Some(Few((0..FRAMES).map(|_| AtomicU8::new(0)).collect()))
@@ -62,6 +66,10 @@ impl Store for FewStore {
 
     fn words(&mut self, _needs: ZoneNeeds) -> Option<FewWords> {
         Some(FewWords(vec![0; 2 * FRAMES as usize]))
+    }
+
+    fn field(&mut self, _shape: &Shape) -> Option<LentMem<'static>> {
+        Some(LentMem::new(&[], &[], &[]))
     }
 
     fn zones(&mut self, count: usize) -> Option<Self::Zones> {
@@ -88,7 +96,7 @@ fn allocator() -> PageAllocator<FewStore> {
 }
 
 fn cpu(id: u32, allocator: &PageAllocator<FewStore>) -> CpuPages<FewStore> {
-    CpuPages::new(CpuId(id), 0, vec![PcpSlot::default(); 8], vec![PcpSet::default(); allocator.sets()])
+    CpuPages::new(CpuId(id), 0, vec![PcpSlot::default(); 8], vec![PcpSet::default(); allocator.sets()], Vec::new())
 }
 
 fn model(test: impl Fn() + Send + Sync + 'static) {

@@ -1,0 +1,314 @@
+//! The field of one zone: entries, their moves between classes, and frames that are handed over.
+//!
+//! Here: [`Field`] and what every taker and giver shares. Not here: giving (`give`), taking (`take`), which block is
+//! taken from (`search`), what reports ask (`census`).
+
+use kernmem_base::Pfn;
+use kernmem_base::sync::atomic::{AtomicU64, Ordering};
+use kernmem_sparse::MigrateType;
+
+use super::entry::{Class, Entry};
+use super::give::RUN_ORDER;
+use super::index::{Bitmap, Trees};
+use super::mem::{CHUNK_LINES, Mem};
+use super::shape::Shape;
+use super::word::runs;
+
+/// What pageblocks are meant for.
+///
+/// A type that changes is told to the field afterwards: [`Field::retyped`].
+pub trait Kinds {
+    /// The type of the pageblock of a frame of the zone.
+    fn kind(&self, pfn: Pfn) -> MigrateType;
+
+    /// Whether some of the 64 frames that begin at `64 * number` were never handed over: to give such a frame back is
+    /// foreign, which a CPU's open words cannot tell.
+    fn has_strangers(&self, _number: u64) -> bool {
+        false
+    }
+}
+
+impl<K: Kinds + ?Sized> Kinds for &K {
+    fn kind(&self, pfn: Pfn) -> MigrateType {
+        (**self).kind(pfn)
+    }
+
+    fn has_strangers(&self, number: u64) -> bool {
+        (**self).has_strangers(number)
+    }
+}
+
+/// Every pageblock of the same type.
+impl Kinds for MigrateType {
+    fn kind(&self, _pfn: Pfn) -> MigrateType {
+        *self
+    }
+}
+
+/// Which frames of one zone are free. All methods may be called by all CPUs at once.
+#[derive(Debug)]
+pub struct Field<M> {
+    pub(super) mem: M,
+    pub(super) shape: Shape,
+    pub(super) trees: Trees,
+    /// Free frames, as the ends of calls leave it.
+    level: AtomicU64,
+}
+
+impl<M: Mem> Field<M> {
+    /// A zone of that shape of which no frame is free; `mem` is all zero. `None` if the orders do not fit together, or if
+    /// entries or index are missing.
+    #[must_use]
+    pub fn new(mem: M, shape: Shape) -> Option<Self> {
+        let orders_fit = 6 <= shape.pageblock_order
+            && shape.pageblock_order <= shape.max_order
+            && u32::from(shape.max_order) <= crate::store::CHUNK_SHIFT;
+        let trees = Trees::new(shape.blocks());
+        let last = shape.blocks().checked_sub(1);
+        let is_lent = last.is_none_or(|last| mem.entry(last).is_some() && mem.index(trees.words() - 1).is_some());
+        (orders_fit && is_lent).then(|| Self { mem, shape, trees, level: AtomicU64::new(0) })
+    }
+
+    /// Span and orders.
+    #[must_use]
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The lender.
+    #[must_use]
+    pub fn mem(&self) -> &M {
+        &self.mem
+    }
+
+    /// About how many frames are free: exact while nobody takes or gives. Those in caches of CPUs do not count.
+    #[must_use]
+    pub fn level(&self) -> u64 {
+        // Relaxed: a figure; a taker's part may come in before the giver's, which reads as less than nothing.
+        let level = self.level.load(Ordering::Relaxed);
+        if level >> 63 == 0 { level } else { 0 }
+    }
+
+    pub(super) fn raise_level(&self, frames: u32) {
+        // Relaxed: as `level`.
+        self.level.fetch_add(u64::from(frames), Ordering::Relaxed);
+    }
+
+    pub(super) fn lower_level(&self, frames: u32) {
+        // Relaxed: as `level`.
+        self.level.fetch_sub(u64::from(frames), Ordering::Relaxed);
+    }
+
+    /// An entry as it stands.
+    #[inline]
+    pub(super) fn entry(&self, block: usize) -> Entry {
+        // Acquire pairs with the raising of `credit`: the bits that are counted are seen.
+        self.mem.entry(block).map_or(Entry(0), |entry| Entry(entry.load(Ordering::Acquire)))
+    }
+
+    pub(super) fn class(&self, block: usize) -> Class {
+        self.entry(block).class(self.shape.block_frames())
+    }
+
+    pub(super) fn kind_of(&self, kinds: &impl Kinds, block: usize) -> MigrateType {
+        kinds.kind(self.shape.block_start(block).max(self.shape.start))
+    }
+
+    /// A word of a block, `at` counted from the block's first; `None` where its chunk is not open.
+    #[inline]
+    pub(super) fn bits(&self, block: usize, at: usize) -> Option<&AtomicU64> {
+        let (line, first) = self.shape.line(block);
+        self.mem.line(line).map(|line| &line.0[(first + at) % 8])
+    }
+
+    /// The bits of a word that are set, for a look: 0 where the chunk is not open.
+    #[inline]
+    pub(super) fn look(&self, block: usize, at: usize) -> u64 {
+        // Relaxed: a guess; who acts on it does so by a read-modify-write of the word or owns the block.
+        self.bits(block, at).map_or(0, |bits| bits.load(Ordering::Relaxed))
+    }
+
+    /// Opens the chunk of a block's line.
+    pub(super) fn open_line(&self, block: usize) -> bool {
+        let (line, _) = self.shape.line(block);
+        self.mem.line(line).is_some() || self.mem.open(line / CHUNK_LINES)
+    }
+
+    /// Sets a block's bit in the bitmap of its type; a type that changes meanwhile is followed.
+    pub(super) fn mark(&self, kinds: &impl Kinds, block: usize, bitmap: Bitmap) {
+        let mut kind = self.kind_of(kinds, block);
+        loop {
+            let tree = self.trees.tree(kind, bitmap);
+            if let Some(tree) = tree {
+                self.trees.set(&self.mem, tree, block);
+            }
+            let now = self.kind_of(kinds, block);
+            if now == kind {
+                return;
+            }
+            if let Some(tree) = tree {
+                self.trees.clear(&self.mem, tree, block);
+            }
+            kind = now;
+        }
+    }
+
+    /// Clears a block's bit in the bitmap of a type, looks again and sets what the entry says.
+    pub(super) fn unmark(&self, kinds: &impl Kinds, kind: MigrateType, block: usize, bitmap: Bitmap) {
+        let Some(tree) = self.trees.tree(kind, bitmap) else { return };
+        self.trees.clear(&self.mem, tree, block);
+        self.remark(kinds, block);
+    }
+
+    /// Sets the bit of the class that a block is in.
+    fn remark(&self, kinds: &impl Kinds, block: usize) {
+        match self.class(block) {
+            Class::Empty => {}
+            Class::Part => self.mark(kinds, block, Bitmap::Part),
+            Class::Whole => self.mark(kinds, block, Bitmap::Whole),
+        }
+    }
+
+    /// Clears a block's bit in the bitmap of runs of a type, and sets it again if there is a run.
+    pub(super) fn unmark_run(&self, kinds: &impl Kinds, kind: MigrateType, block: usize) {
+        if let Some(tree) = self.trees.tree(kind, Bitmap::Run) {
+            self.trees.clear(&self.mem, tree, block);
+            self.remark_run(kinds, block);
+        }
+    }
+
+    fn remark_run(&self, kinds: &impl Kinds, block: usize) {
+        if self.has_run(block, RUN_ORDER) {
+            self.mark(kinds, block, Bitmap::Run);
+        }
+    }
+
+    /// Whether a word of a block has an aligned run of `2^order` free frames; `order` is at most 6.
+    pub(super) fn has_run(&self, block: usize, order: u8) -> bool {
+        (0..self.shape.words()).any(|at| runs(self.look(block, at), order) != 0)
+    }
+
+    /// Counts frames whose bits were set, and moves the block to the class that it comes to.
+    pub(super) fn credit(&self, kinds: &impl Kinds, block: usize, frames: u32) {
+        let Some(entry) = self.mem.entry(block) else { return };
+        // AcqRel: Release pairs with `entry` and `promise` of a taker, Acquire with the index's repair.
+        let old = Entry(entry.fetch_add(frames as u16, Ordering::AcqRel));
+        let whole = self.shape.block_frames();
+        if old.count() + frames == whole {
+            self.mark(kinds, block, Bitmap::Whole);
+            self.unmark(kinds, self.kind_of(kinds, block), block, Bitmap::Part);
+        } else if old.count() == 0 {
+            self.mark(kinds, block, Bitmap::Part);
+        }
+    }
+
+    /// Promises `frames` frames of a block whose entry was seen as `seen`; false, and nothing is promised, if it is no
+    /// longer so. The block's bits in the index follow: see [`Field::settle`].
+    #[inline]
+    pub(super) fn promise(&self, block: usize, seen: Entry, frames: u32) -> bool {
+        let Some(entry) = self.mem.entry(block) else { return false };
+        let next = Entry((seen.count() - frames) as u16);
+        // AcqRel: Acquire pairs with `credit`: the bits that are counted are seen. A failure publishes nothing.
+        entry.compare_exchange(seen.0, next.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Moves a block to the class that it came to when its entry went from `seen` down by `frames`.
+    #[inline]
+    pub(super) fn settle(&self, kinds: &impl Kinds, block: usize, seen: Entry, frames: u32) {
+        let left = seen.count() - frames;
+        let was_whole = seen.count() == self.shape.block_frames();
+        if left != 0 && !was_whole {
+            return;
+        }
+        let kind = self.kind_of(kinds, block);
+        if was_whole {
+            if left != 0 {
+                self.mark(kinds, block, Bitmap::Part);
+                self.mark(kinds, block, Bitmap::Run);
+            }
+            self.unmark(kinds, kind, block, Bitmap::Whole);
+        } else {
+            self.unmark(kinds, kind, block, Bitmap::Part);
+        }
+    }
+
+    /// Whether a frame of the zone is free and in no cache.
+    #[must_use]
+    #[inline]
+    pub fn is_free(&self, pfn: Pfn) -> bool {
+        if !self.shape.contains(pfn) {
+            return false;
+        }
+        let block = self.shape.block(pfn);
+        let at = (pfn.0 / 64) as usize % self.shape.words();
+        self.look(block, at) >> (pfn.0 % 64) & 1 != 0 || self.entry(block).is_lazy()
+    }
+
+    /// Hands over the frames `[start, end)` of the zone as free. Whole blocks are noted in their entries alone and
+    /// written when they are taken from, unless `eager`.
+    ///
+    /// # Errors
+    /// The first frame that is free already, lies outside the zone or has no memory for its bits; those below it were
+    /// handed over.
+    pub fn add_free(&self, kinds: &impl Kinds, start: Pfn, end: Pfn, eager: bool) -> Result<(), Pfn> {
+        let mut at = start;
+        while at < end {
+            if !self.shape.contains(at) {
+                return Err(at);
+            }
+            let block = self.shape.block(at);
+            let first = self.shape.block_start(block);
+            let next = Pfn(first.0 + u64::from(self.shape.block_frames())).min(end);
+            let is_whole = at == first && next.0 - at.0 == u64::from(self.shape.block_frames());
+            if is_whole && next <= self.shape.end && !eager && self.add_lazily(kinds, block) {
+                at = next;
+                continue;
+            }
+            if !self.open_line(block) {
+                return Err(at);
+            }
+            self.give_range(kinds, at, next.min(self.shape.end)).map_err(|doubled| doubled.pfn)?;
+            at = next.min(self.shape.end);
+        }
+        Ok(())
+    }
+
+    /// Notes a block of which nothing is known as wholly free; false if something is.
+    fn add_lazily(&self, kinds: &impl Kinds, block: usize) -> bool {
+        let whole = self.shape.block_frames();
+        let Some(entry) = self.mem.entry(block) else { return false };
+        if (0..self.shape.words()).any(|at| self.look(block, at) != 0) {
+            return false;
+        }
+        // AcqRel: Release pairs with the taker's `promise`. A failure publishes nothing.
+        let noted = entry.compare_exchange(0, Entry::lazy(whole).0, Ordering::AcqRel, Ordering::Relaxed);
+        if noted.is_err() {
+            return false;
+        }
+        self.mark(kinds, block, Bitmap::Whole);
+        self.raise_level(whole);
+        true
+    }
+
+    /// Takes note that the pageblock of `pfn` has become of another type than `from`: what is free in it is found under
+    /// the new type. The caller's map says so already, and one pageblock is changed by one CPU at a time.
+    pub fn retyped(&self, kinds: &impl Kinds, pfn: Pfn, from: MigrateType) {
+        let blocks = 1_u64 << (self.shape.pageblock_order - self.shape.block_order());
+        let start = Pfn(pfn.0 >> self.shape.pageblock_order << self.shape.pageblock_order);
+        for nth in 0..blocks {
+            let first = Pfn(start.0 + nth * u64::from(self.shape.block_frames()));
+            let last = Pfn(first.0 + u64::from(self.shape.block_frames()) - 1);
+            if last < self.shape.start || first >= self.shape.end {
+                continue;
+            }
+            let block = self.shape.block(first.max(self.shape.start));
+            for bitmap in [Bitmap::Part, Bitmap::Run, Bitmap::Whole] {
+                if let Some(tree) = self.trees.tree(from, bitmap) {
+                    self.trees.clear(&self.mem, tree, block);
+                }
+            }
+            self.remark(kinds, block);
+            self.remark_run(kinds, block);
+        }
+    }
+}

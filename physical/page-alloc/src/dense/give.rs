@@ -1,0 +1,174 @@
+//! Giving frames to the field: bits first, then entries.
+
+use core::fmt;
+
+use kernmem_base::Pfn;
+use kernmem_base::sync::atomic::Ordering;
+
+use super::field::{Field, Kinds};
+use super::index::Bitmap;
+use super::mem::Mem;
+use super::word::{Word, runs};
+
+/// A frame was given that is free already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Doubled {
+    /// The frame, the lowest of those in question.
+    pub pfn: Pfn,
+}
+
+impl fmt::Display for Doubled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "frame {:#x} is free already", self.pfn.0)
+    }
+}
+
+impl core::error::Error for Doubled {}
+
+/// The order of eight frames: the run that the index knows of.
+pub(super) const RUN_ORDER: u8 = 3;
+
+impl<M: Mem> Field<M> {
+    /// Sets the bits of a word; answers those that were set already. Nothing is counted yet.
+    #[inline]
+    fn set_bits(&self, kinds: &impl Kinds, block: usize, word: Word) -> u64 {
+        let at = word.number as usize % self.shape.words();
+        let Some(bits) = self.bits(block, at) else { return word.mask };
+        // AcqRel: Release pairs with the taker's `fetch_and`; Acquire with the index's repair.
+        let old = bits.fetch_or(word.mask, Ordering::AcqRel);
+        let new = old | word.mask;
+        if runs(new, RUN_ORDER) != 0 && runs(old, RUN_ORDER) == 0 {
+            self.mark(kinds, block, Bitmap::Run);
+        }
+        old & word.mask
+    }
+
+    /// Gives frames of one word. Frames that are free already are left alone; the others are free afterwards.
+    ///
+    /// # Errors
+    /// The mask of frames that were free already.
+    pub fn give_word(&self, kinds: &impl Kinds, word: Word) -> Result<(), u64> {
+        let mut batch = Batch::new();
+        let doubled = batch.give(self, kinds, word);
+        self.raise_level(batch.end(self, kinds));
+        if doubled == 0 { Ok(()) } else { Err(doubled) }
+    }
+
+    /// Gives words, those of one block behind each other, each block counted once.
+    ///
+    /// # Errors
+    /// The first frame that was free already; all others are given.
+    pub fn give_words(&self, kinds: &impl Kinds, words: impl IntoIterator<Item = Word>) -> Result<(), Doubled> {
+        let mut batch = Batch::new();
+        let mut doubled = None;
+        for word in words {
+            let mask = batch.give(self, kinds, word);
+            if mask != 0 {
+                doubled.get_or_insert(Doubled { pfn: Word { mask, ..word }.first() });
+            }
+        }
+        self.raise_level(batch.end(self, kinds));
+        doubled.map_or(Ok(()), Err)
+    }
+
+    /// Gives the frames `[start, end)` of the zone.
+    ///
+    /// # Errors
+    /// The lowest frame that is free already, or that is none of the zone's; nothing is given, unless it was given by
+    /// somebody else meanwhile.
+    pub fn give_range(&self, kinds: &impl Kinds, start: Pfn, end: Pfn) -> Result<(), Doubled> {
+        for word in words_of(start, end) {
+            let free = self.free_mask(word.number);
+            if free & word.mask != 0 {
+                return Err(Doubled { pfn: Word { mask: free & word.mask, ..word }.first() });
+            }
+        }
+        self.give_words(kinds, words_of(start, end))
+    }
+
+    /// Gives the aligned block of `2^order` frames at `pfn`.
+    ///
+    /// # Errors
+    /// As [`Field::give_range`].
+    pub fn give_run(&self, kinds: &impl Kinds, pfn: Pfn, order: u8) -> Result<(), Doubled> {
+        self.give_range(kinds, pfn, Pfn(pfn.0.saturating_add(1 << order)))
+    }
+
+    /// Which of 64 frames are free; frames outside the zone count as free, since nobody may give them.
+    pub(super) fn free_mask(&self, number: u64) -> u64 {
+        let word = Word { number, mask: !0 };
+        let (first, last) = (word.start(), Pfn(word.start().0 + 63));
+        if last < self.shape.start || first >= self.shape.end {
+            return !0;
+        }
+        let block = self.shape.block_of_word(number);
+        if self.entry(block).is_lazy() {
+            return !0;
+        }
+        let mut free = self.look(block, number as usize % self.shape.words());
+        if first < self.shape.start {
+            free |= (1 << (self.shape.start.0 - first.0)) - 1;
+        }
+        if last >= self.shape.end {
+            free |= !0 << (self.shape.end.0 - first.0);
+        }
+        free
+    }
+}
+
+/// The words that `[start, end)` touches, each with the frames that lie in the range.
+pub(super) fn words_of(start: Pfn, end: Pfn) -> impl Iterator<Item = Word> {
+    let numbers = if start < end { start.0 / 64..(end.0 - 1) / 64 + 1 } else { 0..0 };
+    numbers.map(move |number| {
+        let first = number * 64;
+        let low = !0 << start.0.saturating_sub(first).min(63);
+        let high = !0 >> (first + 64).saturating_sub(end.0).min(63);
+        Word { number, mask: low & high }
+    })
+}
+
+/// Words that are given one after another: the entry of a block is raised once for all that come in a row.
+#[derive(Debug)]
+pub(super) struct Batch {
+    block: usize,
+    frames: u32,
+    total: u32,
+}
+
+impl Batch {
+    pub const fn new() -> Self {
+        Self { block: 0, frames: 0, total: 0 }
+    }
+
+    /// Gives a word; answers the frames that were free already.
+    #[inline]
+    pub fn give<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, word: Word) -> u64 {
+        let block = field.shape.block_of_word(word.number);
+        if field.entry(block).is_lazy() {
+            return word.mask;
+        }
+        let doubled = field.set_bits(kinds, block, word);
+        let frames = (word.mask & !doubled).count_ones();
+        if block != self.block {
+            self.count(field, kinds);
+            self.block = block;
+        }
+        self.frames += frames;
+        doubled
+    }
+
+    fn count<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds) {
+        if self.frames != 0 {
+            field.credit(kinds, self.block, self.frames);
+            self.total += self.frames;
+            self.frames = 0;
+        }
+    }
+
+    /// Counts what was not counted yet; how many frames were given, which the field's level does not know.
+    #[must_use]
+    pub fn end<M: Mem>(mut self, field: &Field<M>, kinds: &impl Kinds) -> u32 {
+        self.count(field, kinds);
+        self.total
+    }
+}

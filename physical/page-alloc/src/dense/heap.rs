@@ -1,0 +1,54 @@
+//! A field's memory on the heap: chunks of lines are allocated when they are opened.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use kernmem_base::sync::Once;
+use kernmem_base::sync::atomic::{AtomicU16, AtomicU64};
+
+use super::Shape;
+use super::mem::{CHUNK_LINES, Line, Mem, Needs};
+
+/// Memory for one zone.
+#[derive(Debug)]
+pub struct HeapMem {
+    chunks: Vec<Once<Box<[Line]>>>,
+    entries: Vec<AtomicU16>,
+    index: Vec<AtomicU64>,
+}
+
+impl HeapMem {
+    /// Memory for a zone of that shape.
+    #[must_use]
+    pub fn new(shape: &Shape) -> Self {
+        let needs = Needs::of(shape);
+        Self {
+            chunks: (0..shape.chunks()).map(|_| Once::new()).collect(),
+            entries: (0..needs.entries).map(|_| AtomicU16::new(0)).collect(),
+            index: (0..needs.index).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+}
+
+impl Mem for HeapMem {
+    #[inline]
+    fn line(&self, line: usize) -> Option<&Line> {
+        self.chunks.get(line / CHUNK_LINES)?.get()?.get(line % CHUNK_LINES)
+    }
+
+    #[inline]
+    fn entry(&self, block: usize) -> Option<&AtomicU16> {
+        self.entries.get(block)
+    }
+
+    #[inline]
+    fn index(&self, word: usize) -> Option<&AtomicU64> {
+        self.index.get(word)
+    }
+
+    fn open(&self, chunk: usize) -> bool {
+        let Some(place) = self.chunks.get(chunk) else { return false };
+        place.call_once(|| (0..CHUNK_LINES).map(|_| Line::default()).collect());
+        true
+    }
+}

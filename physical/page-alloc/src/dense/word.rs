@@ -1,0 +1,101 @@
+//! Arithmetic on 64 frames at a time.
+
+use kernmem_base::Pfn;
+
+/// Frames of one word.
+pub(super) const WORD_FRAMES: u64 = 64;
+
+/// 64 aligned frames, and which of them are meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Word {
+    /// The first frame's number divided by 64.
+    pub number: u64,
+    /// Bit n is frame `64 * number + n`.
+    pub mask: u64,
+}
+
+impl Word {
+    /// The aligned block of `2^order` frames at `pfn`; `order` is at most 6.
+    #[must_use]
+    pub const fn of(pfn: Pfn, order: u8) -> Self {
+        Self { number: pfn.0 / WORD_FRAMES, mask: block_mask(order) << (pfn.0 % WORD_FRAMES) }
+    }
+
+    /// The first frame of the 64.
+    #[must_use]
+    pub const fn start(self) -> Pfn {
+        Pfn(self.number * WORD_FRAMES)
+    }
+
+    /// The lowest frame that is meant; meaningless if none is.
+    #[must_use]
+    pub const fn first(self) -> Pfn {
+        Pfn(self.number * WORD_FRAMES + self.mask.trailing_zeros() as u64)
+    }
+
+    /// How many frames are meant.
+    #[must_use]
+    pub const fn frames(self) -> u32 {
+        self.mask.count_ones()
+    }
+}
+
+/// The lowest `2^order` bits; `order` is at most 6.
+pub(super) const fn block_mask(order: u8) -> u64 {
+    u64::MAX >> (64 - (1_u64 << order))
+}
+
+/// Multiples of `2^order`, as bits.
+const ALIGNED: [u64; 7] =
+    [!0, 0x5555_5555_5555_5555, 0x1111_1111_1111_1111, 0x0101_0101_0101_0101, 0x0001_0001_0001_0001, 0x1_0000_0001, 1];
+
+/// The places of aligned runs of `2^order` set bits: each is the run's first bit. `order` is at most 6.
+pub(super) const fn runs(bits: u64, order: u8) -> u64 {
+    let mut found = bits;
+    let mut step = 0;
+    while step < order {
+        found &= found >> (1 << step);
+        step += 1;
+    }
+    found & ALIGNED[order as usize]
+}
+
+/// The lowest `count` set bits.
+pub(super) const fn lowest(bits: u64, count: u32) -> u64 {
+    let mut left = bits;
+    let mut over = bits.count_ones().saturating_sub(count);
+    while over > 0 {
+        left &= !(1 << (63 - left.leading_zeros()));
+        over -= 1;
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_begin_at_multiples_of_their_length() {
+        assert_eq!(runs(0b1110, 1), 0b100, "1 and 2 are no pair: it would begin at an odd frame");
+        assert_eq!(runs(0xff00, 3), 0x100);
+        assert_eq!(runs(0xff80, 3), 0x100);
+        assert_eq!(runs(0x7f80, 3), 0);
+        assert_eq!((runs(!0, 6), runs(!1, 6)), (1, 0));
+        assert_eq!(runs(0xffff_ffff_0000_0000, 5), 1 << 32);
+    }
+
+    #[test]
+    fn the_lowest_bits_are_kept() {
+        assert_eq!(lowest(0b1011_0100, 2), 0b0001_0100);
+        assert_eq!(lowest(!0, 64), !0);
+        assert_eq!(lowest(0b11, 5), 0b11);
+    }
+
+    #[test]
+    fn a_block_knows_its_word() {
+        let word = Word::of(Pfn(0x1_2348), 3);
+        assert_eq!(word, Word { number: 0x48d, mask: 0xff << 8 });
+        assert_eq!((word.start(), word.first(), word.frames()), (Pfn(0x1_2340), Pfn(0x1_2348), 8));
+    }
+}

@@ -1,0 +1,66 @@
+//! One CPU's frames over a field: what is taken is nobody else's, and everything comes back.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, reason = "a test stops where an answer is missing")]
+
+use kernmem_base::Pfn;
+use kernmem_page_alloc::dense::mem::HeapMem;
+use kernmem_page_alloc::dense::{At, CpuFrames, CpuSet, Doubled, Field, Shape, Want};
+use kernmem_sparse::MigrateType;
+
+const MOVABLE: MigrateType = MigrateType::Movable;
+const FRAMES: u64 = 1 << 16;
+
+fn field() -> Field<HeapMem> {
+    let shape = Shape { start: Pfn(0), end: Pfn(FRAMES), max_order: 10, pageblock_order: 9 };
+    let field = Field::new(HeapMem::new(&shape), shape).unwrap();
+    field.add_free(&MOVABLE, Pfn(0), Pfn(FRAMES), false).unwrap();
+    field
+}
+
+fn want(order: u8) -> Want {
+    Want { key: 1, column: MOVABLE, kind: MOVABLE, order }
+}
+
+fn cpu() -> CpuFrames<Vec<CpuSet>> {
+    CpuFrames::new(vec![CpuSet::default()])
+}
+
+#[test]
+fn all_frames_are_taken_once_and_come_back() {
+    let field = field();
+    let at = At { zone: 0, field: &field, kinds: &MOVABLE };
+    let mut cpu = cpu();
+    let mut seen = vec![false; FRAMES as usize];
+    while let Some(pfn) = cpu.alloc_hot(1, 0).or_else(|| cpu.alloc(at, want(0))) {
+        assert!(!core::mem::replace(&mut seen[pfn.0 as usize], true), "{pfn:?} twice");
+    }
+    assert!(seen.iter().all(|seen| *seen));
+    assert_eq!((field.level(), cpu.count(0)), (0, 0));
+    // 7919 is odd, so every frame comes once.
+    for nth in 0..FRAMES {
+        let pfn = Pfn(nth * 7919 % FRAMES);
+        cpu.free_hot(pfn, 0).unwrap_or_else(|| cpu.free(at, pfn, 0)).unwrap();
+    }
+    cpu.drain(at).unwrap();
+    assert_eq!(field.level(), FRAMES);
+    assert_eq!(field.counts(&MOVABLE)[10][MOVABLE as usize], FRAMES >> 10);
+}
+
+#[test]
+fn a_frame_that_comes_back_twice_is_told_at_once() {
+    let field = field();
+    let at = At { zone: 0, field: &field, kinds: &MOVABLE };
+    let mut cpu = cpu();
+    let mut frames = [Pfn(0); 700];
+    assert_eq!(cpu.alloc_bulk(at, want(0), &mut frames), 700);
+    for order in [0, 3, 9] {
+        let pfn = cpu.alloc(at, want(order)).unwrap();
+        assert_eq!(cpu.free(at, pfn, order), Ok(()));
+        assert_eq!(cpu.free(at, pfn, order), Err(Doubled { pfn }), "order {order}");
+        assert_eq!(cpu.free_hot(pfn, order).unwrap_or_else(|| cpu.free(at, pfn, order)), Err(Doubled { pfn }));
+    }
+    assert_eq!(cpu.free_bulk(at, &frames), Ok(()));
+    assert_eq!(cpu.free(at, frames[3], 0), Err(Doubled { pfn: frames[3] }));
+    cpu.drain(at).unwrap();
+    assert_eq!((field.level(), cpu.count(0)), (FRAMES, 0));
+}
