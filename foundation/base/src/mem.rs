@@ -5,8 +5,8 @@
 //! slots and loads (see `kernmem-sim`).
 
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::{PhysAddr, PhysRange, TableNote};
 
 /// One page-table entry in memory that the MMU may read and write at any time.
@@ -215,7 +215,7 @@ impl fmt::Display for BusError {
 
 impl core::error::Error for BusError {}
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -1,6 +1,6 @@
 //! Ranges of addresses against the entries of one table.
 
-use kernmem_arch::LevelShape;
+use kernmem_arch::{EntryFormat, LevelShape};
 use kernmem_base::{VirtAddr, VirtRange};
 
 /// The slots of one table that `range` touches, each with its part of the range. The range lies in one table.
@@ -31,4 +31,9 @@ pub(crate) const fn leaf_around(va: VirtAddr, shape: &LevelShape, is_contiguous:
 /// Whether every byte of `inner` is in `outer`.
 pub(crate) const fn covers(outer: VirtRange, inner: VirtRange) -> bool {
     outer.contains(inner.start) && outer.contains(inner.last)
+}
+
+/// Whether one root table translates the whole of `range`: its ends agree above the translated bits.
+pub(crate) fn is_in_one_root<F: EntryFormat>(range: VirtRange) -> bool {
+    (range.start.0 ^ range.last.0) >> F::shape().va_bits() == 0
 }

@@ -6,6 +6,7 @@ use core::marker::PhantomData;
 use kernmem_arch::{Entry, EntryFormat};
 use kernmem_base::{BusError, Frame, FrameSource, Level, PhysAddr, PhysMem, PhysRange, Slot, VirtAddr, VirtRange};
 
+use crate::cursor::Node;
 use crate::map::table_entry;
 use crate::{CursorMut, MapError};
 
@@ -41,6 +42,11 @@ impl<'m, F: EntryFormat, M: PhysMem> Tables<'m, F, M> {
     #[must_use]
     pub const fn root(&self) -> PhysAddr {
         self.root
+    }
+
+    /// The root as the node at which a descent starts.
+    pub(crate) const fn node(&self) -> Node {
+        Node { table: self.root, depth: 0 }
     }
 
     /// A cursor over `range`, standing at its start.
@@ -84,6 +90,7 @@ impl<'m, F: EntryFormat, M: PhysMem> Tables<'m, F, M> {
         let old = slots[index].swap(raw);
         match (old != 0, raw != 0) {
             (false, true) => note.add(1),
+            (true, true) => note.set_may_link(),
             (true, false) => {
                 note.take(1);
             }
@@ -134,7 +141,7 @@ impl<'m, F: EntryFormat, M: PhysMem> Tables<'m, F, M> {
         if !frame.zeroed {
             self.mem.zero(PhysRange::new(frame.pa, frame.pa + F::shape().granule.bytes()))?;
         }
-        note.set_used(0);
+        note.set_leaves(0);
         Ok(link)
     }
 }

@@ -9,7 +9,7 @@
 //! Source: Arm ARM, VMSAv8-64 descriptors; Linux 5.10–7.2 arch/arm64/include/asm/pgtable-hwdef.h.
 
 use core::fmt;
-use core::sync::atomic::AtomicU64;
+use kernmem_base::sync::atomic::AtomicU64;
 
 use kernmem_base::{Era, Level, PhysAddr};
 

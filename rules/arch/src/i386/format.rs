@@ -15,7 +15,7 @@
 //! Source: Intel SDM volume 3, 32-bit paging, PAE paging; Linux 5.10–7.2 arch/x86/include/asm/pgtable-2level.h,
 //! pgtable-3level.h, pgtable-2level_types.h, pgtable-3level_types.h.
 
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use kernmem_base::sync::atomic::{AtomicU32, AtomicU64};
 
 use kernmem_base::{Access, Era, Granule, Half, Level, PhysAddr, Privilege, VirtAddr};
 

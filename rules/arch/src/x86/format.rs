@@ -8,7 +8,7 @@
 //! Source: Intel SDM volume 3, 4-level and 5-level paging; Linux 5.10–7.2 arch/x86/include/asm/pgtable_types.h.
 
 use core::fmt;
-use core::sync::atomic::AtomicU64;
+use kernmem_base::sync::atomic::AtomicU64;
 
 use kernmem_base::{Era, Granule, Level, PhysAddr};
 
