@@ -3,7 +3,7 @@
 use core::fmt;
 
 use kernmem_base::{Order, Pfn};
-use kernmem_page_alloc::{AllocError, FreeError, ZoneKind};
+use kernmem_page_alloc::{AddError, AllocError, FreeError, ZoneKind};
 use kernmem_sparse::MigrateType;
 
 use crate::op::Sort;
@@ -120,6 +120,8 @@ pub enum What {
         /// The pageblock.
         pfn: Pfn,
     },
+    /// Memory did not come back into the allocator.
+    Online(AddError),
     /// Two figures that must agree.
     Figures {
         /// The node of the zone.
@@ -165,6 +167,7 @@ impl fmt::Display for What {
                 write!(f, "giving back {:#x} as order {}, which nobody has, was answered {answer:?}", pfn.0, order.0)
             }
             Self::Retype { pfn } => write!(f, "the pageblock of {:#x} did not change its type", pfn.0),
+            Self::Online(error) => write!(f, "memory that was taken out did not come back: {error}"),
             Self::Figures { nid, zone, account, ours, theirs } => {
                 write!(f, "node {nid}, zone {zone}, {account}: {ours} by the books, {theirs} by the allocator")
             }

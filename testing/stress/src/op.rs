@@ -39,6 +39,8 @@ pub enum Sort {
     Retype,
     /// Sets a pageblock apart, takes all of it if it can, and puts it back.
     Isolate,
+    /// Takes memory out of the allocator, or brings some back: that is counted as a part.
+    Plug,
     /// Changes how much CPUs keep.
     Limits,
     /// Looks at figures.
@@ -47,7 +49,7 @@ pub enum Sort {
 
 impl Sort {
     /// All sorts.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Small,
         Self::Large,
         Self::Bulk,
@@ -64,6 +66,7 @@ impl Sort {
         Self::Ask,
         Self::Retype,
         Self::Isolate,
+        Self::Plug,
         Self::Limits,
         Self::Look,
     ];
@@ -88,6 +91,7 @@ impl Sort {
             Self::Ask => "ask to drain",
             Self::Retype => "retype",
             Self::Isolate => "isolate",
+            Self::Plug => "plug",
             Self::Limits => "limits",
             Self::Look => "look",
         }
@@ -112,6 +116,7 @@ impl Sort {
             Self::Drain | Self::Ask => [10, 10],
             Self::Retype => [8, 8],
             Self::Isolate => [3, 8],
+            Self::Plug => [5, 10],
             Self::Limits => [2, 2],
         }
     }

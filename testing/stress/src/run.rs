@@ -148,9 +148,13 @@ impl Course<'_> {
         }
     }
 
-    /// One round of one CPU.
+    /// One round of one CPU: two of five fill memory, two empty it, and one begins with all given back.
     fn operations<S: Subject>(&self, worker: &mut Worker<'_, S>, number: u32, round: u64) {
-        let fills = Draw::new(self.plan.seed, u32::MAX, round).below(2) == 0;
+        let tide = Draw::new(self.plan.seed, u32::MAX, round).below(5);
+        if tide == 0 && !self.kept(round, None, || worker.give_all()) {
+            return;
+        }
+        let fills = tide > 2;
         for step in 0..self.plan.steps {
             let operation = round * u64::from(self.plan.steps) + u64::from(step);
             let mut draw = Draw::new(self.plan.seed, number, operation);

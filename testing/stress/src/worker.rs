@@ -6,14 +6,14 @@
 use std::sync::{Mutex, PoisonError};
 
 use kernmem_base::{CpuId, Order, Pfn};
-use kernmem_page_alloc::{AllocError, FreeError, Gfp, PcpLimits, ZoneKind, ZoneSpan};
+use kernmem_page_alloc::{AllocError, FreeError, Gfp, PcpLimits, Placement, ZoneKind, ZoneSpan};
 use kernmem_sparse::MigrateType;
 
 use crate::broken::{Account, What};
 use crate::draw::Draw;
 use crate::machine::Machine;
 use crate::op::Sort;
-use crate::owners::{self, FREE, Owners};
+use crate::owners::{self, AWAY, FREE, Owners};
 use crate::payload::Payload;
 use crate::subject::{Cpu, Subject};
 use crate::tally::{Outcome, Tally};
@@ -81,6 +81,8 @@ pub(crate) struct Worker<'s, S> {
     number: u32,
     pub cpu: Cpu,
     held: Vec<Held>,
+    /// Memory that this CPU took out of the allocator.
+    away: Vec<(Pfn, Pfn)>,
     pub tally: Tally,
 }
 
@@ -89,7 +91,7 @@ type Step = Result<Outcome, What>;
 impl<'s, S: Subject> Worker<'s, S> {
     pub fn new(shared: &'s Shared<'s, S>, number: u32) -> Self {
         let cpu = shared.subject.cpu(number, shared.machine.nid(number));
-        Self { shared, number, cpu, held: Vec::new(), tally: Tally::default() }
+        Self { shared, number, cpu, held: Vec::new(), away: Vec::new(), tally: Tally::default() }
     }
 
     pub fn shared(&self) -> &'s Shared<'s, S> {
@@ -128,6 +130,7 @@ impl<'s, S: Subject> Worker<'s, S> {
             Sort::Ask => self.ask(draw),
             Sort::Retype => self.retype(draw),
             Sort::Isolate => self.isolate(draw),
+            Sort::Plug => self.plug(draw),
             Sort::Limits => self.limits(draw),
             Sort::Look => self.look(draw),
         }?;
@@ -140,11 +143,20 @@ impl<'s, S: Subject> Worker<'s, S> {
         self.shared.subject.allocator().drain(&mut self.cpu);
     }
 
-    /// Gives everything back.
-    pub fn finish(&mut self) -> Result<(), What> {
+    /// Gives back all that it has.
+    pub fn give_all(&mut self) -> Result<(), What> {
         self.receive()?;
         while let Some(held) = self.held.pop() {
             self.give(held, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Gives everything back, what others handed over and what is out of the allocator too.
+    pub fn finish(&mut self) -> Result<(), What> {
+        self.give_all()?;
+        while let Some((start, end)) = self.away.pop() {
+            self.bring(start, end)?;
         }
         self.drain();
         Ok(())
@@ -323,13 +335,12 @@ impl<'s, S: Subject> Worker<'s, S> {
         }
     }
 
-    /// Gives something of its own back in the wrong size, or a frame of nobody's.
+    /// Gives something of its own back in a size that it cannot have, or a frame of nobody's.
     fn wrong(&mut self, draw: &mut Draw) -> Step {
-        let order = Order(draw.below(11) as u8);
+        let order = Order(draw.below(12) as u8);
         let own = self.held.get(draw.below(self.held.len() as u64) as usize).copied();
         let pfn = match own {
-            Some(Held::Block(_, own)) if own == order => return Ok(Outcome::Nothing),
-            Some(Held::Singles(..)) if order == Order(0) => return Ok(Outcome::Nothing),
+            Some(held) if !self.is_wrong(held, order) => return Ok(Outcome::Nothing),
             Some(held) => held.frames().0,
             None => Pfn(draw.one_of([0x9f, 0x8123, 0xbf3d, 0x1_c123, u64::MAX])),
         };
@@ -340,6 +351,17 @@ impl<'s, S: Subject> Worker<'s, S> {
         match self.shared.subject.free(&mut self.cpu, pfn, order) {
             Err(error) if error == expected => Ok(Outcome::Refused),
             answer => Err(What::Accepted { pfn, order, answer }),
+        }
+    }
+
+    /// Whether the allocator must refuse something as a block of `order`. Dense placement keeps no sizes: it sees only that
+    /// no such block can begin there.
+    fn is_wrong(&self, held: Held, order: Order) -> bool {
+        let facts = self.shared.machine.facts;
+        match (facts.placement, held) {
+            (Placement::Dense, held) => order > facts.max_order || held.frames().0.0 % (1 << order.0) != 0,
+            (Placement::Linux, Held::Block(_, own)) => own != order,
+            (Placement::Linux, Held::Singles(..)) => order != Order(0),
         }
     }
 
@@ -378,6 +400,34 @@ impl<'s, S: Subject> Worker<'s, S> {
         let taken = self.take_range(start, end);
         self.set_type(start, end, MigrateType::Movable)?;
         taken
+    }
+
+    /// Takes some pageblocks out of the allocator, if all of them is free; or brings some back.
+    fn plug(&mut self, draw: &mut Draw) -> Step {
+        if draw.below(3) != 0
+            && let Some((start, end)) = self.away.pop()
+        {
+            return self.bring(start, end).map(|()| Outcome::Partly);
+        }
+        let Some((start, end)) = self.pageblock(draw) else { return Ok(Outcome::Nothing) };
+        let span = self.shared.machine.span_of(start).ok_or(What::WrongZone { pfn: start })?;
+        let more = draw.below(4) << self.shared.machine.facts.pageblock_order.0;
+        let most = self.shared.machine.ranges(span).find(|&(from, to)| from <= start && start < to);
+        let end = Pfn(end.0 + more).min(most.map_or(end, |(_, to)| to));
+        match self.shared.subject.allocator().offline(&mut self.cpu, start, end) {
+            Ok(()) => {
+                self.shared.owners.take(start, end.0 - start.0, AWAY)?;
+                self.away.push((start, end));
+                Ok(Outcome::Done)
+            }
+            Err(AllocError::Busy { pfn }) if start <= pfn && pfn < end => Ok(Outcome::Busy),
+            Err(error) => Err(What::Alloc(error)),
+        }
+    }
+
+    fn bring(&self, start: Pfn, end: Pfn) -> Result<(), What> {
+        self.shared.owners.give(start, end.0 - start.0, AWAY, FREE)?;
+        self.shared.subject.allocator().online(start, end).map_err(What::Online)
     }
 
     fn limits(&mut self, draw: &mut Draw) -> Step {
