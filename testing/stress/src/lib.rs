@@ -28,6 +28,7 @@ pub use draw::Draw;
 pub use machine::Machine;
 pub use op::{Mix, Sort};
 pub use owners::Owners;
+pub use payload::hand_on_unordered;
 pub use plan::{Length, Plan};
 pub use run::{Progress, run};
 pub use subject::{Allocator, Cpu, Figures, Subject};

@@ -8,7 +8,8 @@
 //!    that took it and the one that gives it up.
 
 #[cfg(not(tsan))]
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use kernmem_base::Pfn;
 
@@ -45,6 +46,24 @@ impl Payload {
             None => Ok(()),
         }
     }
+}
+
+/// What an allocator must not do: a frame passes from one thread to another by a store and a load that order nothing. The
+/// books are right, so with `--cfg tsan` it is ThreadSanitizer alone that sees it.
+pub fn hand_on_unordered() {
+    let (payload, owner) = (Payload::new(1), AtomicU32::new(1));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            payload.write(Pfn(0), 1, 1);
+            // Relaxed: this is the fault.
+            owner.store(2, Ordering::Relaxed);
+        });
+        // Relaxed: this is the fault.
+        while owner.load(Ordering::Relaxed) != 2 {
+            core::hint::spin_loop();
+        }
+        payload.write(Pfn(0), 1, 2);
+    });
 }
 
 /// One word.
