@@ -15,8 +15,8 @@
 //! So counts, links and the other bits need no exchange, and readers outside bear a stale count: Relaxed.
 //! 1. [`TableNote::try_lock`] is an exchange, Acquire; its partner is the Release of [`TableNote::unlock`]: who has the
 //!    lock sees the entries and the count that the last holder left.
-//! 2. [`TableNote::kill`] is Release; its partner is the Acquire load in [`TableNote::try_lock`]: who sees a dead table
-//!    sees what was done to the table above it before.
+//! 2. [`TableNote::kill`] is Release, and so is [`TableNote::bury`], which may link a dead table anew; their partner is
+//!    the Acquire load in [`TableNote::try_lock`]: who sees a dead table sees that nothing links it.
 
 use crate::Pfn;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -148,7 +148,9 @@ impl TableNote {
     #[inline]
     pub fn bury(&self, depth: usize, next: Option<Pfn>) {
         let link = next.map_or(0, |pfn| pfn.0 + 1);
-        self.store(link << LINK_SHIFT | self.load() & (LINKS | SHARED) | depth as u64 & USED);
+        let word = link << LINK_SHIFT | self.load() & (LINKS | SHARED) | depth as u64 & USED;
+        // Release: partner of the load in `try_lock`, if the table is dead already and only its link changes.
+        self.0.store(word, Ordering::Release);
     }
 
     /// Makes the note that of a frame that is no table and that no walker can reach.

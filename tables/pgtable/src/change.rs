@@ -1,13 +1,13 @@
 //! Changing what is mapped: rights, splits, collapses.
 
 use kernmem_arch::{EncodeError, Entry, EntryFormat, LevelShape};
-use kernmem_base::{FrameSource, Level, PhysAddr, PhysMem, Slot, Tlb, VirtAddr, VirtRange};
+use kernmem_base::{FrameSource, Level, PhysAddr, PhysMem, Slot, Tlb, VirtAddr, VirtRange, bulk};
 
 use crate::Stale;
 use crate::cursor::{Node, Under, slots};
 use crate::error::{Failed, MapError, Stopped};
 use crate::map::table_entry;
-use crate::span::{block_around, covers, leaf_around, over};
+use crate::span::{Runs, block_around, covers, leaf_around, over};
 
 /// A change of attribute bits: `clear` goes first, then `set`. Address bits, the leaf's size and its contiguous mark
 /// are not touched if the masks leave them alone.
@@ -63,30 +63,40 @@ pub(crate) fn protect<F: EntryFormat, M: PhysMem>(
     let slots = slots::<F, M>(mem, node).map_err(Stopped::at(range.start))?;
     // Attributes that were proven to change by these bits: what holds for one leaf holds for its equals.
     let mut proven = None;
-    for (slot, part) in over(slots, shape, range) {
-        let raw = slot.load();
-        match F::decode(raw, shape.level) {
-            Entry::Table { next, .. } => protect::<F, M>(mem, node.below(next), part, change, stale)?,
-            Entry::Leaf { base, attrs } => {
-                if !covers(range, leaf_around(part.start, shape, F::is_contiguous(attrs))) {
-                    let error = MapError::Inside { va: part.start, level: shape.level };
-                    return Err(Stopped { va: part.start, error });
-                }
-                let new = change.apply(raw);
-                if proven != Some((attrs, new ^ raw)) {
-                    let leaf = (base, attrs);
-                    change.check::<F>(raw, leaf, part.start, shape.level).map_err(Stopped::at(part.start))?;
-                    proven = Some((attrs, new ^ raw));
-                }
-                if new == 0 {
-                    mem.note(node.table).map_err(Stopped::at(part.start))?.take(1);
-                }
-                if new != raw {
-                    slot.store(new);
-                    stale.owe(part);
-                }
+    let mut runs = Runs::new(slots, shape, range);
+    while let Some((raw, part)) = runs.peek() {
+        let (base, attrs) = match F::decode(raw, shape.level) {
+            Entry::Table { next, .. } => {
+                protect::<F, M>(mem, node.below(next), part, change, stale)?;
+                runs.skip(1);
+                continue;
             }
-            Entry::Absent { .. } | Entry::Reserved { .. } => {}
+            Entry::Absent { .. } | Entry::Reserved { .. } => {
+                runs.skip(runs.alike(0));
+                continue;
+            }
+            Entry::Leaf { base, attrs } => (base, attrs),
+        };
+        let leaf_bits = if F::is_contiguous(attrs) { shape.contiguous_bits } else { 0 };
+        let new = change.apply(raw);
+        let address = F::address_bits(shape.level);
+        // One that moves or vanishes does so alone.
+        let goes_alone = (change.set | change.clear) & address != 0 || new & !address == 0;
+        let count = if goes_alone { 1 } else { runs.alike(address) };
+        let Some((slots, part)) = runs.take_covered(count, leaf_bits) else {
+            let error = MapError::Inside { va: part.start, level: shape.level };
+            return Err(Stopped { va: part.start, error });
+        };
+        if proven != Some((attrs, new ^ raw)) {
+            change.check::<F>(raw, (base, attrs), part.start, shape.level).map_err(Stopped::at(part.start))?;
+            proven = Some((attrs, new ^ raw));
+        }
+        if new == 0 {
+            mem.note(node.table).map_err(Stopped::at(part.start))?.take(1);
+        }
+        if new != raw {
+            bulk::rewrite(slots, !change.clear, change.set);
+            stale.owe(part);
         }
     }
     Ok(())

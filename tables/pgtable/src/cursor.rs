@@ -20,9 +20,10 @@ use kernmem_base::{BusError, FrameSource, Level, PhysAddr, PhysMem, Tlb, VirtAdd
 use crate::change::protect;
 use crate::error::Stopped;
 use crate::map::Filler;
+use crate::pages::map_pages;
 use crate::span::{block_around, is_in_one_root};
 use crate::unmap::{Emptied, unmap};
-use crate::{Change, Failed, MapError, Mapping, Stale, Tables};
+use crate::{Change, Failed, MapError, Mapping, PageForm, Stale, Tables};
 
 /// Exclusive over one range of a tree.
 pub struct CursorMut<'t, 'm, F, M> {
@@ -123,6 +124,9 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
 
     /// Moves behind the range, or to where the operation stopped.
     fn finish(&mut self, done: Result<(), Stopped>, stale: Stale) -> Result<Stale, Failed> {
+        if stale.frees_tables() {
+            self.tables.forget_walks();
+        }
         match done {
             Ok(()) => {
                 self.at = None;
@@ -185,6 +189,42 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     pub(crate) fn fill(&mut self, filler: &Filler<'_, F, M>, frames: &mut impl FrameSource) -> Result<Stale, Failed> {
         let done = filler.fill(self.top, frames);
         self.finish(done, Stale::NONE)
+    }
+
+    /// Maps consecutive base pages from where the cursor stands on, each to the frame that `pages` names for it, with
+    /// the tables that are missing. The cursor ends behind the last. Nothing may be mapped there yet; a fresh mapping
+    /// leaves no debt.
+    ///
+    /// # Errors
+    /// [`MapError::PastEnd`] if the range has no room for all, [`MapError::Misaligned`] and [`MapError::Encode`] if an
+    /// address cannot be that of a page: nothing has changed then. Otherwise the cursor stands at the offender, and what
+    /// lies before it is mapped.
+    pub fn map_pages(
+        &mut self,
+        frames: &mut impl FrameSource,
+        form: &PageForm<F>,
+        pages: impl ExactSizeIterator<Item = PhysAddr> + Clone,
+    ) -> Result<(), MapError> {
+        let count = pages.len() as u64;
+        if count == 0 {
+            return Ok(());
+        }
+        let (rest, page) = (self.rest()?, F::shape().granule.bytes());
+        if !rest.start.is_aligned(page) {
+            return Err(MapError::Misaligned { va: rest.start, pa: PhysAddr(0) });
+        }
+        let size = count.checked_mul(page).filter(|size| *size <= rest.size());
+        let run = size.and_then(|size| VirtRange::of_size(rest.start, size)).ok_or(MapError::PastEnd)?;
+        match map_pages::<F, M>(self.tables.mem(), self.top, run, form, pages, frames) {
+            Ok(()) => {
+                self.advance_to_end_of(run);
+                Ok(())
+            }
+            Err(Stopped { va, error }) => {
+                self.at = Some(va);
+                Err(error)
+            }
+        }
     }
 
     /// Removes every leaf of the range, and every table that held nothing else; subtrees that the range covers are
@@ -303,7 +343,9 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     /// that has no leaves; nothing has changed then.
     pub fn collapse(&mut self, level: Level, tlb: &mut impl Tlb) -> Result<Stale, Failed> {
         let va = self.rest()?.start;
-        crate::change::collapse::<F, M>(self.tables.mem(), self.top, self.range, va, level, tlb)
+        let done = crate::change::collapse::<F, M>(self.tables.mem(), self.top, self.range, va, level, tlb);
+        self.tables.forget_walks();
+        done
     }
 }
 

@@ -9,8 +9,8 @@
 
 mod tiny;
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc as Counted;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kernmem_base::NoTlb;
 use kernmem_pgtable::{Change, CpuSlot, CpuTables, MapError, SharedTables, Sizes, Tables};
@@ -27,9 +27,16 @@ const OWN: usize = 4;
 struct Task {
     cpu: Cpu,
     frames: Pool<'static>,
+    /// Frames that the thread may not take.
+    kept: usize,
 }
 
 impl Task {
+    fn keep_all_but(&mut self, frames: usize) {
+        self.kept = self.frames.free.len() - frames;
+        self.frames.free.truncate(frames);
+    }
+
     fn map(&mut self, first: u64, last: u64) -> Result<(), MapError> {
         let range = pages(first, last);
         let done = self.cpu.cursor(range).unwrap().map(&mut self.frames, &mapping(range, 0, Sizes::PAGES));
@@ -53,7 +60,7 @@ impl Task {
 
     fn look(&mut self, page: u64) -> Option<u64> {
         let va = pages(page, page).start;
-        found::<F>(page, self.cpu.translate(va))
+        found(page, self.cpu.translate(va))
     }
 }
 
@@ -88,7 +95,7 @@ fn run<const N: usize>(
     let slots: &'static mut [CpuSlot] = Box::leak((0..=N).map(|_| CpuSlot::default()).collect());
     let shared: &'static SharedTables<'static, F, TinyMem> =
         Box::leak(Box::new(SharedTables::new(Tables::new(mem, TinyMem::ROOT), slots).unwrap()));
-    let task = |number| Task { cpu: shared.cpu(number).unwrap(), frames: mem.frames(1 + number * OWN, OWN) };
+    let task = |number| Task { cpu: shared.cpu(number).unwrap(), frames: mem.frames(1 + number * OWN, OWN), kept: 0 };
     let mut own = task(0);
     before(&mut own);
     let threads = core::array::from_fn::<_, N, _>(|number| {
@@ -99,15 +106,13 @@ fn run<const N: usize>(
             task
         })
     });
-    let mut free = 0;
-    for mut task in threads.map(|thread| thread.join().unwrap()) {
-        task.cpu.collect(&mut task.frames);
-        assert_eq!(task.cpu.collect(&mut task.frames), 0, "nobody walks");
-        free += task.frames.free.len();
-    }
+    let done = threads.map(|thread| thread.join().unwrap());
+    let free: usize = done.iter().map(|task| task.frames.free.len() + task.kept).sum();
     let mapped = core::array::from_fn(|page| own.look(page as u64));
     let tables = census::<F>(mem, false).len();
-    assert_eq!(tables + free + own.frames.free.len(), total, "a frame is lost");
+    // The checker may take a store for older than an exchange that came before it, so a walk that is over may seem to
+    // go on: what waits for it is not lost.
+    assert_eq!(tables + free + own.frames.free.len() + mem.dead(), total, "a frame is lost");
     after(mapped, tables);
 }
 
@@ -119,7 +124,7 @@ const MARKED: Option<u64> = Some(MARK);
 fn disjoint_maps_under_a_common_new_parent() {
     model(
         "disjoint maps under a common new parent",
-        3,
+        2,
         |_| {},
         [|task| task.map(0, 1).unwrap(), |task| task.map(2, 3).unwrap()],
         |mapped, tables| {
@@ -134,7 +139,7 @@ fn disjoint_maps_under_a_common_new_parent() {
 fn disjoint_maps_in_one_new_table() {
     model(
         "disjoint maps in one new table",
-        3,
+        2,
         |_| {},
         [|task| task.map(0, 0).unwrap(), |task| task.map(1, 1).unwrap()],
         |mapped, tables| {
@@ -149,7 +154,7 @@ fn disjoint_maps_in_one_new_table() {
 fn a_map_against_an_unmap_of_the_same() {
     model(
         "a map against an unmap of the same",
-        3,
+        2,
         |_| {},
         [|task| task.map(0, 1).unwrap(), |task| task.unmap(0, 1).unwrap()],
         |mapped, tables| {
@@ -164,7 +169,7 @@ fn a_map_against_an_unmap_of_the_same() {
 fn two_maps_that_overlap() {
     model(
         "two maps that overlap",
-        3,
+        2,
         |_| {},
         [|task| _ = task.map(0, 1), |task| _ = task.map(1, 2)],
         |mapped, _| {
@@ -178,7 +183,7 @@ fn two_maps_that_overlap() {
 fn an_unmap_that_drops_a_subtree_against_walks_in_it() {
     model(
         "an unmap that drops a subtree against walks in it",
-        3,
+        6,
         |own| own.map(0, 3).unwrap(),
         [
             |task| task.unmap(0, 3).unwrap(),
@@ -196,11 +201,11 @@ fn an_unmap_that_drops_a_subtree_against_walks_in_it() {
 fn frames_that_are_used_anew_against_walks() {
     model(
         "frames that are used anew against walks",
-        2,
+        6,
         |own| own.map(0, 1).unwrap(),
         [
             |task| {
-                task.frames.free.clear();
+                task.keep_all_but(0);
                 task.unmap(0, 1).unwrap();
                 let done = task.map(4, 5); // with the frames that came back, if no walk keeps them
                 assert!(matches!(done, Ok(()) | Err(MapError::NoFrame(_))));
@@ -216,7 +221,7 @@ fn frames_that_are_used_anew_against_walks() {
 fn a_split_against_a_protect() {
     model(
         "a split against a protect",
-        3,
+        4,
         |own| {
             let range = pages(0, 1);
             let done = own.cpu.cursor(range).unwrap().map(&mut own.frames, &mapping(range, 0, Sizes::ALL));
@@ -247,7 +252,7 @@ fn a_split_against_a_protect() {
 fn two_unmaps_that_empty_one_table() {
     model(
         "two unmaps that empty one table",
-        3,
+        4,
         |own| own.map(0, 1).unwrap(),
         [|task| task.unmap(0, 0).unwrap(), |task| task.unmap(1, 1).unwrap()],
         |mapped, tables| assert_eq!((mapped, tables), ([None; 8], 1)),
@@ -259,7 +264,7 @@ fn two_unmaps_that_empty_one_table() {
 fn who_climbs_against_who_comes_down() {
     model(
         "who climbs against who comes down",
-        3,
+        2,
         |own| own.map(1, 2).unwrap(),
         [|task| task.unmap(0, 1).unwrap(), |task| task.unmap(1, 2).unwrap()],
         |mapped, tables| assert_eq!((mapped, tables), ([None; 8], 1)),
@@ -290,7 +295,7 @@ fn a_map_without_frames_against_one_with() {
         |_| {},
         [
             |task| {
-                task.frames.free.truncate(1);
+                task.keep_all_but(1);
                 _ = task.map(0, 0);
             },
             |task| task.map(1, 1).unwrap(),

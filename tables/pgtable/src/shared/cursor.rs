@@ -13,7 +13,7 @@ use super::hold::Hold;
 use crate::map::Filler;
 use crate::span::{block_around, covers};
 use crate::unmap::Emptied;
-use crate::{Change, CursorMut, Failed, MapError, Mapping, Stale, Tables};
+use crate::{Change, CursorMut, Failed, MapError, Mapping, PageForm, Stale, Tables};
 
 /// Exclusive over one range of tables that other CPUs change too. Operations mean what those of [`CursorMut`] mean;
 /// their debts are paid by [`CpuTables::pay`](super::CpuTables::pay).
@@ -75,6 +75,20 @@ impl<'m, F: EntryFormat, M: PhysMem> SharedCursor<'_, 'm, F, M> {
             self.drop_empty(depth, &mut failed.stale);
             failed
         })
+    }
+
+    /// As [`CursorMut::map_pages`].
+    ///
+    /// # Errors
+    /// As [`CursorMut::map_pages`].
+    pub fn map_pages(
+        &mut self,
+        frames: &mut impl FrameSource,
+        form: &PageForm<F>,
+        pages: impl ExactSizeIterator<Item = PhysAddr> + Clone,
+    ) -> Result<(), MapError> {
+        let mut frames = Newborn { mem: self.tables.mem(), frames };
+        self.exclusive(|cursor| cursor.map_pages(&mut frames, form, pages))
     }
 
     /// As [`CursorMut::unmap`].

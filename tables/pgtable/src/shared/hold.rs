@@ -27,7 +27,7 @@ pub(super) struct Hold<'m, F, M> {
     path: [PhysAddr; MAX_LEVELS],
     depth: usize,
     wait: Wait,
-    format: PhantomData<F>,
+    format: PhantomData<fn() -> F>,
 }
 
 impl<F, M> fmt::Debug for Hold<'_, F, M> {

@@ -68,6 +68,10 @@ impl<const BITS: u32> EntryFormat for Tiny<BITS> {
         }
     }
 
+    fn address_bits(level: Level) -> u64 {
+        if level == Level::Pmd { ADDRESS & !((PAGE << BITS) - 1) } else { ADDRESS }
+    }
+
     fn bits(attrs: u64) -> u64 {
         attrs
     }
@@ -116,6 +120,11 @@ impl TinyMem {
     pub fn frames(&self, first: usize, count: usize) -> Pool<'_> {
         let free = (first..first + count).rev().map(|frame| PhysAddr(frame as u64 * PAGE)).collect();
         Pool { mem: self, free, left: None }
+    }
+
+    /// Tables that nothing links and that have not been given back.
+    pub fn dead(&self) -> usize {
+        self.notes.iter().filter(|note| note.is_busy()).count()
     }
 
     fn frame(&self, pa: PhysAddr, count: usize) -> Result<&[AtomicU64], BusError> {
@@ -214,7 +223,7 @@ pub fn table_attrs<F: EntryFormat>() -> F::Attrs {
 /// What a walk found for a page: whether its own frame is there, with which mark. Nothing else may be there, and no
 /// walk may meet a frame that was given back.
 #[track_caller]
-pub fn found<F: EntryFormat<Attrs = u64>>(page: u64, walk: Result<Walk<u64>, WalkError>) -> Option<u64> {
+pub fn found(page: u64, walk: Result<Walk<u64>, WalkError>) -> Option<u64> {
     match walk {
         Ok(Walk::Hole { .. }) => None,
         Ok(Walk::Mapped { pa, attrs, .. }) => {
