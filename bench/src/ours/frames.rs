@@ -5,13 +5,13 @@ use kernmem_page_alloc::{
     CpuPages, Facts, Gfp, HeapStore, PageAllocator, PcpLimits, Placement, Topology, ZoneKind, ZoneSpan, needs,
 };
 
-use crate::frames::Frames;
+use crate::frames::{FRAMES, Frames};
 
 /// Slots of a CPU's lists.
 const SLOTS: usize = 1024;
 
-/// Linux's figures for a zone of 4 GiB.
-const LIMITS: PcpLimits = PcpLimits { batch: 63, high_min: 378, high_max: 378 };
+/// What 6.12 computes for a zone of 4 GiB with no more than two CPUs: the larger limit is an eighth of the zone, shared.
+const LIMITS: PcpLimits = PcpLimits { batch: 63, high_min: 378, high_max: (FRAMES >> 4) as u64 };
 
 /// The allocator, densely placed or in Linux's order.
 #[derive(Debug)]
@@ -71,6 +71,7 @@ impl<const DENSE: bool> Frames for Ours<DENSE> {
 
     fn metadata_bytes(&self) -> usize {
         let needs = needs::<HeapStore>(&facts(DENSE), &Topology::flat(2), &[span(self.frames)]);
-        (needs.state_bytes + needs.words * 8) as usize
+        // The pool has no holes: memory for them is never lent.
+        (needs.state_bytes + needs.words * 8) as usize + needs.pageblocks + needs.field.bytes()
     }
 }

@@ -216,9 +216,13 @@ impl<S: Store> PageAllocator<S> {
     /// As [`PageAllocator::alloc`], beyond what the CPU keeps open.
     #[inline(never)]
     fn alloc_beyond(&self, cpu: &mut CpuPages<S>, nid: Option<u32>, gfp: Gfp, order: Order) -> Result<Pfn, AllocError> {
+        if let Some(pfn) = self.alloc_again(cpu, dense_requests::key(nid, gfp), order) {
+            return Ok(pfn);
+        }
         let wish = self.wish(cpu, nid, gfp, order.0)?;
         let fast = Pass::fast(self.facts.cma && wish.kind == MigrateType::Movable, self.keeps_types_apart(wish));
         if let Some(pfn) = self.walk(cpu, wish, fast) {
+            self.remember(cpu, wish, fast);
             return Ok(pfn);
         }
         self.alloc_slowly(cpu, wish)

@@ -17,9 +17,9 @@ use crate::fallback::{fallbacks, own_kinds};
 use crate::fielded::{Fielded, Grounds};
 use crate::pcp::CpuPages;
 use crate::store::Store;
-use crate::watermark::Pass;
+use crate::watermark::{self, Pass};
 use crate::zone::Placed;
-use crate::{FreeError, Gfp, PageAllocator};
+use crate::{FreeError, Gfp, PageAllocator, Placement};
 
 /// What decides where a request is served: zones, mobility, and whether other nodes may help.
 const DECIDES: u32 = 0x1f | Gfp::THISNODE.0;
@@ -34,9 +34,22 @@ pub(crate) fn key(nid: Option<u32>, gfp: Gfp) -> u64 {
 }
 
 impl<'z, S: Store> Fielded<'z, S> {
+    /// Whether most of what is free is CMA.
+    fn cma_leads(self) -> bool {
+        2 * self.zone.free_cma() > self.zone.free()
+    }
+
     fn at(self) -> At<'z, S::Field, Grounds<S>> {
         At { zone: self.zone.index, field: &self.body.field, kinds: &self.body.grounds }
     }
+}
+
+/// Where requests of one key are served first, as the last walk over the zones found it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Served {
+    zone: usize,
+    wish: Wish,
+    pass: Pass,
 }
 
 impl<S: Store> CpuPages<S> {
@@ -73,6 +86,30 @@ pub(crate) fn double_free(doubled: Doubled) -> FreeError {
 }
 
 impl<S: Store> PageAllocator<S> {
+    /// Keeps in mind which zone a request looks at first, for those that follow.
+    pub(crate) fn remember(&self, cpu: &mut CpuPages<S>, wish: Wish, pass: Pass) {
+        let is_dense = self.facts.placement == Placement::Dense;
+        let first = if is_dense { self.zonelist(wish).next() } else { None };
+        cpu.served = first.map(|zone| Served { zone: zone.index, wish, pass });
+    }
+
+    /// Takes a block as the last request of this key would be served in its first pass from its first zone: the watermark
+    /// is looked at, and only blocks of the request's own types are taken.
+    #[inline]
+    pub(crate) fn alloc_again(&self, cpu: &mut CpuPages<S>, key: u64, order: Order) -> Option<Pfn> {
+        let Served { zone, wish, pass } = *cpu.served.as_ref().filter(|served| served.wish.key == key)?;
+        let Placed::Dense(zone) = self.zone_at(zone)?.placed() else { return None };
+        if order > self.facts.max_order {
+            return None;
+        }
+        self.answer_requests(cpu);
+        if !watermark::is_ok(zone.zone, &cpu.held, order.0, 0, wish.highest, pass) {
+            return None;
+        }
+        let wish = Wish { order: order.0, ..wish };
+        own_kinds(wish.kind, pass, || zone.cma_leads()).find_map(|kind| cpu.take_dense(zone, wish, kind))
+    }
+
     /// Takes a block for a wish from one zone.
     pub(crate) fn take_dense(
         &self,
@@ -82,6 +119,7 @@ impl<S: Store> PageAllocator<S> {
         pass: Pass,
     ) -> Option<Pfn> {
         self.answer_requests(cpu);
+        cpu.limit_dense(zone);
         let urgent = if pass.highatomic { cpu.take_dense(zone, wish, MigrateType::HighAtomic) } else { None };
         let taken = urgent.or_else(|| self.take_by_kind(cpu, zone, wish, pass));
         let taken = match self.facts.has_last_reserve(pass) {
@@ -96,7 +134,7 @@ impl<S: Store> PageAllocator<S> {
 
     /// Takes a block of the wish's own type, of CMA where that may serve, then of other types.
     fn take_by_kind(&self, cpu: &mut CpuPages<S>, zone: Fielded<'_, S>, wish: Wish, pass: Pass) -> Option<Pfn> {
-        let mut own = own_kinds(wish.kind, pass, || 2 * zone.zone.free_cma() > zone.zone.free());
+        let mut own = own_kinds(wish.kind, pass, || zone.cma_leads());
         let taken = own.find_map(|kind| cpu.take_dense(zone, wish, kind));
         taken.or_else(|| self.claim_dense(cpu, zone, wish)).or_else(|| {
             let others = if pass.nofragment { &[] } else { fallbacks(wish.kind) };
@@ -133,7 +171,7 @@ impl<S: Store> PageAllocator<S> {
     ) -> usize {
         self.answer_requests(cpu);
         let mut done = 0;
-        for kind in own_kinds(wish.kind, pass, || 2 * zone.zone.free_cma() > zone.zone.free()) {
+        for kind in own_kinds(wish.kind, pass, || zone.cma_leads()) {
             let want = Want { key: wish.key, column: wish.kind, kind, order: 0 };
             done += cpu.frames.alloc_bulk(zone.at(), want, &mut out[done..]);
         }
@@ -152,14 +190,17 @@ impl<S: Store> PageAllocator<S> {
         let zone = self.zone_of(pfn)?;
         cpu.here = zone.index;
         match zone.placed() {
-            Placed::Dense(zone) if zone.manages(pfn) => Some(zone),
+            Placed::Dense(zone) if zone.manages(pfn) => {
+                cpu.limit_dense(zone);
+                Some(zone)
+            }
             Placed::Dense(_) | Placed::Linux(_) => None,
         }
     }
 
     /// Gives a block back that is in none of the CPU's hot words.
     pub(crate) fn free_dense(&self, cpu: &mut CpuPages<S>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        let zone = self.dense_zone_of(cpu, pfn).ok_or(FreeError::Foreign { pfn })?;
+        let Some(zone) = self.dense_zone_of(cpu, pfn) else { return Err(FreeError::Foreign { pfn }) };
         if order > self.facts.max_order || !pfn.0.is_multiple_of(1 << order.0) {
             return Err(zone.misuse(pfn, order));
         }
@@ -167,7 +208,6 @@ impl<S: Store> PageAllocator<S> {
             zone.all_managed(pfn, Pfn(pfn.0 + (1 << order.0)))?;
         }
         self.answer_requests(cpu);
-        cpu.limit_dense(zone);
         cpu.frames.free(zone.at(), pfn, order.0).map_err(double_free)?;
         cpu.tell_doubled(zone)
     }

@@ -35,6 +35,7 @@ fn may_use_cma(kind: MigrateType, pass: Pass) -> bool {
 
 /// The types that a request takes from before it falls back: its own; CMA after it where that may serve, before it too
 /// while `cma_leads` says that most of what is free is CMA.
+#[inline]
 pub(crate) fn own_kinds(
     kind: MigrateType,
     pass: Pass,

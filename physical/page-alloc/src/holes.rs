@@ -58,6 +58,18 @@ impl<T: States> Holes<T> {
         None
     }
 
+    /// The holes among the 64 frames that begin at `64 * number`.
+    #[inline]
+    pub fn word(&self, number: u64) -> u64 {
+        if self.any.load(Ordering::Relaxed) { self.bytes(number) } else { 0 }
+    }
+
+    fn bytes(&self, number: u64) -> u64 {
+        let Some(first) = (64 * number).checked_sub(self.base) else { return 0 };
+        let byte = |at: u64| self.bits.byte(first / 8 + at).map_or(0, |byte| byte.load(Ordering::Relaxed));
+        (0..8).fold(0, |word, at| word | u64::from(byte(at)) << (8 * at))
+    }
+
     fn bit(&self, pfn: Pfn) -> bool {
         let at = pfn.0 - self.base;
         self.bits.byte(at / 8).is_some_and(|byte| byte.load(Ordering::Relaxed) >> (at % 8) & 1 != 0)
@@ -131,6 +143,7 @@ mod tests {
             [first(0x8003, 0x8005), first(0x8003, 0x8006), first(0x1_0002, 0x1_000b)],
             [None, Some(0x8005), Some(0x1_000a)]
         );
+        assert_eq!((holes.word(0x8000 / 64), holes.word(0x1_0000 / 64)), (0x60, 1 | 0x1ff << 10));
         assert!(!holes.make(Pfn(0x1_7fff), Pfn(0x1_8001)), "no chunk behind the last");
     }
 }

@@ -19,6 +19,7 @@ use kernmem_sparse::MigrateType;
 
 use crate::Facts;
 use crate::dense::{CpuFrames, Doubled};
+use crate::dense_requests::Served;
 use crate::ground::State;
 use crate::store::Store;
 use crate::watermark::Pass;
@@ -65,6 +66,8 @@ pub struct CpuPages<S: Store> {
     pub(crate) lists: Lists<S>,
     /// Dense placement's frames.
     pub(crate) frames: CpuFrames<S::Caches>,
+    /// Where the requests of the last key are served first.
+    pub(crate) served: Option<Served>,
     /// The zone that a frame came back to last.
     pub(crate) here: usize,
     /// Zones with a dense cache.
@@ -87,7 +90,7 @@ impl<S: Store> CpuPages<S> {
         let lists = Lists { sets, slots, spare: 0, fresh: 0 };
         let count = caches.as_ref().len();
         let frames = CpuFrames::new(caches);
-        Self { cpu, nid, held: Held::default(), lists, frames, here: 0, caches: count, doubled: None }
+        Self { cpu, nid, held: Held::default(), lists, frames, served: None, here: 0, caches: count, doubled: None }
     }
 
     /// The CPU.

@@ -57,6 +57,7 @@ impl Store for FewStore {
     type States = Few;
     type Words = FewWords;
     type Field = LentMem<'static>;
+    type Pageblocks = Vec<AtomicU8>;
     type Zones = Vec<Option<Zone<Self>>>;
     type Numbers = Vec<u32>;
     type Requests = Vec<DrainRequest>;
@@ -74,6 +75,10 @@ impl Store for FewStore {
 
     fn field(&mut self, _shape: &Shape) -> Option<LentMem<'static>> {
         Some(LentMem::new(&[], &[], &[]))
+    }
+
+    fn pageblocks(&mut self, _count: usize) -> Option<Vec<AtomicU8>> {
+        Some(Vec::new())
     }
 
     fn zones(&mut self, count: usize) -> Option<Self::Zones> {

@@ -22,7 +22,7 @@ impl<M: Mem> Field<M> {
     pub fn counts(&self, kinds: &impl Kinds) -> Counts {
         let mut counts = [[0; KINDS]; ORDERS];
         let region = 1_usize << (self.shape.max_order - self.shape.block_order());
-        for first in (0..self.shape.blocks()).step_by(region) {
+        for first in (0..self.cut.blocks()).step_by(region) {
             self.count_in(kinds, first, region, &mut counts);
         }
         counts
@@ -32,7 +32,7 @@ impl<M: Mem> Field<M> {
     fn count_in(&self, kinds: &impl Kinds, first: usize, blocks: usize, counts: &mut Counts) {
         let groups = (0..=blocks.ilog2()).rev();
         let mut at = first;
-        while at < (first + blocks).min(self.shape.blocks()) {
+        while at < (first + blocks).min(self.cut.blocks()) {
             let class = self.class(at);
             if class != Class::Whole {
                 if class == Class::Part {
@@ -52,9 +52,9 @@ impl<M: Mem> Field<M> {
     /// Counts the blocks within one block that is partly used.
     fn count_parts(&self, block: usize, kind: MigrateType, counts: &mut Counts) {
         let mut full = 0_u64;
-        for at in 0..self.shape.words() {
-            let bits = self.look(block, at);
-            full |= u64::from(bits == !0) << at;
+        for (nth, place) in self.cut.places(block).enumerate() {
+            let bits = self.look(place);
+            full |= u64::from(bits == !0) << nth;
             if bits != 0 && bits != !0 {
                 count_runs(bits, 0, kind, counts);
             }
@@ -81,7 +81,7 @@ impl<M: Mem> Field<M> {
             return false;
         }
         if order >= self.shape.block_order() {
-            return self.is_one(kinds, self.shape.block(pfn), 1 << (order - self.shape.block_order()));
+            return self.is_one(kinds, self.cut.block_of(pfn), 1 << (order - self.shape.block_order()));
         }
         super::give::words_of(pfn, Pfn(last.0 + 1)).all(|word| self.free_mask(word.number) & word.mask == word.mask)
     }
@@ -89,7 +89,7 @@ impl<M: Mem> Field<M> {
     /// Free frames in pageblocks of a type: exact while nobody takes or gives.
     #[must_use]
     pub fn free_of(&self, kinds: &impl Kinds, kind: MigrateType) -> u64 {
-        let blocks = (0..self.shape.blocks()).filter(|&block| self.entry(block).count() != 0);
+        let blocks = (0..self.cut.blocks()).filter(|&block| self.entry(block).count() != 0);
         let blocks = blocks.filter(|&block| self.kind_of(kinds, block) == kind);
         blocks.map(|block| u64::from(self.entry(block).count())).sum()
     }

@@ -1,11 +1,11 @@
 //! One CPU's own frames: reached through `&mut`, so nothing here is atomic and nothing waits.
 //!
 //! ```text
-//! hot      one open word for single frames, one for small blocks, a stack of pageblock-sized blocks,
-//!          of the zone and column that the last request beyond them was for
+//! hot      of the zone and column that the last request beyond it was for: one open word for single frames, one for
+//!          small blocks, a stack of blocks of order 9; and the word that frames came back to last
 //! set      of each zone: the same for each column, and the magazine of frames that came back
 //! ```
-//! Single frames are taken from an open word until it is empty; then from a near word of the magazine, one at or below
+//! Single frames are taken from an open word until it is empty; then from a near word that came back, one at or below
 //! the block that was last taken from, since the field would be asked for just these frames next; then from the field.
 //!
 //! Not here: which zone and column a request is served from, and when it may be; what the field does.
@@ -13,8 +13,8 @@
 //! # Invariants
 //! 1. A frame is in at most one of: the field, an open word, a stack, a magazine of any CPU, somebody's hands.
 //! 2. While a zone and column are hot, their places in the zone's set are empty.
-//! 3. The hot words hold frames of one zone alone: a word that a zone shares with another, or with nobody, is never kept
-//!    open.
+//! 3. Words that are hot hold frames of one zone alone: a word at a zone's edge is neither left open nor comes back here,
+//!    and one with frames that are nobody's is not left open.
 
 use core::fmt;
 
@@ -22,129 +22,11 @@ use kernmem_base::Pfn;
 use kernmem_sparse::MigrateType;
 
 use super::field::{Field, Kinds};
-use super::give::{Batch, Doubled};
-use super::magazine::{COLUMNS, Magazine, Put};
+use super::give::Doubled;
 use super::mem::Mem;
-use super::word::{Word, block_mask, runs};
-
-/// The largest order that an open word serves.
-const OPEN_ORDER: u8 = 5;
-
-/// The order of blocks that are kept on a stack.
-const STACK_ORDER: u8 = 9;
-
-/// Blocks of a stack.
-const STACK: usize = 2;
-
-/// Frames that are asked of the field at once: less than a word's may be scattered over many words.
-const REFILL: u32 = 32;
-
-/// Frames that a magazine may hold unless the caller says otherwise.
-const LIMIT: u32 = 1024;
-
-/// Frames that come to or leave the field before its level is told.
-const OWED: u32 = 64;
-
-/// No word: no frame has this number.
-const NONE: u64 = u64::MAX;
-
-/// What a column of a zone keeps open.
-#[derive(Clone, Copy, Debug)]
-struct Open {
-    /// For single frames.
-    single: Word,
-    /// For blocks of orders 1 to 5.
-    small: Word,
-    /// Blocks of order 9, as first frames.
-    stack: [u64; STACK],
-    height: usize,
-}
-
-impl Open {
-    const EMPTY: Self = Self {
-        single: Word { number: NONE, mask: 0 },
-        small: Word { number: NONE, mask: 0 },
-        stack: [0; STACK],
-        height: 0,
-    };
-
-    fn frames(&self) -> u64 {
-        u64::from(self.single.frames()) + u64::from(self.small.frames()) + ((self.height as u64) << STACK_ORDER)
-    }
-
-    #[inline]
-    fn take_single(&mut self) -> Option<Pfn> {
-        let mask = self.single.mask;
-        if mask == 0 {
-            return None;
-        }
-        self.single.mask = mask & (mask - 1);
-        Some(Word { mask, ..self.single }.first())
-    }
-
-    #[inline]
-    fn take_small(&mut self, order: u8) -> Option<Pfn> {
-        let found = runs(self.small.mask, order);
-        if found == 0 {
-            return None;
-        }
-        let taken = Word { mask: found, ..self.small }.first();
-        self.small.mask &= !(block_mask(order) << (taken.0 % 64));
-        Some(taken)
-    }
-
-    #[inline]
-    fn take_stacked(&mut self) -> Option<Pfn> {
-        self.height = self.height.checked_sub(1)?;
-        Some(Pfn(self.stack[self.height % STACK]))
-    }
-
-    #[inline]
-    fn take(&mut self, order: u8) -> Option<Pfn> {
-        match order {
-            0 => self.take_single(),
-            1..=OPEN_ORDER => self.take_small(order),
-            STACK_ORDER => self.take_stacked(),
-            _ => None,
-        }
-    }
-}
-
-/// What a CPU keeps of one zone.
-#[derive(Clone, Debug)]
-pub struct CpuSet {
-    open: [Open; COLUMNS],
-    magazine: Magazine,
-    /// For each column the last word of the block that was last taken from: what lies at or below it is near.
-    frontier: [u64; COLUMNS],
-    limit: u32,
-    /// Frames that the field has and its level does not count yet.
-    owed: u32,
-    doubled: Option<Doubled>,
-}
-
-impl Default for CpuSet {
-    fn default() -> Self {
-        Self {
-            open: [Open::EMPTY; COLUMNS],
-            magazine: Magazine::new(),
-            frontier: [0; COLUMNS],
-            limit: LIMIT,
-            owed: 0,
-            doubled: None,
-        }
-    }
-}
-
-/// The column of a type; `None` for types whose frames a CPU does not serve requests from.
-const fn column_of(kind: MigrateType) -> Option<usize> {
-    match kind {
-        MigrateType::Unmovable => Some(0),
-        MigrateType::Movable => Some(1),
-        MigrateType::Reclaimable => Some(2),
-        MigrateType::HighAtomic | MigrateType::Cma | MigrateType::Isolate => None,
-    }
-}
+use super::open::{NO_WORD, NONE, OPEN_ORDER, Open, STACK_ORDER, put_back};
+use super::set::{CpuSet, Gathered, column_of, doubled};
+use super::word::{WORD_FRAMES, Word, runs};
 
 /// A zone, as a CPU's calls are told of it.
 #[derive(Debug)]
@@ -178,161 +60,32 @@ pub struct Want {
     pub order: u8,
 }
 
+/// Whether a word may be kept open: all its frames were handed over to the zone.
+#[inline]
+fn may_open<M: Mem>(at: At<'_, M, impl Kinds>, number: u64) -> bool {
+    at.field.is_inner(number) && at.kinds.strangers(number) == 0
+}
+
 /// One CPU's frames, a set for each zone.
 #[derive(Clone)]
 pub struct CpuFrames<S> {
     key: u64,
     hot: Open,
+    /// The word that frames of the hot zone came back to last.
+    back: Word,
+    /// Which of that word's frames were free or nobody's when it became so.
+    known: u64,
+    /// The block that was last taken from the hot stack.
+    last: u64,
     /// Set and column that are hot.
     zone: usize,
     column: usize,
-    /// The block that was last taken from the hot stack.
-    last: u64,
     sets: S,
 }
 
 impl<S> fmt::Debug for CpuFrames<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CpuFrames").field("hot", &self.hot).finish_non_exhaustive()
-    }
-}
-
-/// Whether a word lies in a zone as a whole.
-fn is_inner<M: Mem>(field: &Field<M>, number: u64) -> bool {
-    let shape = field.shape();
-    number * 64 >= shape.start.0 && number * 64 + 64 <= shape.end.0
-}
-
-/// Whether a word may be kept open: all its frames were handed over to the zone.
-fn may_open<M: Mem>(at: At<'_, M, impl Kinds>, number: u64) -> bool {
-    is_inner(at.field, number) && !at.kinds.has_strangers(number)
-}
-
-impl CpuSet {
-    /// Sets how many frames the magazine may hold before all of it goes to the field.
-    pub fn set_limit(&mut self, frames: u32) {
-        self.limit = frames;
-    }
-
-    /// A frame that turned out to have come back twice, on its way to the field; told once.
-    pub fn take_doubled(&mut self) -> Option<Doubled> {
-        self.doubled.take()
-    }
-
-    /// Frames here, those that are hot not counted.
-    fn frames(&self) -> u64 {
-        u64::from(self.magazine.frames()) + self.open.iter().map(Open::frames).sum::<u64>()
-    }
-
-    fn near<M: Mem>(&self, at: At<'_, M, impl Kinds>, word: Word) -> Option<usize> {
-        let column = column_of(at.kinds.kind(word.first()))?;
-        (word.number <= self.frontier[column] && is_inner(at.field, word.number)).then_some(column)
-    }
-
-    /// Takes frames that came back.
-    ///
-    /// # Errors
-    /// Those of them that were here already; nothing was changed.
-    #[inline]
-    fn keep<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) -> Result<(), u64> {
-        let near = self.near(at, word);
-        match self.magazine.put(word, near) {
-            Put::Kept => {}
-            Put::Out(out, was_near) => {
-                if was_near {
-                    self.draw_back(out.number);
-                }
-                self.give(at, [out]);
-            }
-            Put::Doubled(mask) => return Err(mask),
-        }
-        if self.magazine.frames() > self.limit {
-            self.spill(at);
-        }
-        Ok(())
-    }
-
-    /// The field has free frames at `number` now.
-    fn draw_back(&mut self, number: u64) {
-        for frontier in &mut self.frontier {
-            *frontier = number.min(*frontier);
-        }
-    }
-
-    /// Gives words to the field.
-    #[inline]
-    fn give<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, words: impl IntoIterator<Item = Word>) {
-        let mut batch = Batch::new();
-        for word in words {
-            let doubled = batch.give(at.field, at.kinds, word);
-            if doubled != 0 {
-                self.doubled = Some(Doubled { pfn: Word { mask: doubled, ..word }.first() });
-            }
-        }
-        self.owed += batch.end(at.field, at.kinds);
-        if self.owed >= OWED {
-            self.settle(at);
-        }
-    }
-
-    fn settle<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
-        at.field.raise_level(core::mem::take(&mut self.owed));
-    }
-
-    /// Gives all of the magazine to the field.
-    fn spill<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
-        let mut magazine = core::mem::replace(&mut self.magazine, Magazine::new());
-        let mut lowest = NONE;
-        let words = core::iter::from_fn(|| magazine.take_any()).inspect(|word| lowest = lowest.min(word.number));
-        self.give(at, words);
-        self.draw_back(lowest);
-        self.settle(at);
-    }
-
-    /// Gives all that a column keeps open to the field.
-    fn close<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, open: &Open) {
-        let words = [open.single, open.small];
-        self.give(at, words.into_iter().filter(|word| word.mask != 0));
-        for &first in open.stack.iter().take(open.height) {
-            let numbers = first / 64..(first >> 6) + (1 << (STACK_ORDER - 6));
-            self.give(at, numbers.map(|number| Word { number, mask: !0 }));
-        }
-        let lowest = words.iter().filter(|word| word.mask != 0).map(|word| word.number).min();
-        lowest.into_iter().for_each(|number| self.draw_back(number));
-    }
-
-    /// Words for single frames from the field: the lowest is opened, the others wait in the magazine.
-    fn refill<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, column: usize, kind: MigrateType) -> Option<Word> {
-        let mut opened: Option<Word> = None;
-        let mut words = [Word::default(); REFILL as usize];
-        let mut len = 0;
-        at.field.take_words(at.kinds, kind, REFILL, &mut |word| {
-            words[len % REFILL as usize] = word;
-            len += 1;
-        });
-        for &word in words[..len].iter().rev() {
-            if let Some(later) = opened.replace(word) {
-                self.wait(at, column, later);
-            }
-        }
-        let last = *words[..len].last()?;
-        let block = (1 << (at.field.shape().block_order() - 6)) - 1;
-        self.frontier[column] = last.number | block;
-        opened
-    }
-
-    /// Keeps a word that was taken from the field for the next requests of a column.
-    fn wait<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, column: usize, word: Word) {
-        match self.magazine.put(word, Some(column)) {
-            Put::Kept => {}
-            Put::Out(out, was_near) => {
-                if was_near {
-                    self.draw_back(out.number);
-                }
-                self.give(at, [out]);
-            }
-            Put::Doubled(mask) => self.doubled = Some(Doubled { pfn: Word { mask, ..word }.first() }),
-        }
+        f.debug_struct("CpuFrames").field("hot", &self.hot).field("back", &self.back).finish_non_exhaustive()
     }
 }
 
@@ -340,7 +93,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// No frames; `sets` are empty sets, one for each zone.
     #[must_use]
     pub const fn new(sets: S) -> Self {
-        Self { key: NONE, hot: Open::EMPTY, zone: 0, column: 0, last: NONE, sets }
+        Self { key: NONE, hot: Open::EMPTY, back: NO_WORD, known: 0, last: NONE, zone: 0, column: 0, sets }
     }
 
     /// Takes a block from what is hot, if `key` is that of the last request that went beyond it: `None` says that
@@ -350,14 +103,16 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         if key != self.key {
             return None;
         }
-        if order == 0 {
-            return self.hot.take_single();
+        match order {
+            0 => self.hot.take_single(),
+            1..=OPEN_ORDER => self.hot.take_small(order),
+            STACK_ORDER => {
+                let taken = self.hot.take_stacked()?;
+                self.last = taken.0;
+                Some(taken)
+            }
+            _ => None,
         }
-        let taken = self.hot.take(order)?;
-        if order == STACK_ORDER {
-            self.last = taken.0;
-        }
-        Some(taken)
     }
 
     /// Gives a block back to what is hot; `None` says that it belongs elsewhere, and [`CpuFrames::free`] must be asked.
@@ -366,39 +121,49 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// The first frame that is free already; nothing was changed.
     #[inline]
     pub fn free_hot(&mut self, pfn: Pfn, order: u8) -> Option<Result<(), Doubled>> {
-        let number = pfn.0 / 64;
+        let number = pfn.0 / WORD_FRAMES;
         if order == 0 {
-            if number != self.hot.single.number {
-                return None;
+            let bit = 1 << (pfn.0 % WORD_FRAMES);
+            if number == self.hot.single.number {
+                if self.hot.single.mask & bit != 0 {
+                    return Some(Err(Doubled { pfn }));
+                }
+                self.hot.single.mask |= bit;
+                return Some(Ok(()));
             }
-            let bit = 1 << (pfn.0 % 64);
-            if self.hot.single.mask & bit != 0 {
-                return Some(Err(Doubled { pfn }));
+            if number == self.back.number && (self.back.mask | self.known) & bit == 0 {
+                self.back.mask |= bit;
+                return Some(Ok(()));
             }
-            self.hot.single.mask |= bit;
-            return Some(Ok(()));
+            return None;
         }
         if order <= OPEN_ORDER && number == self.hot.small.number {
             return Some(put_back(&mut self.hot.small, Word::of(pfn, order)));
         }
-        if order == STACK_ORDER && pfn.0 == self.last && self.hot.height < STACK {
+        if order == STACK_ORDER && pfn.0 == self.last && self.hot.stack(pfn) {
             self.last = NONE;
-            self.hot.stack[self.hot.height % STACK] = pfn.0;
-            self.hot.height += 1;
             return Some(Ok(()));
         }
         None
     }
 
     /// Makes a zone and a column hot.
+    #[inline]
     fn warm(&mut self, zone: usize, column: usize) {
-        if (self.zone, self.column) == (zone, column) {
-            return;
+        if (self.zone, self.column) != (zone, column) {
+            self.change(zone, column);
         }
+    }
+
+    fn change(&mut self, zone: usize, column: usize) {
         self.cool();
         self.zone = zone;
         self.column = column;
-        if let Some(open) = self.sets.as_mut().get_mut(zone).and_then(|set| set.open.get_mut(column)) {
+        let Some(set) = self.sets.as_mut().get_mut(zone) else { return };
+        self.back = core::mem::replace(&mut set.back, NO_WORD);
+        // What was known of it may be so no longer: nobody comes back to it unlooked at.
+        self.known = !0;
+        if let Some(open) = set.open.get_mut(column) {
             self.hot = core::mem::replace(open, Open::EMPTY);
         }
     }
@@ -408,50 +173,70 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         self.key = NONE;
         self.last = NONE;
         let hot = core::mem::replace(&mut self.hot, Open::EMPTY);
-        let set = self.sets.as_mut().get_mut(self.zone);
-        if let Some(open) = set.and_then(|set| set.open.get_mut(self.column)) {
+        let back = core::mem::replace(&mut self.back, NO_WORD);
+        let Some(set) = self.sets.as_mut().get_mut(self.zone) else { return };
+        set.back = back;
+        if let Some(open) = set.open.get_mut(self.column) {
             *open = hot;
         }
     }
 
     /// Takes a block of a zone: from the CPU's own frames, else from the field. Makes the zone and the column hot.
-    /// `None` if neither has one.
+    /// `None` if neither has one; for larger blocks, frames that the CPU keeps are not joined to find one.
+    #[inline]
     pub fn alloc<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, want: Want) -> Option<Pfn> {
         let Want { key, column, kind, order } = want;
-        let Some(column) = column_of(column) else { return at.field.take_run(at.kinds, kind, order) };
-        if at.zone >= self.sets.as_ref().len() || self.sets.as_ref().len() <= self.zone {
-            return at.field.take_run(at.kinds, kind, order);
-        }
+        let column = column_of(column).filter(|_| at.zone < self.sets.as_ref().len());
+        let Some(column) = column else { return at.field.take_run(at.kinds, kind, order) };
         self.warm(at.zone, column);
         self.key = key;
-        let taken = match order {
+        match order {
             0 => self.single(at, kind),
             1..=OPEN_ORDER => self.small(at, kind, order),
-            _ => self.hot.take(order).or_else(|| at.field.take_run(at.kinds, kind, order)),
-        };
-        let taken = taken.or_else(|| self.last_resort(at, kind, order))?;
-        if order == STACK_ORDER {
-            self.last = taken.0;
+            STACK_ORDER => {
+                let taken = self.hot.take_stacked().or_else(|| at.field.take_run(at.kinds, kind, order))?;
+                self.last = taken.0;
+                Some(taken)
+            }
+            _ => at.field.take_run(at.kinds, kind, order),
         }
-        Some(taken)
     }
 
+    #[inline]
     fn single<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, kind: MigrateType) -> Option<Pfn> {
-        if let Some(pfn) = self.hot.take_single() {
-            return Some(pfn);
+        if self.hot.single.mask == 0 {
+            self.open_single(at, kind)?;
         }
-        let set = self.sets.as_mut().get_mut(at.zone)?;
-        let near = set.magazine.take_near(self.column);
-        self.hot.single = near.or_else(|| set.refill(at, self.column, kind))?;
         let taken = self.hot.take_single();
         if !may_open(at, self.hot.single.number) {
-            let rest = core::mem::replace(&mut self.hot.single, Open::EMPTY.single);
-            if rest.mask != 0 {
-                set.give(at, [rest]);
-                set.draw_back(rest.number);
-            }
+            let rest = core::mem::replace(&mut self.hot.single, NO_WORD);
+            let set = self.sets.as_mut().get_mut(at.zone)?;
+            set.release(at, Some(rest).filter(|word| word.mask != 0));
         }
         taken
+    }
+
+    /// Opens a word for single frames.
+    #[inline]
+    fn open_single<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, kind: MigrateType) -> Option<()> {
+        let set = self.sets.as_mut().get_mut(at.zone)?;
+        if self.back.mask != 0 && set.near(at, self.back) == Some(self.column) {
+            self.hot.single = core::mem::replace(&mut self.back, NO_WORD);
+            return Some(());
+        }
+        let near = set.magazine.take_near(self.column);
+        if let Some(word) = near.or_else(|| set.refill(at, self.column, kind)) {
+            self.hot.single = word;
+            return Some(());
+        }
+        // Frames that came back and are not near: the field must have them before they are found by type.
+        if set.magazine.frames() + self.back.frames() == 0 {
+            return None;
+        }
+        set.release(at, Some(core::mem::replace(&mut self.back, NO_WORD)).filter(|word| word.mask != 0));
+        set.spill(at);
+        self.hot.single = set.refill(at, self.column, kind)?;
+        Some(())
     }
 
     fn small<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, kind: MigrateType, order: u8) -> Option<Pfn> {
@@ -467,22 +252,10 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         }
         let taken = self.hot.take_small(order);
         if !may_open(at, word.number) {
-            let rest = core::mem::replace(&mut self.hot.small, Open::EMPTY.small);
-            set.give(at, [rest].into_iter().filter(|word| word.mask != 0));
+            let rest = core::mem::replace(&mut self.hot.small, NO_WORD);
+            set.release(at, Some(rest).filter(|word| word.mask != 0));
         }
         taken
-    }
-
-    /// Gives everything of the zone back to the field, if that may help, and asks it once more.
-    fn last_resort<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, kind: MigrateType, order: u8) -> Option<Pfn> {
-        let key = self.key;
-        let set = self.sets.as_mut().get_mut(at.zone)?;
-        if set.magazine.frames() == 0 {
-            return None;
-        }
-        set.spill(at);
-        self.key = key;
-        at.field.take_run(at.kinds, kind, order)
     }
 
     /// Gives a block back to the zone that it is of.
@@ -497,52 +270,48 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             return self.free_large(at, pfn, order);
         }
         let word = Word::of(pfn, order);
-        let free = at.field.free_mask(word.number) & word.mask;
-        if free != 0 {
-            return Err(Doubled { pfn: Word { mask: free, ..word }.first() });
+        let is_hot = at.zone == self.zone;
+        if is_hot && let Some(open) = self.hot.word(word.number) {
+            return put_back(open, word);
         }
-        let kind = at.kinds.kind(pfn);
-        if let Some(open) = self.open_of(at.zone, kind) {
-            if open.single.number == word.number {
-                return put_back(&mut open.single, word);
-            }
-            if open.small.number == word.number {
-                return put_back(&mut open.small, word);
-            }
+        if !at.field.is_inner(word.number) || at.kinds.kind(pfn) == MigrateType::Isolate {
+            return at.field.give_run(at.kinds, pfn, order);
         }
-        match self.sets.as_mut().get_mut(at.zone) {
-            Some(set) if kind != MigrateType::Isolate => {
-                set.keep(at, word).map_err(|mask| Doubled { pfn: Word { mask, ..word }.first() })
-            }
-            _ => at.field.give_run(at.kinds, pfn, order),
+        let Some(set) = self.sets.as_mut().get_mut(at.zone) else { return at.field.give_run(at.kinds, pfn, order) };
+        let known = set.known(at, word.number) | at.kinds.strangers(word.number);
+        doubled(known, word)?;
+        if is_hot && self.back.number == word.number {
+            self.known = known;
+            return put_back(&mut self.back, word);
         }
-    }
-
-    /// What the column of a type keeps open in a zone.
-    #[inline]
-    fn open_of(&mut self, zone: usize, kind: MigrateType) -> Option<&mut Open> {
-        let column = column_of(kind)?;
-        if (zone, column) == (self.zone, self.column) {
-            return Some(&mut self.hot);
+        // A word is in one place: what the magazine has of it comes along.
+        let mut whole = Word { mask: set.magazine.take_out(word.number), ..word };
+        let put = put_back(&mut whole, word);
+        if !is_hot || put.is_err() {
+            set.keep(at, whole);
+            return put;
         }
-        self.sets.as_mut().get_mut(zone)?.open.get_mut(column)
+        self.known = known;
+        let old = core::mem::replace(&mut self.back, whole);
+        if old.mask != 0 {
+            set.keep(at, old);
+        }
+        Ok(())
     }
 
     fn free_large<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, pfn: Pfn, order: u8) -> Result<(), Doubled> {
-        let shape = *at.field.shape();
-        let fits = order == STACK_ORDER && shape.block_order() == STACK_ORDER;
-        let Some(open) = (if fits { self.open_of(at.zone, at.kinds.kind(pfn)) } else { None }) else {
-            return at.field.give_run(at.kinds, pfn, order);
-        };
-        if open.stack.iter().take(open.height).any(|&first| first == pfn.0) || at.field.is_free(pfn) {
+        let kind = at.kinds.kind(pfn);
+        let fits = order == STACK_ORDER && at.field.shape().block_order() == STACK_ORDER;
+        let column = column_of(kind).filter(|_| fits);
+        let is_hot = at.zone == self.zone && column == Some(self.column);
+        let set = self.sets.as_mut().get_mut(at.zone);
+        let open =
+            if is_hot { Some(&mut self.hot) } else { column.zip(set).map(|(column, set)| &mut set.open[column]) };
+        let Some(open) = open else { return at.field.give_run(at.kinds, pfn, order) };
+        if open.is_stacked(pfn) || at.field.is_free(pfn) {
             return Err(Doubled { pfn });
         }
-        if open.height == STACK {
-            return at.field.give_run(at.kinds, pfn, order);
-        }
-        open.stack[open.height % STACK] = pfn.0;
-        open.height += 1;
-        Ok(())
+        if open.stack(pfn) { Ok(()) } else { at.field.give_run(at.kinds, pfn, order) }
     }
 
     /// Takes single frames of a zone into `out` until it is full or neither the CPU nor the field has more; how many came.
@@ -553,9 +322,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             let left = &mut out[done..];
             let is_large = left.len() >= block && !self.has_near(at.zone, want.column);
             if let Some(first) = if is_large { at.field.take_next_block(at.kinds, want.kind) } else { None } {
-                for (place, pfn) in left[..block].iter_mut().zip(first.0..) {
-                    *place = Pfn(pfn);
-                }
+                left[..block].iter_mut().zip(first.0..).for_each(|(place, pfn)| *place = Pfn(pfn));
                 done += block;
                 continue;
             }
@@ -595,13 +362,12 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// The first frame that is free already; all before it in the slice were given back, and frames behind it that lie in
     /// the same word may have been.
     pub fn free_bulk<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, frames: &[Pfn]) -> Result<(), Doubled> {
-        let Some(set) = self.sets.as_mut().get_mut(at.zone) else { return give_all(at, frames) };
-        let mut lowest = NONE;
+        let Some(set) = self.sets.as_mut().get_mut(at.zone) else {
+            return frames.iter().try_for_each(|&pfn| at.field.give_run(at.kinds, pfn, 0));
+        };
         let mut found = None;
-        set.give(at, Gathered { frames, doubled: &mut found }.inspect(|word| lowest = lowest.min(word.number)));
-        set.draw_back(lowest);
-        set.settle(at);
-        found.or(set.doubled.take()).map_or(Ok(()), Err)
+        set.release(at, Gathered { frames, doubled: &mut found });
+        found.or(set.take_doubled()).map_or(Ok(()), Err)
     }
 
     /// Gives all that the CPU keeps of a zone back to the field.
@@ -612,70 +378,18 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         if self.zone == at.zone {
             self.cool();
         }
-        let Some(set) = self.sets.as_mut().get_mut(at.zone) else { return Ok(()) };
-        for column in 0..COLUMNS {
-            let open = core::mem::replace(&mut set.open[column], Open::EMPTY);
-            set.close(at, &open);
-        }
-        set.spill(at);
-        set.doubled.take().map_or(Ok(()), Err)
+        self.sets.as_mut().get_mut(at.zone).map_or(Ok(()), |set| set.drain(at))
     }
 
     /// Frames that the CPU keeps of a zone.
     #[must_use]
     pub fn count(&self, zone: usize) -> u64 {
-        let hot = if zone == self.zone { self.hot.frames() } else { 0 };
+        let hot = if zone == self.zone { self.hot.frames() + u64::from(self.back.frames()) } else { 0 };
         hot + self.sets.as_ref().get(zone).map_or(0, CpuSet::frames)
     }
 
     /// The sets, for the limits of their magazines.
     pub fn sets(&mut self) -> &mut [CpuSet] {
         self.sets.as_mut()
-    }
-}
-
-/// Puts frames back into an open word.
-#[inline]
-fn put_back(open: &mut Word, word: Word) -> Result<(), Doubled> {
-    let doubled = open.mask & word.mask;
-    if doubled != 0 {
-        return Err(Doubled { pfn: Word { mask: doubled, ..word }.first() });
-    }
-    open.mask |= word.mask;
-    Ok(())
-}
-
-fn give_all<M: Mem>(at: At<'_, M, impl Kinds>, frames: &[Pfn]) -> Result<(), Doubled> {
-    frames.iter().try_for_each(|&pfn| at.field.give_run(at.kinds, pfn, 0))
-}
-
-/// Single frames gathered to words as long as they lie in one; ends before a frame that comes a second time.
-struct Gathered<'a> {
-    frames: &'a [Pfn],
-    doubled: &'a mut Option<Doubled>,
-}
-
-impl Iterator for Gathered<'_> {
-    type Item = Word;
-
-    fn next(&mut self) -> Option<Word> {
-        let (&first, rest) = self.frames.split_first()?;
-        let mut word = Word::of(first, 0);
-        let mut left = rest;
-        while let Some((&next, rest)) = left.split_first() {
-            let bit = 1 << (next.0 % 64);
-            if next.0 / 64 != word.number {
-                break;
-            }
-            if word.mask & bit != 0 {
-                *self.doubled = Some(Doubled { pfn: next });
-                left = &[];
-                break;
-            }
-            word.mask |= bit;
-            left = rest;
-        }
-        self.frames = left;
-        Some(word)
     }
 }

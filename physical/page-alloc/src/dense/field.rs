@@ -10,9 +10,9 @@ use kernmem_sparse::MigrateType;
 use super::entry::{Class, Entry};
 use super::give::RUN_ORDER;
 use super::index::{Bitmap, Trees};
-use super::mem::{CHUNK_LINES, Mem};
-use super::shape::Shape;
-use super::word::runs;
+use super::mem::{CHUNK_LINES, LINE_WORDS, Mem};
+use super::shape::{Cut, Shape};
+use super::word::{WORD_FRAMES, runs};
 
 /// What pageblocks are meant for.
 ///
@@ -21,10 +21,11 @@ pub trait Kinds {
     /// The type of the pageblock of a frame of the zone.
     fn kind(&self, pfn: Pfn) -> MigrateType;
 
-    /// Whether some of the 64 frames that begin at `64 * number` were never handed over: to give such a frame back is
-    /// foreign, which a CPU's open words cannot tell.
-    fn has_strangers(&self, _number: u64) -> bool {
-        false
+    /// Which of the 64 frames that begin at `64 * number` were never handed over: to give such a frame back is foreign,
+    /// which the caller tells, and an open word could not.
+    #[inline]
+    fn strangers(&self, _number: u64) -> u64 {
+        0
     }
 }
 
@@ -33,8 +34,8 @@ impl<K: Kinds + ?Sized> Kinds for &K {
         (**self).kind(pfn)
     }
 
-    fn has_strangers(&self, number: u64) -> bool {
-        (**self).has_strangers(number)
+    fn strangers(&self, number: u64) -> u64 {
+        (**self).strangers(number)
     }
 }
 
@@ -50,6 +51,7 @@ impl Kinds for MigrateType {
 pub struct Field<M> {
     pub(super) mem: M,
     pub(super) shape: Shape,
+    pub(super) cut: Cut,
     pub(super) trees: Trees,
     /// Free frames, as the ends of calls leave it.
     level: AtomicU64,
@@ -66,7 +68,7 @@ impl<M: Mem> Field<M> {
         let trees = Trees::new(shape.blocks());
         let last = shape.blocks().checked_sub(1);
         let is_lent = last.is_none_or(|last| mem.entry(last).is_some() && mem.index(trees.words() - 1).is_some());
-        (orders_fit && is_lent).then(|| Self { mem, shape, trees, level: AtomicU64::new(0) })
+        (orders_fit && is_lent).then(|| Self { mem, shape, cut: Cut::new(&shape), trees, level: AtomicU64::new(0) })
     }
 
     /// Span and orders.
@@ -99,6 +101,17 @@ impl<M: Mem> Field<M> {
         self.level.fetch_sub(u64::from(frames), Ordering::Relaxed);
     }
 
+    /// Whether all frames of a word are the zone's.
+    #[inline]
+    pub(super) const fn is_inner(&self, number: u64) -> bool {
+        self.cut.is_inner(number)
+    }
+
+    /// The last word of the block that a word is of.
+    pub(super) const fn last_number(&self, number: u64) -> u64 {
+        self.cut.last_number(number)
+    }
+
     /// An entry as it stands.
     #[inline]
     pub(super) fn entry(&self, block: usize) -> Entry {
@@ -107,30 +120,29 @@ impl<M: Mem> Field<M> {
     }
 
     pub(super) fn class(&self, block: usize) -> Class {
-        self.entry(block).class(self.shape.block_frames())
+        self.entry(block).class(self.cut.whole())
     }
 
     pub(super) fn kind_of(&self, kinds: &impl Kinds, block: usize) -> MigrateType {
-        kinds.kind(self.shape.block_start(block).max(self.shape.start))
+        kinds.kind(self.cut.block_start(block).max(self.shape.start))
     }
 
-    /// A word of a block, `at` counted from the block's first; `None` where its chunk is not open.
+    /// The word at a place; `None` where its chunk is not open.
     #[inline]
-    pub(super) fn bits(&self, block: usize, at: usize) -> Option<&AtomicU64> {
-        let (line, first) = self.shape.line(block);
-        self.mem.line(line).map(|line| &line.0[(first + at) % 8])
+    pub(super) fn bits(&self, place: usize) -> Option<&AtomicU64> {
+        self.mem.line(place / LINE_WORDS).map(|line| &line.0[place % LINE_WORDS])
     }
 
     /// The bits of a word that are set, for a look: 0 where the chunk is not open.
     #[inline]
-    pub(super) fn look(&self, block: usize, at: usize) -> u64 {
+    pub(super) fn look(&self, place: usize) -> u64 {
         // Relaxed: a guess; who acts on it does so by a read-modify-write of the word or owns the block.
-        self.bits(block, at).map_or(0, |bits| bits.load(Ordering::Relaxed))
+        self.bits(place).map_or(0, |bits| bits.load(Ordering::Relaxed))
     }
 
-    /// Opens the chunk of a block's line.
+    /// Opens the chunk of a block's bits.
     pub(super) fn open_line(&self, block: usize) -> bool {
-        let (line, _) = self.shape.line(block);
+        let line = self.cut.first_place(block) / LINE_WORDS;
         self.mem.line(line).is_some() || self.mem.open(line / CHUNK_LINES)
     }
 
@@ -185,7 +197,7 @@ impl<M: Mem> Field<M> {
 
     /// Whether a word of a block has an aligned run of `2^order` free frames; `order` is at most 6.
     pub(super) fn has_run(&self, block: usize, order: u8) -> bool {
-        (0..self.shape.words()).any(|at| runs(self.look(block, at), order) != 0)
+        self.cut.places(block).any(|place| runs(self.look(place), order) != 0)
     }
 
     /// Counts frames whose bits were set, and moves the block to the class that it comes to.
@@ -193,7 +205,7 @@ impl<M: Mem> Field<M> {
         let Some(entry) = self.mem.entry(block) else { return };
         // AcqRel: Release pairs with `entry` and `promise` of a taker, Acquire with the index's repair.
         let old = Entry(entry.fetch_add(frames as u16, Ordering::AcqRel));
-        let whole = self.shape.block_frames();
+        let whole = self.cut.whole();
         if old.count() + frames == whole {
             self.mark(kinds, block, Bitmap::Whole);
             self.unmark(kinds, self.kind_of(kinds, block), block, Bitmap::Part);
@@ -216,7 +228,7 @@ impl<M: Mem> Field<M> {
     #[inline]
     pub(super) fn settle(&self, kinds: &impl Kinds, block: usize, seen: Entry, frames: u32) {
         let left = seen.count() - frames;
-        let was_whole = seen.count() == self.shape.block_frames();
+        let was_whole = seen.count() == self.cut.whole();
         if left != 0 && !was_whole {
             return;
         }
@@ -239,9 +251,8 @@ impl<M: Mem> Field<M> {
         if !self.shape.contains(pfn) {
             return false;
         }
-        let block = self.shape.block(pfn);
-        let at = (pfn.0 / 64) as usize % self.shape.words();
-        self.look(block, at) >> (pfn.0 % 64) & 1 != 0 || self.entry(block).is_lazy()
+        let place = self.cut.place(pfn.0 / WORD_FRAMES);
+        self.look(place) >> (pfn.0 % WORD_FRAMES) & 1 != 0 || self.entry(self.cut.block(place)).is_lazy()
     }
 
     /// Hands over the frames `[start, end)` of the zone as free. Whole blocks are noted in their entries alone and
@@ -256,10 +267,10 @@ impl<M: Mem> Field<M> {
             if !self.shape.contains(at) {
                 return Err(at);
             }
-            let block = self.shape.block(at);
-            let first = self.shape.block_start(block);
-            let next = Pfn(first.0 + u64::from(self.shape.block_frames())).min(end);
-            let is_whole = at == first && next.0 - at.0 == u64::from(self.shape.block_frames());
+            let block = self.cut.block_of(at);
+            let first = self.cut.block_start(block);
+            let next = Pfn(first.0 + u64::from(self.cut.whole())).min(end);
+            let is_whole = at == first && next.0 - at.0 == u64::from(self.cut.whole());
             if is_whole && next <= self.shape.end && !eager && self.add_lazily(kinds, block) {
                 at = next;
                 continue;
@@ -275,9 +286,9 @@ impl<M: Mem> Field<M> {
 
     /// Notes a block of which nothing is known as wholly free; false if something is.
     fn add_lazily(&self, kinds: &impl Kinds, block: usize) -> bool {
-        let whole = self.shape.block_frames();
+        let whole = self.cut.whole();
         let Some(entry) = self.mem.entry(block) else { return false };
-        if (0..self.shape.words()).any(|at| self.look(block, at) != 0) {
+        if self.cut.places(block).any(|place| self.look(place) != 0) {
             return false;
         }
         // AcqRel: Release pairs with the taker's `promise`. A failure publishes nothing.
@@ -296,12 +307,12 @@ impl<M: Mem> Field<M> {
         let blocks = 1_u64 << (self.shape.pageblock_order - self.shape.block_order());
         let start = Pfn(pfn.0 >> self.shape.pageblock_order << self.shape.pageblock_order);
         for nth in 0..blocks {
-            let first = Pfn(start.0 + nth * u64::from(self.shape.block_frames()));
-            let last = Pfn(first.0 + u64::from(self.shape.block_frames()) - 1);
+            let first = Pfn(start.0 + nth * u64::from(self.cut.whole()));
+            let last = Pfn(first.0 + u64::from(self.cut.whole()) - 1);
             if last < self.shape.start || first >= self.shape.end {
                 continue;
             }
-            let block = self.shape.block(first.max(self.shape.start));
+            let block = self.cut.block_of(first.max(self.shape.start));
             for bitmap in [Bitmap::Part, Bitmap::Run, Bitmap::Whole] {
                 if let Some(tree) = self.trees.tree(from, bitmap) {
                     self.trees.clear(&self.mem, tree, block);

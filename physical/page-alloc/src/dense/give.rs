@@ -8,7 +8,7 @@ use kernmem_base::sync::atomic::Ordering;
 use super::field::{Field, Kinds};
 use super::index::Bitmap;
 use super::mem::Mem;
-use super::word::{Word, runs};
+use super::word::{WORD_FRAMES, Word, runs};
 
 /// A frame was given that is free already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,16 +31,14 @@ pub(super) const RUN_ORDER: u8 = 3;
 impl<M: Mem> Field<M> {
     /// Sets the bits of a word; answers those that were set already. Nothing is counted yet.
     #[inline]
-    fn set_bits(&self, kinds: &impl Kinds, block: usize, word: Word) -> u64 {
-        let at = word.number as usize % self.shape.words();
-        let Some(bits) = self.bits(block, at) else { return word.mask };
+    fn set_bits(&self, kinds: &impl Kinds, place: usize, mask: u64) -> u64 {
+        let Some(bits) = self.bits(place) else { return mask };
         // AcqRel: Release pairs with the taker's `fetch_and`; Acquire with the index's repair.
-        let old = bits.fetch_or(word.mask, Ordering::AcqRel);
-        let new = old | word.mask;
-        if runs(new, RUN_ORDER) != 0 && runs(old, RUN_ORDER) == 0 {
-            self.mark(kinds, block, Bitmap::Run);
+        let old = bits.fetch_or(mask, Ordering::AcqRel);
+        if runs(old | mask, RUN_ORDER) != 0 && runs(old, RUN_ORDER) == 0 {
+            self.mark(kinds, self.cut.block(place), Bitmap::Run);
         }
-        old & word.mask
+        old & mask
     }
 
     /// Gives frames of one word. Frames that are free already are left alone; the others are free afterwards.
@@ -95,34 +93,36 @@ impl<M: Mem> Field<M> {
     }
 
     /// Which of 64 frames are free; frames outside the zone count as free, since nobody may give them.
+    #[inline]
     pub(super) fn free_mask(&self, number: u64) -> u64 {
-        let word = Word { number, mask: !0 };
-        let (first, last) = (word.start(), Pfn(word.start().0 + 63));
-        if last < self.shape.start || first >= self.shape.end {
+        let outside = if self.cut.is_inner(number) { 0 } else { self.outside(number) };
+        if outside == !0 {
             return !0;
         }
-        let block = self.shape.block_of_word(number);
-        if self.entry(block).is_lazy() {
+        let place = self.cut.place(number);
+        let lazy = if self.entry(self.cut.block(place)).is_lazy() { !0 } else { 0 };
+        self.look(place) | lazy | outside
+    }
+
+    /// Which of 64 frames are none of the zone's.
+    fn outside(&self, number: u64) -> u64 {
+        let first = number.saturating_mul(WORD_FRAMES);
+        if first >= self.shape.end.0 || first + WORD_FRAMES <= self.shape.start.0 {
             return !0;
         }
-        let mut free = self.look(block, number as usize % self.shape.words());
-        if first < self.shape.start {
-            free |= (1 << (self.shape.start.0 - first.0)) - 1;
-        }
-        if last >= self.shape.end {
-            free |= !0 << (self.shape.end.0 - first.0);
-        }
-        free
+        let below = (1 << self.shape.start.0.saturating_sub(first)) - 1;
+        let left = self.shape.end.0 - first;
+        below | if left < WORD_FRAMES { !0 << left } else { 0 }
     }
 }
 
 /// The words that `[start, end)` touches, each with the frames that lie in the range.
 pub(super) fn words_of(start: Pfn, end: Pfn) -> impl Iterator<Item = Word> {
-    let numbers = if start < end { start.0 / 64..(end.0 - 1) / 64 + 1 } else { 0..0 };
+    let numbers = if start < end { start.0 / WORD_FRAMES..(end.0 - 1) / WORD_FRAMES + 1 } else { 0..0 };
     numbers.map(move |number| {
-        let first = number * 64;
+        let first = number * WORD_FRAMES;
         let low = !0 << start.0.saturating_sub(first).min(63);
-        let high = !0 >> (first + 64).saturating_sub(end.0).min(63);
+        let high = !0 >> (first + WORD_FRAMES).saturating_sub(end.0).min(63);
         Word { number, mask: low & high }
     })
 }
@@ -143,11 +143,12 @@ impl Batch {
     /// Gives a word; answers the frames that were free already.
     #[inline]
     pub fn give<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, word: Word) -> u64 {
-        let block = field.shape.block_of_word(word.number);
+        let place = field.cut.place(word.number);
+        let block = field.cut.block(place);
         if field.entry(block).is_lazy() {
             return word.mask;
         }
-        let doubled = field.set_bits(kinds, block, word);
+        let doubled = field.set_bits(kinds, place, word.mask);
         let frames = (word.mask & !doubled).count_ones();
         if block != self.block {
             self.count(field, kinds);

@@ -12,7 +12,7 @@ use super::mem::{CHUNK_LINES, Line, Mem, Needs};
 /// Memory for one zone.
 #[derive(Debug)]
 pub struct HeapMem {
-    chunks: Vec<Once<Box<[Line]>>>,
+    chunks: Vec<Once<Box<[Line; CHUNK_LINES]>>>,
     entries: Vec<AtomicU16>,
     index: Vec<AtomicU64>,
 }
@@ -33,7 +33,7 @@ impl HeapMem {
 impl Mem for HeapMem {
     #[inline]
     fn line(&self, line: usize) -> Option<&Line> {
-        self.chunks.get(line / CHUNK_LINES)?.get()?.get(line % CHUNK_LINES)
+        self.chunks.get(line / CHUNK_LINES)?.get().map(|chunk| &chunk[line % CHUNK_LINES])
     }
 
     #[inline]
@@ -48,7 +48,7 @@ impl Mem for HeapMem {
 
     fn open(&self, chunk: usize) -> bool {
         let Some(place) = self.chunks.get(chunk) else { return false };
-        place.call_once(|| (0..CHUNK_LINES).map(|_| Line::default()).collect());
+        place.call_once(|| Box::new(core::array::from_fn(|_| Line::default())));
         true
     }
 }

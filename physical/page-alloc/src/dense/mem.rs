@@ -21,10 +21,13 @@ pub use super::heap::HeapMem;
 /// Lines of a chunk.
 pub const CHUNK_LINES: usize = 64;
 
+/// Words of a line.
+pub(super) const LINE_WORDS: usize = 8;
+
 /// The bits of 512 frames: one line of a cache.
 #[repr(align(64))]
 #[derive(Debug, Default)]
-pub struct Line(pub [AtomicU64; 8]);
+pub struct Line(pub [AtomicU64; LINE_WORDS]);
 
 /// What a field of some shape needs if all of it were opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

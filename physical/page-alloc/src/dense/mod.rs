@@ -52,14 +52,17 @@ mod heap;
 mod index;
 mod magazine;
 pub mod mem;
+mod open;
 mod search;
+mod set;
 mod shape;
 mod take;
 mod word;
 
 pub use census::Counts;
-pub use cpu::{At, CpuFrames, CpuSet, Want};
+pub use cpu::{At, CpuFrames, Want};
 pub use field::{Field, Kinds};
 pub use give::Doubled;
+pub use set::CpuSet;
 pub use shape::Shape;
 pub use word::Word;

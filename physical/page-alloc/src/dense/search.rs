@@ -33,17 +33,18 @@ impl<M: Mem> Field<M> {
         }
     }
 
-    /// The first word of a block where an aligned run of `2^order` frames begins; `order` is less than a block's.
+    /// The place of the first word of a block where an aligned run of `2^order` frames begins; `order` is less than a
+    /// block's.
     pub(super) fn run_in(&self, block: usize, order: u8) -> Option<usize> {
+        let mut places = self.cut.places(block);
         if order < 6 {
-            return (0..self.shape.words()).find(|&at| runs(self.look(block, at), order) != 0);
+            return places.find(|&place| runs(self.look(place), order) != 0);
         }
         let words = 1 << (order - 6);
-        let is_full = |first: usize| (first..first + words).all(|at| self.look(block, at) == !0);
-        (0..self.shape.words()).step_by(words).find(|&first| is_full(first))
+        places.step_by(words).find(|&first| (first..first + words).all(|place| self.look(place) == !0))
     }
 
-    /// Tries `take` on blocks of a type that have a run of `2^order` frames, with the run's first word, until it answers.
+    /// Tries `take` on blocks of a type that have a run of `2^order` frames, with the place of the run's first word, until it answers.
     /// `order` is less than a block's.
     pub(super) fn seek_run<T>(
         &self,
@@ -112,7 +113,7 @@ impl<M: Mem> Field<M> {
         let mut from = 0;
         loop {
             let block = self.first_in(kinds, kind, Bitmap::Whole, from)?;
-            if let Some(taken) = take(block, 0) {
+            if let Some(taken) = take(block, self.cut.first_place(block)) {
                 return Some(taken);
             }
             from = block + 1;
@@ -171,6 +172,6 @@ impl<M: Mem> Field<M> {
     /// The first frame of the lowest block that a request for one frame of a type would be served from.
     #[must_use]
     pub fn frontier(&self, kinds: &impl Kinds, kind: MigrateType) -> Option<Pfn> {
-        self.lowest(kinds, kind, 0).map(|block| self.shape.block_start(block))
+        self.lowest(kinds, kind, 0).map(|block| self.cut.block_start(block))
     }
 }

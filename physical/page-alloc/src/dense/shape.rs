@@ -5,10 +5,11 @@
 
 use kernmem_base::Pfn;
 
+use super::word::WORD_FRAMES;
 use crate::store::CHUNK_SHIFT;
 
 /// log2 of the frames of a line.
-pub(super) const LINE_SHIFT: u32 = 9;
+const LINE_SHIFT: u8 = 9;
 
 /// The span of a zone and the orders that its kernel knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,16 +28,11 @@ impl Shape {
     /// log2 of the frames of a block.
     #[must_use]
     pub const fn block_order(&self) -> u8 {
-        if self.pageblock_order < LINE_SHIFT as u8 { self.pageblock_order } else { LINE_SHIFT as u8 }
-    }
-
-    /// Frames of a block.
-    pub(super) const fn block_frames(&self) -> u32 {
-        1 << self.block_order()
+        if self.pageblock_order < LINE_SHIFT { self.pageblock_order } else { LINE_SHIFT }
     }
 
     /// The frame that blocks are counted from.
-    pub(super) const fn base(&self) -> u64 {
+    const fn base(&self) -> u64 {
         self.start.0 >> CHUNK_SHIFT << CHUNK_SHIFT
     }
 
@@ -63,36 +59,91 @@ impl Shape {
     pub const fn contains(&self, pfn: Pfn) -> bool {
         self.start.0 <= pfn.0 && pfn.0 < self.end.0
     }
+}
+
+/// The same, made ready for the hot paths.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    /// The number of the first word.
+    first: u64,
+    /// The words that lie in the zone as a whole.
+    inner: (u64, u64),
+    /// Blocks.
+    blocks: usize,
+    /// log2 of the words of a block.
+    log_words: u32,
+}
+
+impl Cut {
+    pub const fn new(shape: &Shape) -> Self {
+        let inner = (shape.start.0.div_ceil(WORD_FRAMES), shape.end.0 / WORD_FRAMES);
+        let log_words = shape.block_order().saturating_sub(6) as u32;
+        Self { first: shape.base() / WORD_FRAMES, inner, blocks: shape.blocks(), log_words }
+    }
+
+    /// Blocks.
+    pub const fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// Frames of a block.
+    #[inline]
+    pub const fn whole(&self) -> u32 {
+        64 << self.log_words
+    }
+
+    /// Whether all frames of a word are the zone's.
+    #[inline]
+    pub const fn is_inner(&self, number: u64) -> bool {
+        self.inner.0 <= number && number < self.inner.1
+    }
+
+    /// A word's place: counted from the zone's first.
+    #[inline]
+    pub const fn place(&self, number: u64) -> usize {
+        number.wrapping_sub(self.first) as usize
+    }
+
+    /// The number of the word at a place.
+    #[inline]
+    pub const fn number(&self, place: usize) -> u64 {
+        self.first + place as u64
+    }
+
+    /// The block of the word at a place.
+    #[inline]
+    pub const fn block(&self, place: usize) -> usize {
+        place >> self.log_words
+    }
 
     /// The block of a frame of the zone.
-    pub(super) const fn block(&self, pfn: Pfn) -> usize {
-        ((pfn.0 - self.base()) >> self.block_order()) as usize
+    #[inline]
+    pub const fn block_of(&self, pfn: Pfn) -> usize {
+        self.block(self.place(pfn.0 / WORD_FRAMES))
     }
 
-    /// The first frame of a block.
-    pub(super) const fn block_start(&self, block: usize) -> Pfn {
-        Pfn(self.base() + ((block as u64) << self.block_order()))
+    /// The place of a block's first word.
+    #[inline]
+    pub const fn first_place(&self, block: usize) -> usize {
+        block << self.log_words
     }
 
-    /// The line that a block's bits are in, and the first of its words there.
-    pub(super) const fn line(&self, block: usize) -> (usize, usize) {
-        let word = block << (self.block_order() - 6);
-        (word / 8, word % 8)
+    /// The places of a block's words.
+    #[inline]
+    pub const fn places(&self, block: usize) -> core::ops::Range<usize> {
+        self.first_place(block)..self.first_place(block + 1)
     }
 
-    /// Words of a block.
-    pub(super) const fn words(&self) -> usize {
-        1 << (self.block_order() - 6)
+    /// The number of the last word of the block that a word is of.
+    #[inline]
+    pub const fn last_number(&self, number: u64) -> u64 {
+        number | ((1 << self.log_words) - 1)
     }
 
-    /// The number of a block's first word, as [`super::Word::number`] counts.
-    pub(super) const fn first_word(&self, block: usize) -> u64 {
-        self.block_start(block).0 / 64
-    }
-
-    /// The block of a word of the zone.
-    pub(super) const fn block_of_word(&self, number: u64) -> usize {
-        ((number - self.base() / 64) >> (self.block_order() - 6)) as usize
+    /// The first frame of a block; at the zone's edge it may lie before the zone.
+    #[inline]
+    pub const fn block_start(&self, block: usize) -> Pfn {
+        Pfn(self.number(self.first_place(block)) * WORD_FRAMES)
     }
 }
 
@@ -103,9 +154,12 @@ mod tests {
     #[test]
     fn blocks_are_counted_from_the_first_chunk() {
         let shape = Shape { start: Pfn(0x8_0200), end: Pfn(0x8_8001), max_order: 10, pageblock_order: 9 };
-        assert_eq!((shape.base(), shape.chunks(), shape.blocks()), (0x8_0000, 2, 65));
-        assert_eq!((shape.block(Pfn(0x8_0200)), shape.block_start(64), shape.line(64)), (1, Pfn(0x8_8000), (64, 0)));
-        let small = Shape { pageblock_order: 7, ..shape };
-        assert_eq!((small.words(), small.line(5), small.block_of_word(0x8_0280 / 64)), (2, (1, 2), 5));
+        let cut = Cut::new(&shape);
+        assert_eq!((shape.chunks(), shape.blocks(), cut.whole()), (2, 65, 512));
+        assert_eq!((cut.block_of(Pfn(0x8_0200)), cut.block_start(64), cut.places(64)), (1, Pfn(0x8_8000), 512..520));
+        assert_eq!((cut.is_inner(0x2007), cut.is_inner(0x2008), cut.is_inner(0x2200)), (false, true, false));
+        assert_eq!((cut.place(0x2008), cut.number(8), cut.last_number(0x2009)), (8, 0x2008, 0x200f));
+        let small = Cut::new(&Shape { pageblock_order: 7, ..shape });
+        assert_eq!((small.whole(), small.places(5), small.block_of(Pfn(0x8_0280))), (128, 10..12, 5));
     }
 }

@@ -35,13 +35,13 @@ impl<M: Mem> Field<M> {
     /// Takes the word of a block of a type where an aligned run of `2^order` frames lies, with all that is free in it;
     /// `order` is at most 5.
     pub fn take_word_with(&self, kinds: &impl Kinds, kind: MigrateType, order: u8) -> Option<Word> {
-        let word = self.seek_run(kinds, kind, order, &mut |block, at| {
+        let word = self.seek_run(kinds, kind, order, &mut |block, place| {
             if !self.write_out(kinds, block) {
                 return None;
             }
             let mut plan: Plan = ([0; 8], 0);
-            let bits = self.look(block, at);
-            plan.0[at % 8] = bits;
+            let bits = self.look(place);
+            plan.0[place - self.cut.first_place(block)] = bits;
             plan.1 = bits.count_ones();
             let mut word = Word::default();
             if !self.take_planned(kinds, block, &plan, &mut |taken| word = taken) {
@@ -77,7 +77,7 @@ impl<M: Mem> Field<M> {
         } else if order == 0 {
             self.take_one(kinds, kind)
         } else {
-            self.seek_run(kinds, kind, order, &mut |block, at| self.take_run_of(kinds, block, at, order))
+            self.seek_run(kinds, kind, order, &mut |block, place| self.take_run_of(kinds, block, place, order))
         }?;
         self.lower_level(1 << order);
         Some(taken)
@@ -99,29 +99,29 @@ impl<M: Mem> Field<M> {
                 whole_from = block + 1;
                 continue;
             }
-            let Some(at) = self.run_in(block, 0) else { continue };
-            if let Some(pfn) = self.take_run_of(kinds, block, at, 0) {
+            let Some(place) = self.run_in(block, 0) else { continue };
+            if let Some(pfn) = self.take_run_of(kinds, block, place, 0) {
                 return Some(pfn);
             }
         }
     }
 
-    /// Takes the lowest run that begins in word `at` of a block; `None` if it is there no longer.
-    fn take_run_of(&self, kinds: &impl Kinds, block: usize, at: usize, order: u8) -> Option<Pfn> {
+    /// Takes the lowest run that begins in the word at a place; `None` if it is there no longer.
+    fn take_run_of(&self, kinds: &impl Kinds, block: usize, place: usize, order: u8) -> Option<Pfn> {
         if !self.write_out(kinds, block) {
             return None;
         }
         let mut plan: Plan = ([0; 8], 1 << order);
-        let found = runs(self.look(block, at), order.min(6));
+        let found = runs(self.look(place), order.min(6));
         if found == 0 {
             return None;
         }
         let words = 1 << order.saturating_sub(6);
-        for place in plan.0.iter_mut().skip(at).take(words) {
-            *place = block_mask(order.min(6)) << found.trailing_zeros();
+        for mask in plan.0.iter_mut().skip(place - self.cut.first_place(block)).take(words) {
+            *mask = block_mask(order.min(6)) << found.trailing_zeros();
         }
         self.take_exactly(kinds, block, &plan)?;
-        Some(Pfn((self.shape.first_word(block) + at as u64) * 64 + u64::from(found.trailing_zeros())))
+        Some(Word { number: self.cut.number(place), mask: found }.first())
     }
 
     /// Takes all of a plan or nothing.
@@ -161,14 +161,14 @@ impl<M: Mem> Field<M> {
     fn plan(&self, block: usize, want: u32) -> Plan {
         let mut plan: Plan = ([0; 8], 0);
         let counted = self.entry(block).count();
-        for at in 0..self.shape.words() {
+        for (place, kept) in self.cut.places(block).zip(&mut plan.0) {
             if plan.1 >= want.min(counted) {
                 break;
             }
-            let bits = self.look(block, at);
+            let bits = self.look(place);
             let room = counted - plan.1;
             let mask = if bits.count_ones() > room { lowest(bits, room) } else { bits };
-            plan.0[at % 8] = mask;
+            *kept = mask;
             plan.1 += mask.count_ones();
         }
         plan
@@ -189,11 +189,11 @@ impl<M: Mem> Field<M> {
             }
         };
         let mut missing = *frames;
-        for (at, &mask) in masks.iter().enumerate().filter(|(_, mask)| **mask != 0) {
-            let got = self.claim(block, at, mask);
+        for (place, &mask) in self.cut.places(block).zip(masks).filter(|(_, mask)| **mask != 0) {
+            let got = self.claim(place, mask);
             if got != 0 {
                 missing -= got.count_ones();
-                put(Word { number: self.shape.first_word(block) + at as u64, mask: got });
+                put(Word { number: self.cut.number(place), mask: got });
             }
         }
         self.settle(kinds, block, seen, *frames);
@@ -205,9 +205,9 @@ impl<M: Mem> Field<M> {
 
     /// Clears bits that were promised; answers those that were set.
     #[inline]
-    fn claim(&self, block: usize, at: usize, mask: u64) -> u64 {
+    fn claim(&self, place: usize, mask: u64) -> u64 {
         // AcqRel: Acquire pairs with the giver's `fetch_or`: what it did with the frames is seen.
-        self.bits(block, at).map_or(0, |bits| bits.fetch_and(!mask, Ordering::AcqRel) & mask)
+        self.bits(place).map_or(0, |bits| bits.fetch_and(!mask, Ordering::AcqRel) & mask)
     }
 
     /// Writes the bits of a lazy block; false if there is no memory for them.
@@ -221,14 +221,14 @@ impl<M: Mem> Field<M> {
         if !self.open_line(block) {
             return false;
         }
-        let whole = self.shape.block_frames();
+        let whole = self.cut.whole();
         if !self.promise(block, seen, whole) {
             return true;
         }
         let mut written = 0;
-        for at in 0..self.shape.words() {
+        for place in self.cut.places(block) {
             // AcqRel: as of a giver.
-            let old = self.bits(block, at).map_or(!0, |bits| bits.fetch_or(!0, Ordering::AcqRel));
+            let old = self.bits(place).map_or(!0, |bits| bits.fetch_or(!0, Ordering::AcqRel));
             written += old.count_zeros();
         }
         if let Some(entry) = self.mem.entry(block) {
@@ -251,19 +251,19 @@ impl<M: Mem> Field<M> {
         for block in first..first + blocks {
             self.unmark(kinds, self.kind_of(kinds, block), block, Bitmap::Whole);
         }
-        Some(self.shape.block_start(first))
+        Some(self.cut.block_start(first))
     }
 
     /// Takes a whole block and clears its bits.
     fn take_whole(&self, block: usize) -> bool {
         let seen = self.entry(block);
-        let whole = self.shape.block_frames();
+        let whole = self.cut.whole();
         if seen.count() != whole || !self.open_line(block) || !self.promise(block, seen, whole) {
             return false;
         }
         if !seen.is_lazy() {
-            for at in 0..self.shape.words() {
-                if let Some(bits) = self.bits(block, at) {
+            for place in self.cut.places(block) {
+                if let Some(bits) = self.bits(place) {
                     // Relaxed: every frame of the block is the taker's, by the entry; who looks meanwhile guesses.
                     bits.store(0, Ordering::Relaxed);
                 }
@@ -274,11 +274,10 @@ impl<M: Mem> Field<M> {
 
     /// Gives a whole block back that was just taken.
     fn credit_whole(&self, kinds: &impl Kinds, block: usize) {
-        let first = self.shape.first_word(block);
-        let words = (first..first + self.shape.words() as u64).map(|number| Word { number, mask: !0 });
+        let words = self.cut.places(block).map(|place| Word { number: self.cut.number(place), mask: !0 });
         let given = self.give_words(kinds, words);
         debug_assert!(given.is_ok(), "the block was just taken");
-        self.lower_level(self.shape.block_frames());
+        self.lower_level(self.cut.whole());
     }
 
     /// Takes the frames `[start, end)`, whatever their types.
@@ -292,9 +291,9 @@ impl<M: Mem> Field<M> {
             if !self.shape.contains(at) {
                 return Err(self.undo(kinds, start, at));
             }
-            let block = self.shape.block(at);
-            let next = Pfn(self.shape.block_start(block).0 + u64::from(self.shape.block_frames())).min(end);
-            if next.0 - at.0 == u64::from(self.shape.block_frames()) && self.take_whole(block) {
+            let block = self.cut.block_of(at);
+            let next = Pfn(self.cut.block_start(block).0 + u64::from(self.cut.whole())).min(end);
+            if next.0 - at.0 == u64::from(self.cut.whole()) && self.take_whole(block) {
                 self.unmark(kinds, self.kind_of(kinds, block), block, Bitmap::Whole);
             } else if let Err(busy) = self.take_part(kinds, block, at, next) {
                 self.undo(kinds, start, at);
@@ -330,12 +329,12 @@ impl<M: Mem> Field<M> {
             return Err(start);
         }
         for word in words_of(start, end) {
-            let at = word.number as usize % self.shape.words();
-            let busy = word.mask & !self.look(block, at);
+            let place = self.cut.place(word.number);
+            let busy = word.mask & !self.look(place);
             if busy != 0 {
                 return Err(Word { mask: busy, ..word }.first());
             }
-            plan.0[at % 8] = word.mask;
+            plan.0[place - self.cut.first_place(block)] = word.mask;
             plan.1 += word.frames();
         }
         self.take_exactly(kinds, block, &plan).ok_or(start)

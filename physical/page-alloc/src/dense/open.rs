@@ -1,0 +1,117 @@
+//! What a CPU takes blocks from, one by one: two open words and a short stack.
+
+use kernmem_base::Pfn;
+
+use super::give::Doubled;
+use super::word::{WORD_FRAMES, Word, block_mask, runs};
+
+/// The largest order that an open word serves.
+pub(super) const OPEN_ORDER: u8 = 5;
+
+/// The order of blocks that are kept on a stack.
+pub(super) const STACK_ORDER: u8 = 9;
+
+/// Blocks of a stack.
+const STACK: usize = 2;
+
+/// No word and no frame has this number.
+pub(super) const NONE: u64 = u64::MAX;
+
+/// No word.
+pub(super) const NO_WORD: Word = Word { number: NONE, mask: 0 };
+
+/// What one column of one zone keeps open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Open {
+    /// For single frames.
+    pub single: Word,
+    /// For blocks of orders 1 to 5.
+    pub small: Word,
+    /// First frames of blocks of order 9.
+    stack: [u64; STACK],
+    height: usize,
+}
+
+impl Open {
+    pub const EMPTY: Self = Self { single: NO_WORD, small: NO_WORD, stack: [0; STACK], height: 0 };
+
+    /// Frames of all.
+    pub fn frames(&self) -> u64 {
+        u64::from(self.single.frames()) + u64::from(self.small.frames()) + ((self.height as u64) << STACK_ORDER)
+    }
+
+    #[inline]
+    pub fn take_single(&mut self) -> Option<Pfn> {
+        let mask = self.single.mask;
+        if mask == 0 {
+            return None;
+        }
+        self.single.mask = mask & (mask - 1);
+        Some(Word { mask, ..self.single }.first())
+    }
+
+    /// Takes a block of an order from 1 to 5.
+    #[inline]
+    pub fn take_small(&mut self, order: u8) -> Option<Pfn> {
+        let found = runs(self.small.mask, order);
+        if found == 0 {
+            return None;
+        }
+        let at = found.trailing_zeros();
+        self.small.mask &= !(block_mask(order) << at);
+        Some(Pfn(self.small.number * WORD_FRAMES + u64::from(at)))
+    }
+
+    #[inline]
+    pub fn take_stacked(&mut self) -> Option<Pfn> {
+        self.height = self.height.checked_sub(1)?;
+        Some(Pfn(self.stack[self.height % STACK]))
+    }
+
+    /// Puts a block of order 9 on the stack; false if it is full.
+    #[inline]
+    pub fn stack(&mut self, pfn: Pfn) -> bool {
+        if self.height >= STACK {
+            return false;
+        }
+        self.stack[self.height % STACK] = pfn.0;
+        self.height += 1;
+        true
+    }
+
+    /// Whether a block is on the stack.
+    pub fn is_stacked(&self, pfn: Pfn) -> bool {
+        self.stack.iter().take(self.height).any(|&first| first == pfn.0)
+    }
+
+    /// The open word of that number, if there is one.
+    #[inline]
+    pub fn word(&mut self, number: u64) -> Option<&mut Word> {
+        if self.single.number == number {
+            return Some(&mut self.single);
+        }
+        (self.small.number == number).then_some(&mut self.small)
+    }
+
+    /// All that is open, as words.
+    pub fn words(&self) -> impl Iterator<Item = Word> {
+        let stacked = self.stack.into_iter().take(self.height);
+        let numbers = stacked.flat_map(|first| first / WORD_FRAMES..(first + (1 << STACK_ORDER)) / WORD_FRAMES);
+        let open = [self.single, self.small].into_iter().filter(|word| word.mask != 0);
+        open.chain(numbers.map(|number| Word { number, mask: !0 }))
+    }
+}
+
+/// Puts frames back into an open word.
+///
+/// # Errors
+/// The lowest of them that is there already; nothing was changed.
+#[inline]
+pub(super) fn put_back(open: &mut Word, word: Word) -> Result<(), Doubled> {
+    let doubled = open.mask & word.mask;
+    if doubled != 0 {
+        return Err(Doubled { pfn: Word { mask: doubled, ..word }.first() });
+    }
+    open.mask |= word.mask;
+    Ok(())
+}
