@@ -8,6 +8,8 @@
 //! 4. Where lists follow pageblocks, 3. holds for each type.
 //! 5. A free frame that is given back is told to be free, and a frame in a hole none of the allocator's.
 //!
+//! 6. Tables and pages are those of the book (`tables`).
+//!
 //! Node by node the same follows, since no zone is in two nodes; the sums over all zones are compared as well.
 
 use kernmem_base::{Era, Order, Pfn};
@@ -35,6 +37,7 @@ pub(crate) fn check<S: Subject>(shared: &Shared<'_, S>, cpu: &mut Cpu, mix: Mix,
         let books = Books::of(shared, figures.span, |pfn| zone.migrate_type(Pfn(pfn)).unwrap_or(MigrateType::Movable));
         books.compare(shared, &figures, mix)?;
     }
+    shared.tree.check(&shared.owners)?;
     refused(shared, cpu, turn)
 }
 

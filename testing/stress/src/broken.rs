@@ -2,8 +2,9 @@
 
 use core::fmt;
 
-use kernmem_base::{Order, Pfn};
+use kernmem_base::{Order, Pfn, PhysAddr, VirtAddr};
 use kernmem_page_alloc::{AddError, AllocError, FreeError, ZoneKind};
+use kernmem_pgtable::{MapError, WalkError};
 use kernmem_sparse::MigrateType;
 
 use crate::op::Sort;
@@ -135,6 +136,34 @@ pub enum What {
         /// What the allocator says.
         theirs: u64,
     },
+    /// A cursor stopped for a reason that it cannot have.
+    Map(MapError),
+    /// A walk met a table that is none.
+    Walk(WalkError),
+    /// A page is not mapped to what the book says.
+    Page {
+        /// Its address.
+        va: VirtAddr,
+        /// The word of the book.
+        booked: u64,
+        /// The word that what was found would be.
+        found: u64,
+    },
+    /// A table is linked twice, has a wrong note, or lies in a frame that the tree does not have.
+    Table {
+        /// The table.
+        pa: PhysAddr,
+    },
+    /// A frame that the tree has is none of its tables.
+    LostTable {
+        /// The frame.
+        pa: PhysAddr,
+    },
+    /// Tables that were unlinked wait for walks, and nobody walks.
+    Waits {
+        /// Subtrees.
+        subtrees: u64,
+    },
     /// Frames that all came back are not all there.
     NotWhole {
         /// The first frame that is missing.
@@ -171,6 +200,14 @@ impl fmt::Display for What {
             Self::Figures { nid, zone, account, ours, theirs } => {
                 write!(f, "node {nid}, zone {zone}, {account}: {ours} by the books, {theirs} by the allocator")
             }
+            Self::Map(error) => write!(f, "a cursor stopped: {error}"),
+            Self::Walk(error) => write!(f, "a walk met what is no table: {error}"),
+            Self::Page { va, booked, found } => {
+                write!(f, "page {va}: {booked:#x} by the book, {found:#x} in the tables")
+            }
+            Self::Table { pa } => write!(f, "the table at {pa} is linked twice, has a wrong note, or is nobody's"),
+            Self::LostTable { pa } => write!(f, "the frame at {pa} was taken for a table and is none"),
+            Self::Waits { subtrees } => write!(f, "{subtrees} subtrees wait for walks, and nobody walks"),
             Self::NotWhole { pfn } => write!(f, "everything came back, but frame {:#x} is not free", pfn.0),
             Self::Panic(message) => write!(f, "panic: {message}"),
         }

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use kernmem_base::Era;
 use kernmem_page_alloc::Placement;
-use kernmem_stress::{Broken, Length, Machine, Mix, Plan, Progress, Tally, run};
+use kernmem_stress::{Broken, Format, Length, Machine, Mix, Plan, Progress, Tally, run};
 
 const USAGE: &str = "usage: kernmem-stress [--seconds N | --rounds N] [--seed N] [--cpus all|N] [--placement dense|linux] \
                      [--era 5.10|6.1|6.12|7.2] [--mix all|typed] [--steps N]";
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     let legs: Vec<Plan> = request.legs();
     for plan in &legs {
         let facts = plan.machine.facts;
-        println!("{:?} placement, {}, {:?} operations", facts.placement, facts.era, plan.mix);
+        println!("{:?} placement, {}, {:?} tables, {:?} operations", facts.placement, facts.era, plan.format, plan.mix);
         match leg(plan) {
             Ok(tally) => all.add(&tally),
             Err(what) => {
@@ -135,6 +135,8 @@ impl Request {
         let legs = self.placements.iter().flat_map(|&placement| self.mixes.iter().map(move |&mix| (placement, mix)));
         let plan = |(at, (placement, mix)): (usize, (Placement, Mix))| Plan {
             machine: Machine::new(self.era.unwrap_or(eras[(self.seed as usize + at) % 4]), placement, self.cpus),
+            // By the leg and the seed, so that two seeds run each placement with each format.
+            format: [Format::X86, Format::Arm64][(self.seed as usize + at / 2) % 2],
             seed: self.seed,
             mix,
             steps: self.steps,

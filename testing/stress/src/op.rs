@@ -45,11 +45,23 @@ pub enum Sort {
     Limits,
     /// Looks at figures.
     Look,
+    /// Maps pages of the shared tree.
+    Map,
+    /// Unmaps some.
+    Unmap,
+    /// Changes the rights of some.
+    Protect,
+    /// Splits a block.
+    SplitBlock,
+    /// Makes one block of a table.
+    Collapse,
+    /// Follows addresses without a lock.
+    Walk,
 }
 
 impl Sort {
     /// All sorts.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 25] = [
         Self::Small,
         Self::Large,
         Self::Bulk,
@@ -69,6 +81,12 @@ impl Sort {
         Self::Plug,
         Self::Limits,
         Self::Look,
+        Self::Map,
+        Self::Unmap,
+        Self::Protect,
+        Self::SplitBlock,
+        Self::Collapse,
+        Self::Walk,
     ];
 
     /// Its name in tallies.
@@ -94,6 +112,12 @@ impl Sort {
             Self::Plug => "plug",
             Self::Limits => "limits",
             Self::Look => "look",
+            Self::Map => "map",
+            Self::Unmap => "unmap",
+            Self::Protect => "protect",
+            Self::SplitBlock => "split a block",
+            Self::Collapse => "collapse",
+            Self::Walk => "walk",
         }
     }
 
@@ -113,6 +137,12 @@ impl Sort {
             Self::Receive => [150, 200],
             Self::Split => [100, 50],
             Self::Wrong | Self::Look => [50, 50],
+            Self::Map => [300, 150],
+            Self::Unmap => [150, 200],
+            Self::Protect => [80, 60],
+            Self::SplitBlock => [60, 40],
+            Self::Collapse => [30, 20],
+            Self::Walk => [200, 150],
             Self::Drain | Self::Ask => [10, 10],
             Self::Retype => [8, 8],
             Self::Isolate => [3, 8],

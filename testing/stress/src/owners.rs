@@ -17,6 +17,9 @@ pub(crate) const FREE: u32 = 0;
 /// The frame is none of the allocator's.
 pub(crate) const AWAY: u32 = u32::MAX;
 
+/// The frame is a table of the tree that all CPUs share.
+pub(crate) const TABLES: u32 = u32::MAX - 1;
+
 /// The owner's number of a CPU.
 pub(crate) const fn of_cpu(cpu: u32) -> u32 {
     cpu + 1
@@ -26,6 +29,7 @@ pub(crate) fn name(owner: u32) -> String {
     match owner {
         FREE => "nobody".to_owned(),
         AWAY => "the machine".to_owned(),
+        TABLES => "the tree of tables".to_owned(),
         cpu => format!("CPU {}", cpu - 1),
     }
 }

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use crate::machine::Machine;
 use crate::op::Mix;
+use crate::tables::Format;
 
 /// How long a run takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +20,8 @@ pub enum Length {
 pub struct Plan {
     /// The machine.
     pub machine: Machine,
+    /// The format of the tree of page tables.
+    pub format: Format,
     /// What is drawn from.
     pub seed: u64,
     /// Which operations there are.

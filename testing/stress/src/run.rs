@@ -25,6 +25,7 @@ use crate::draw::Draw;
 use crate::op::Sort;
 use crate::plan::{Length, Plan};
 use crate::subject::{Figures, Subject};
+use crate::tables::{Tree, with_tree};
 use crate::tally::Tally;
 use crate::worker::{Shared, Worker};
 
@@ -67,8 +68,18 @@ struct Course<'p> {
 ///
 /// # Errors
 /// The first thing that was off.
-pub fn run<S: Subject>(subject: &S, plan: &Plan, mut watch: impl FnMut(Progress)) -> Result<Tally, Broken> {
-    let shared = Shared::new(subject, plan.machine);
+pub fn run<S: Subject>(subject: &S, plan: &Plan, watch: impl FnMut(Progress)) -> Result<Tally, Broken> {
+    let done = with_tree(plan.format, plan.machine.cpus, |tree| run_with(subject, plan, tree, watch));
+    done.unwrap_or_else(|what| Err(Broken { round: 0, by: None, what }))
+}
+
+fn run_with<S: Subject>(
+    subject: &S,
+    plan: &Plan,
+    tree: &dyn Tree,
+    mut watch: impl FnMut(Progress),
+) -> Result<Tally, Broken> {
+    let shared = Shared::new(subject, plan.machine, tree);
     let beginning: Vec<Figures> = subject.allocator().zones().map(|zone| subject.figures(zone)).collect();
     let course = Course {
         plan,
@@ -124,10 +135,7 @@ impl Course<'_> {
         loop {
             self.operations(&mut worker, number, round);
             self.meeting.wait();
-            self.kept(round, None, || {
-                worker.drain();
-                Ok(())
-            });
+            self.kept(round, None, || worker.settle());
             self.meeting.wait();
             if number == 0 {
                 self.kept(round, None, || account::check(shared, &mut worker.cpu, self.plan.mix, round));
@@ -170,6 +178,8 @@ impl Course<'_> {
     fn end<S: Subject>(&self, worker: &mut Worker<'_, S>, number: u32, round: u64, beginning: &[Figures]) {
         let shared = worker.shared();
         self.kept(round, None, || worker.finish());
+        self.meeting.wait();
+        self.kept(round, None, || worker.settle());
         self.meeting.wait();
         if number == 0 && self.is_sound() {
             let all = || {

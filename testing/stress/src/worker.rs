@@ -5,7 +5,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use kernmem_base::{CpuId, Order, Pfn};
+use kernmem_base::{CpuId, Frame, FrameOrigin, FrameSource, Level, NoFrame, Order, Pfn, PhysAddr};
 use kernmem_page_alloc::{AllocError, FreeError, Gfp, PcpLimits, Placement, ZoneKind, ZoneSpan};
 use kernmem_sparse::MigrateType;
 
@@ -16,6 +16,7 @@ use crate::op::Sort;
 use crate::owners::{self, AWAY, FREE, Owners};
 use crate::payload::Payload;
 use crate::subject::{Cpu, Subject};
+use crate::tables::{self, CpuTree, Tree};
 use crate::tally::{Outcome, Tally};
 
 /// Something that a CPU has.
@@ -37,23 +38,24 @@ impl Held {
 }
 
 /// What all CPUs share.
-#[derive(Debug)]
 pub(crate) struct Shared<'s, S> {
     pub subject: &'s S,
     pub machine: Machine,
     pub owners: Owners,
     pub payload: Payload,
+    pub tree: &'s dyn Tree,
     /// What was handed to each CPU.
     pub mail: Vec<Mutex<Vec<Held>>>,
 }
 
 impl<'s, S: Subject> Shared<'s, S> {
-    pub fn new(subject: &'s S, machine: Machine) -> Self {
+    pub fn new(subject: &'s S, machine: Machine, tree: &'s dyn Tree) -> Self {
         Self {
             subject,
             machine,
             owners: Owners::new(&machine),
             payload: Payload::new(machine.frames()),
+            tree,
             mail: (0..machine.cpus).map(|_| Mutex::default()).collect(),
         }
     }
@@ -75,11 +77,12 @@ const REQUESTS: [(Gfp, ZoneKind); 8] = [
 const WEIGHTS: [u32; 9] = [20, 30, 4, 1, 3, 10, 6, 6, 1];
 
 /// One CPU.
-#[derive(Debug)]
 pub(crate) struct Worker<'s, S> {
     shared: &'s Shared<'s, S>,
     number: u32,
     pub cpu: Cpu,
+    /// `None` if somebody has the handle, which nobody should.
+    tables: Option<Box<dyn CpuTree + 's>>,
     held: Vec<Held>,
     /// Memory that this CPU took out of the allocator.
     away: Vec<(Pfn, Pfn)>,
@@ -91,7 +94,8 @@ type Step = Result<Outcome, What>;
 impl<'s, S: Subject> Worker<'s, S> {
     pub fn new(shared: &'s Shared<'s, S>, number: u32) -> Self {
         let cpu = shared.subject.cpu(number, shared.machine.nid(number));
-        Self { shared, number, cpu, held: Vec::new(), away: Vec::new(), tally: Tally::default() }
+        let tables = shared.tree.cpu(number);
+        Self { shared, number, cpu, tables, held: Vec::new(), away: Vec::new(), tally: Tally::default() }
     }
 
     pub fn shared(&self) -> &'s Shared<'s, S> {
@@ -133,14 +137,35 @@ impl<'s, S: Subject> Worker<'s, S> {
             Sort::Plug => self.plug(draw),
             Sort::Limits => self.limits(draw),
             Sort::Look => self.look(draw),
+            Sort::Map | Sort::Unmap | Sort::Protect | Sort::SplitBlock | Sort::Collapse | Sort::Walk => {
+                self.with_tables(|tables, frames| tables.step(sort, draw, frames))
+            }
         }?;
         self.tally.count(sort, outcome);
         Ok(())
     }
 
     /// Empties the CPU's own lists.
-    pub fn drain(&mut self) {
+    fn drain(&mut self) {
         self.shared.subject.allocator().drain(&mut self.cpu);
+    }
+
+    /// Before an account, when nobody does anything else: gives back what waits, and empties the CPU's own lists.
+    pub fn settle(&mut self) -> Result<(), What> {
+        self.with_tables(|tables, frames| tables.settle(frames))?;
+        self.drain();
+        Ok(())
+    }
+
+    /// Does something with the shared tables, with frames from the allocator.
+    fn with_tables<T>(
+        &mut self,
+        work: impl FnOnce(&mut dyn CpuTree, &mut dyn FrameSource) -> Result<T, What>,
+    ) -> Result<T, What> {
+        let mut frames = TableFrames { shared: self.shared, cpu: &mut self.cpu, wrong: None };
+        let tables = self.tables.as_deref_mut().ok_or(What::Waits { subtrees: 0 })?;
+        let done = work(tables, &mut frames);
+        frames.wrong.map_or(done, Err)
     }
 
     /// Gives back all that it has.
@@ -158,7 +183,7 @@ impl<'s, S: Subject> Worker<'s, S> {
         while let Some((start, end)) = self.away.pop() {
             self.bring(start, end)?;
         }
-        self.drain();
+        self.with_tables(|tables, frames| tables.clear(frames))?;
         Ok(())
     }
 
@@ -446,14 +471,47 @@ impl<'s, S: Subject> Worker<'s, S> {
     fn look(&mut self, draw: &mut Draw) -> Step {
         let allocator = self.shared.subject.allocator();
         for zone in allocator.zones() {
-            let (free, managed) = (zone.free(), zone.managed());
-            if free > managed {
-                return Err(figure(zone.span(), Account::Free, managed, free));
+            // Not more than are managed: that figure changes beside this one while memory goes and comes.
+            let (free, present) = (zone.free(), zone.span().present);
+            if free > present {
+                return Err(figure(zone.span(), Account::Free, present, free));
             }
         }
         let pfn = Pfn(draw.below(self.shared.machine.frames() as u64));
         let nid = self.shared.machine.span_of(pfn).map(|span| span.nid);
         if allocator.nid_of(pfn) == nid { Ok(Outcome::Done) } else { Err(What::WrongZone { pfn }) }
+    }
+}
+
+/// Frames for tables, from the allocator, in the books as the tree's.
+struct TableFrames<'w, 's, S> {
+    shared: &'s Shared<'s, S>,
+    cpu: &'w mut Cpu,
+    /// What was off, first.
+    wrong: Option<What>,
+}
+
+impl<S: Subject> FrameSource for TableFrames<'_, '_, S> {
+    fn take(&mut self, level: Level) -> Result<Frame, NoFrame> {
+        let pfn = self.shared.subject.alloc(self.cpu, Some(0), tables::GFP, Order(0)).map_err(|_| NoFrame { level })?;
+        let taken = self.shared.owners.take(pfn, 1, owners::TABLES);
+        let pa = pfn.to_phys(self.shared.machine.facts.granule).filter(|_| pfn.0 < tables::TABLE_FRAMES);
+        match (taken, pa) {
+            (Ok(()), Some(pa)) => return Ok(Frame { pa, origin: FrameOrigin::PageAllocator, zeroed: false }),
+            (Ok(()), None) => self.wrong.get_or_insert(What::WrongZone { pfn }),
+            (Err(what), _) => self.wrong.get_or_insert(what),
+        };
+        Err(NoFrame { level })
+    }
+
+    fn give_back(&mut self, frame: PhysAddr) {
+        let pfn = frame.pfn(self.shared.machine.facts.granule);
+        self.shared.tree.spoil(frame);
+        let given = self.shared.owners.give(pfn, 1, owners::TABLES, FREE);
+        let freed = given.and_then(|()| self.shared.subject.free(self.cpu, pfn, Order(0)).map_err(What::Free));
+        if let Err(what) = freed {
+            self.wrong.get_or_insert(what);
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::Mutex;
 
 use kernmem_base::{Era, Order, Pfn};
 use kernmem_page_alloc::{AllocError, FreeError, Gfp, HeapStore, Placement, Zone, ZoneKind};
-use kernmem_stress::{Account, Allocator, Broken, Cpu, Figures, Length, Machine, Mix, Plan, Subject, What, run};
+use kernmem_stress::{
+    Account, Allocator, Broken, Cpu, Figures, Format, Length, Machine, Mix, Plan, Subject, What, run,
+};
 
 /// What is done wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,7 +116,7 @@ impl Subject for Faulty {
 
 fn stress(fault: Fault, placement: Placement, cpus: u32) -> Result<(), Broken> {
     let machine = Machine::new(Era::V6_12, placement, cpus);
-    let plan = Plan { machine, seed: 3, mix: Mix::All, steps: 700, length: Length::Rounds(3) };
+    let plan = Plan { machine, format: Format::X86, seed: 3, mix: Mix::All, steps: 700, length: Length::Rounds(3) };
     run(&Faulty::new(&machine, fault), &plan, |_| {}).map(|_| ())
 }
 

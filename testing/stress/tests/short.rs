@@ -3,13 +3,13 @@
 
 use kernmem_base::Era;
 use kernmem_page_alloc::Placement;
-use kernmem_stress::{Broken, Length, Machine, Mix, Outcome, Plan, Sort, Tally, run};
+use kernmem_stress::{Broken, Format, Length, Machine, Mix, Outcome, Plan, Sort, Tally, run};
 
 const ERAS: [Era; 4] = [Era::V5_10, Era::V6_1, Era::V6_12, Era::V7_2];
 
 fn stress(era: Era, placement: Placement, mix: Mix, cpus: u32) -> Result<Tally, Broken> {
     let machine = Machine::new(era, placement, cpus);
-    let plan = Plan { machine, seed: 11, mix, steps: 400, length: Length::Rounds(6) };
+    let plan = Plan { machine, format: Format::X86, seed: 11, mix, steps: 400, length: Length::Rounds(6) };
     run(&machine.allocator().unwrap(), &plan, |_| {})
 }
 
@@ -42,7 +42,7 @@ fn one_cpu_does_the_same_twice() {
 #[test]
 fn a_run_does_every_sort_of_operation_and_runs_out_of_memory() {
     let machine = Machine::new(Era::V6_1, Placement::Linux, 2);
-    let plan = Plan { machine, seed: 5, mix: Mix::All, steps: 6000, length: Length::Rounds(8) };
+    let plan = Plan { machine, format: Format::X86, seed: 5, mix: Mix::All, steps: 6000, length: Length::Rounds(8) };
     let tally = run(&machine.allocator().unwrap(), &plan, |_| {}).unwrap_or_else(|broken| panic!("{broken}"));
     for sort in Sort::ALL.into_iter().filter(|&sort| sort != Sort::Wrong) {
         assert_ne!(tally.of(sort, Outcome::Done), 0, "{}", sort.name());
