@@ -2,6 +2,7 @@
 //! pages, with every frame accounted for.
 //!
 //! * [`Plan`], [`run`]: how many CPUs, which operations, how long; what comes back is a [`Tally`] or what is [`Broken`].
+//! * [`play`]: the same without threads, for fuzzing: somebody else chooses the operations.
 //! * [`Machine`]: two nodes with five zones, holes, and edges that are no multiple of anything.
 //! * [`Subject`]: the allocator as the CPUs see it; tests plant faults here.
 //! * [`Owners`]: who has which frame, in the stress's own books.
@@ -20,6 +21,7 @@ mod op;
 mod owners;
 mod payload;
 mod plan;
+mod play;
 mod run;
 mod subject;
 mod tables;
@@ -34,6 +36,7 @@ pub use op::{Mix, Sort};
 pub use owners::Owners;
 pub use payload::hand_on_unordered;
 pub use plan::{Length, Plan};
+pub use play::{BYTES, play};
 pub use run::{Progress, run};
 pub use subject::{Allocator, Cpu, Figures, Subject};
 pub use tables::Format;

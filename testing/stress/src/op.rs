@@ -163,7 +163,8 @@ pub enum Mix {
 }
 
 impl Mix {
-    const fn has(self, sort: Sort) -> bool {
+    /// Whether a run has a sort of operations.
+    pub const fn has(self, sort: Sort) -> bool {
         match self {
             Self::All => true,
             Self::Typed => !matches!(sort, Sort::Retype | Sort::Isolate),

@@ -118,7 +118,7 @@ impl<'t, 'm, F: Marked> TableCpu<'t, 'm, F> {
 }
 
 const fn is_place(offset: u64) -> bool {
-    offset % PLACE == 0 && offset / PLACE >= 1 && offset / PLACE <= PLACES
+    offset.is_multiple_of(PLACE) && offset / PLACE >= 1 && offset / PLACE <= PLACES
 }
 
 impl<F: Marked> CpuTree for TableCpu<'_, '_, F> {

@@ -39,7 +39,7 @@ pub(super) const fn page(va: VirtAddr) -> u64 {
 
 /// What a page is mapped to, as the book says it: 0 for nothing.
 pub(super) const fn entry(pa: u64, marked: bool) -> u64 {
-    pa / PAGE << 2 | (marked as u64) << 1 | 1
+    (pa / PAGE) << 2 | (marked as u64) << 1 | 1
 }
 
 /// The mark in a word of the book.
@@ -123,4 +123,61 @@ fn count<F: Marked>(mem: &TableMem, table: PhysAddr, depth: usize, tables: &mut 
     }
     let is_sound = note.used() == used && !note.is_busy() && (used != 0 || depth == 0);
     if is_sound { Ok(()) } else { Err(bad) }
+}
+
+#[cfg(test)]
+mod tests {
+    use kernmem_arch::EntryFormat;
+    use kernmem_arch::x86::X86Level4;
+    use kernmem_base::{Era, Frame, FrameOrigin, FrameSource, Level, NoFrame, NoTlb};
+    use kernmem_page_alloc::Placement;
+    use kernmem_pgtable::{Mapping, Sizes};
+
+    use super::*;
+    use crate::machine::Machine;
+
+    /// Frames of the low zone in order, in the books as the tree's.
+    struct Low<'o>(u64, &'o Owners);
+
+    impl FrameSource for Low<'_> {
+        fn take(&mut self, level: Level) -> Result<Frame, NoFrame> {
+            self.0 += 1;
+            let frame = Frame { pa: PhysAddr(self.0 * PAGE), origin: FrameOrigin::PageAllocator, zeroed: false };
+            let taken = self.1.take(Pfn(self.0), 1, TABLES);
+            taken.map(|()| frame).map_err(|_| NoFrame { level })
+        }
+
+        fn give_back(&mut self, _frame: PhysAddr) {}
+    }
+
+    /// A tree of which two pages are mapped is sound; a wrong word, a wrong note and a strange frame are each named.
+    #[test]
+    fn what_is_off_in_a_tree_is_named() {
+        let owners = Owners::new(&Machine::new(Era::V6_1, Placement::Dense, 1));
+        let (mem, mut slots) = (TableMem::new(), [CpuSlot::default()]);
+        let book: Vec<Word> = (0..PAGES).map(|_| Word::default()).collect();
+        let Ok(shared) = SharedTables::new(Tables::<X86Level4, _>::new(&mem, TableMem::ROOT), &mut slots) else {
+            panic!("an empty tree can be shared")
+        };
+        let tree = BookedTree { shared, mem: &mem, book: &book };
+        let mapping = Mapping::new(PhysAddr(1 << 30), X86Level4::attrs(X86Level4::PAGE), Sizes::PAGES);
+        let mut frames = Low(0x1000, &owners);
+        let mut cpu = tree.shared.cpu(0).unwrap_or_else(|| panic!("nobody has the slot"));
+        let done = cpu.cursor(range(0, 2)).map(|mut cursor| cursor.map(&mut frames, &mapping));
+        let Ok(Ok(stale)) = done else { panic!("{done:?}") };
+        cpu.pay(stale, &mut NoTlb, &mut frames);
+        assert_eq!(tree.check(&owners), Err(What::Page { va: va(0), booked: 0, found: entry(1 << 30, false) }));
+        book[0].set(entry(1 << 30, false));
+        book[1].set(entry((1 << 30) + PAGE, true));
+        let found = entry((1 << 30) + PAGE, false);
+        assert_eq!(tree.check(&owners), Err(What::Page { va: va(1), booked: found | MARKED, found }));
+        book[1].set(found);
+        assert_eq!(tree.check(&owners), Ok(()));
+        assert_eq!(owners.take(Pfn(0x2000), 1, TABLES), Ok(()));
+        assert_eq!(tree.check(&owners), Err(What::LostTable { pa: PhysAddr(0x200_0000) }));
+        assert_eq!(owners.give(Pfn(0x2000), 1, TABLES, 0), Ok(()));
+        let note = mem.note(PhysAddr(frames.0 * PAGE));
+        note.map_or_else(|error| panic!("{error}"), |note| note.add_leaves(1));
+        assert_eq!(tree.check(&owners), Err(What::Table { pa: PhysAddr(frames.0 * PAGE) }));
+    }
 }
