@@ -15,7 +15,7 @@ const ERAS: [Era; 4] = [Era::V5_10, Era::V6_1, Era::V6_12, Era::V7_2];
 fuzz_target!(|data: &[u8]| {
     let Some((&how, data)) = data.split_first() else { return };
     let placement = if how & 1 == 0 { Placement::Dense } else { Placement::Linux };
-    let machine = Machine::new(ERAS[usize::from(how >> 1 & 3)], placement, 3);
+    let machine = Machine::new(ERAS[usize::from(how >> 1 & 3)], placement, 3).small();
     let plan = Plan {
         machine,
         format: if how & 8 == 0 { Format::X86 } else { Format::Arm64 },

@@ -22,33 +22,68 @@ pub struct Machine {
     pub facts: Facts,
     /// CPUs; every other one belongs to node 1.
     pub cpus: u32,
+    layout: &'static Layout,
 }
 
 /// Node, kind, first frame and frame past the last.
-const ZONES: [(u32, ZoneKind, u64, u64); 5] = [
-    (0, ZoneKind::Dma, 0, 0x1000),
-    (0, ZoneKind::Dma32, 0x1000, 0x6400),
-    (0, ZoneKind::Normal, 0x6400, 0xbf3d),
-    (1, ZoneKind::Normal, 0x1_0000, 0x1_4000),
-    (1, ZoneKind::Movable, 0x1_4000, 0x1_c123),
-];
+type Place = (u32, ZoneKind, u64, u64);
 
-const HOLES: [(u64, u64); 4] = [(0x9f, 0x100), (0x3ffd, 0x4003), (0x8123, 0x8456), (0x1_7200, 0x1_7400)];
+/// Where memory lies. Holes lie in one zone each, inside it.
+#[derive(Debug)]
+struct Layout {
+    zones: [Place; 5],
+    holes: [(u64, u64); 4],
+}
 
-/// Past the last frame.
-const END: u64 = 0x1_c123;
+const LARGE: Layout = Layout {
+    zones: [
+        (0, ZoneKind::Dma, 0, 0x1000),
+        (0, ZoneKind::Dma32, 0x1000, 0x6400),
+        (0, ZoneKind::Normal, 0x6400, 0xbf3d),
+        (1, ZoneKind::Normal, 0x1_0000, 0x1_4000),
+        (1, ZoneKind::Movable, 0x1_4000, 0x1_c123),
+    ],
+    holes: [(0x9f, 0x100), (0x3ffd, 0x4003), (0x8123, 0x8456), (0x1_7200, 0x1_7400)],
+};
+
+/// The same shape with a twelfth of the frames.
+const SMALL: Layout = Layout {
+    zones: [
+        (0, ZoneKind::Dma, 0, 0x400),
+        (0, ZoneKind::Dma32, 0x400, 0xc00),
+        (0, ZoneKind::Normal, 0xc00, 0x113d),
+        (1, ZoneKind::Normal, 0x1400, 0x1800),
+        (1, ZoneKind::Movable, 0x1800, 0x1f23),
+    ],
+    holes: [(0x9f, 0x100), (0x7fd, 0x803), (0xd23, 0xd56), (0x1a00, 0x1c00)],
+};
+
+impl Layout {
+    fn ranges_of(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, u64)> + use<> {
+        let inside = move |&(from, to): &(u64, u64)| start < from && to < end;
+        let starts = core::iter::once(start).chain(self.holes.into_iter().filter(inside).map(|(_, to)| to));
+        let ends = self.holes.into_iter().filter(inside).map(|(from, _)| from).chain(core::iter::once(end));
+        starts.zip(ends)
+    }
+}
 
 impl Machine {
     /// A machine with `cpus` CPUs and a kernel of one era.
     #[must_use]
     pub const fn new(era: Era, placement: Placement, cpus: u32) -> Self {
-        Self { facts: Facts { cma: true, ..Facts::of(era, placement) }, cpus }
+        Self { facts: Facts { cma: true, ..Facts::of(era, placement) }, cpus, layout: &LARGE }
+    }
+
+    /// The same with a twelfth of the memory, where a run is to be short.
+    #[must_use]
+    pub const fn small(self) -> Self {
+        Self { layout: &SMALL, ..self }
     }
 
     /// Frames, those in holes and between nodes too.
     #[must_use]
     pub const fn frames(&self) -> usize {
-        END as usize
+        self.layout.zones[4].3 as usize
     }
 
     /// The node of a CPU.
@@ -58,13 +93,14 @@ impl Machine {
     }
 
     /// The zones.
-    pub fn spans(&self) -> impl Iterator<Item = ZoneSpan> {
-        ZONES.into_iter().map(|(nid, kind, start, end)| ZoneSpan {
+    pub fn spans(&self) -> impl Iterator<Item = ZoneSpan> + use<> {
+        let layout = self.layout;
+        layout.zones.into_iter().map(move |(nid, kind, start, end)| ZoneSpan {
             nid,
             kind,
             start: Pfn(start),
             end: Pfn(end),
-            present: Self::ranges_of(start, end).map(|(start, end)| end - start).sum(),
+            present: layout.ranges_of(start, end).map(|(start, end)| end - start).sum(),
         })
     }
 
@@ -75,15 +111,8 @@ impl Machine {
     }
 
     /// The memory of a zone, without its holes.
-    pub fn ranges(&self, span: ZoneSpan) -> impl Iterator<Item = (Pfn, Pfn)> {
-        Self::ranges_of(span.start.0, span.end.0).map(|(start, end)| (Pfn(start), Pfn(end)))
-    }
-
-    fn ranges_of(start: u64, end: u64) -> impl Iterator<Item = (u64, u64)> {
-        let inside = move |&(from, to): &(u64, u64)| start < from && to < end;
-        let starts = core::iter::once(start).chain(HOLES.into_iter().filter(inside).map(|(_, to)| to));
-        let ends = HOLES.into_iter().filter(inside).map(|(from, _)| from).chain(core::iter::once(end));
-        starts.zip(ends)
+    pub fn ranges(&self, span: ZoneSpan) -> impl Iterator<Item = (Pfn, Pfn)> + use<> {
+        self.layout.ranges_of(span.start.0, span.end.0).map(|(start, end)| (Pfn(start), Pfn(end)))
     }
 
     /// An allocator with all memory free, small reserves, and lists that are used at once.

@@ -17,9 +17,9 @@ use crate::broken::What;
 use crate::owners::{Owners, TABLES};
 use crate::word::Word;
 
-/// Pages that are mapped and unmapped: 64 MiB around a border of 1 GiB, so that tables of three levels come and go.
-pub(super) const PAGES: u64 = 16384;
-const START: u64 = (1 << 30) - (32 << 20);
+/// Pages that are mapped and unmapped: 16 MiB around a border of 1 GiB, so that tables of three levels come and go.
+pub(super) const PAGES: u64 = 4096;
+const START: u64 = (1 << 30) - (8 << 20);
 const PAGE: u64 = 4096;
 
 /// Where a page begins.
