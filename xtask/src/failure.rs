@@ -15,6 +15,8 @@ pub enum Failure {
     Start(&'static str, io::Error),
     /// A program ran and failed.
     Program(&'static str),
+    /// A program said why it failed, and ended with this status.
+    Told(u8),
     /// Findings were printed.
     Findings(usize),
     /// The result names a symbol of the standard library.
@@ -24,9 +26,13 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The exit status: 2 for a wrong command line, 1 for findings and chores that failed.
+    /// The exit status: 2 for a wrong command line, that of a program that said why, 1 for findings and all others.
     pub fn status(&self) -> u8 {
-        if matches!(self, Self::Usage) { 2 } else { 1 }
+        match self {
+            Self::Usage => 2,
+            Self::Told(status) => *status,
+            _ => 1,
+        }
     }
 }
 
@@ -37,6 +43,7 @@ impl fmt::Display for Failure {
             Self::File(path, _) => write!(f, "{}", path.display()),
             Self::Start(program, _) => write!(f, "{program} could not be started"),
             Self::Program(program) => write!(f, "{program} failed"),
+            Self::Told(status) => write!(f, "ended with status {status}"),
             Self::Findings(1) => f.write_str("1 finding"),
             Self::Findings(n) => write!(f, "{n} findings"),
             Self::Std(path) => write!(f, "{} contains parts of the standard library", path.display()),

@@ -3,7 +3,7 @@
 //! * `tidy`: what the style asks for and no compiler checks; also a test of this crate.
 //! * `no-std`: the crates above `machines/` build and link without the standard library.
 //! * `boot-cost`: what a boot costs for each doubling of memory, as a table.
-//! * `bench`: the performance rows, ours beside those of the registry's crates.
+//! * `bench`: the performance rows, ours beside those of the registry's crates; `bench --counts`: their instructions.
 //! * `stress`: all CPUs on one page allocator, every frame accounted for.
 //! * `tsan`: the stress and the tests with threads under ThreadSanitizer.
 //! * `loom`: what CPUs share without a lock, in every order that the memory model allows.
@@ -41,7 +41,11 @@ struct Chore {
 const CHORES: [Chore; 8] = [
     Chore { name: "tidy", words: "", run: |root, words| alone(words, || tidy::run(root)) },
     Chore { name: "no-std", words: "", run: |root, words| alone(words, || no_std::run(root)) },
-    Chore { name: "bench", words: "[OPTIONS]", run: bench::run },
+    Chore {
+        name: "bench",
+        words: "[--quick] [--only P1,F] [--csv FILE] [--record] [--write] | --counts [--record]",
+        run: bench::run,
+    },
     Chore { name: "boot-cost", words: "", run: |root, words| alone(words, || boot_cost::run(root)) },
     Chore {
         name: "stress",
@@ -63,7 +67,11 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let chore = words.first().and_then(|name| CHORES.iter().find(|chore| chore.name == *name));
     let done = chore.map_or(Err(Failure::Usage), |chore| (chore.run)(&root(), &words[1..]));
-    let Err(failure) = done else { return ExitCode::SUCCESS };
+    let failure = match done {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Told(status)) => return ExitCode::from(status),
+        Err(failure) => failure,
+    };
     eprint!("xtask: {failure}");
     if let Some(source) = failure.source() {
         eprint!(": {source}");
