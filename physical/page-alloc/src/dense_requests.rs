@@ -97,7 +97,7 @@ impl<S: Store> PageAllocator<S> {
     /// is looked at, and only blocks of the request's own types are taken.
     #[inline]
     pub(crate) fn alloc_again(&self, cpu: &mut CpuPages<S>, key: u64, order: Order) -> Option<Pfn> {
-        let Served { zone, wish, pass } = cpu.served.filter(|served| served.wish.key == key)?;
+        let Served { zone, wish, pass } = *cpu.served.as_ref().filter(|served| served.wish.key == key)?;
         let Placed::Dense(zone) = self.zone_at(zone)?.placed() else { return None };
         if order > self.facts.max_order {
             return None;
@@ -200,7 +200,7 @@ impl<S: Store> PageAllocator<S> {
 
     /// Gives a block back that is in none of the CPU's hot words.
     pub(crate) fn free_dense(&self, cpu: &mut CpuPages<S>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        let zone = self.dense_zone_of(cpu, pfn).ok_or(FreeError::Foreign { pfn })?;
+        let Some(zone) = self.dense_zone_of(cpu, pfn) else { return Err(FreeError::Foreign { pfn }) };
         if order > self.facts.max_order || !pfn.0.is_multiple_of(1 << order.0) {
             return Err(zone.misuse(pfn, order));
         }
