@@ -12,6 +12,8 @@ pub enum Against {
     BestBare,
     /// The contender of this name.
     Named(&'static str),
+    /// The contender of ours of this name, in the same row.
+    Beside(&'static str),
     /// The same contender of ours in another row.
     Own(&'static str),
     /// The best of ours in the row: how far formats lie apart.
@@ -94,7 +96,28 @@ impl Row {
     const fn rounds(self, rounds: usize) -> Self {
         Self { rounds, counted: false, ..self }
     }
+
+    /// A row of conversions: the machine's end is the loop without one, which stands in it.
+    const fn conversions(id: &'static str, what: &'static str, aims: &'static [Aim]) -> Self {
+        Self { limit: None, ..Self::new(id, what, "ns", 0.0, aims) }
+    }
 }
+
+const fn flat(variant: &'static str, ratio: f64) -> Aim {
+    Aim { variant, against: Against::Beside("flat"), ratio }
+}
+
+/// A vmemmap is an addition, as a flat array is; a word's load takes five cycles where an addition takes one.
+const THERE: &[Aim] = &[flat("vmemmap", 1.05), flat("static", 3.0), flat("extreme", 4.5)];
+
+/// The flags' load is one more.
+const BACK: &[Aim] = &[flat("vmemmap", 1.05), flat("static", 4.5), flat("extreme", 6.0)];
+
+/// 512 descriptors' flags and what else is read outgrow 32 KiB: some loads take fourteen cycles.
+const BACK_64G: &[Aim] = &[flat("vmemmap", 1.05), flat("static", 7.0), flat("extreme", 9.0)];
+
+/// Past the caches, memory decides what sections cost.
+const FAR: &[Aim] = &[flat("vmemmap", 1.05)];
 
 const ENTRY: &str = "ns/entry";
 const PAIR: &str = "ns/pair";
@@ -125,6 +148,9 @@ pub const ROWS: &[Row] = &[
     Row::new("P6-cold", "translate in 64 GiB, independent", "ns", 27.0, &[peer(0.88), peer(0.47).of("batch")])
         .rounds(3),
     Row::new("P7", "four threads in one tree, 2 MiB a call", "ns/entry-op", 0.044, &[peer(0.2)]).rounds(9),
+    Row::new("P7-one", "one thread of P7, by the wall clock", "ns/entry-op", 0.044, &[]).rounds(9),
+    Row::new("P7-all", "P7 with a thread for each CPU, by the wall clock", "ns/entry-op", 0.022, &[own("P7-one", 0.6)])
+        .rounds(9),
     Row::new("P1-own", "map 262,144 pages of each format", ENTRY, 0.04, &[formats()]),
     Row::new("P2-own", "protect 262,144 pages of each format", ENTRY, 0.06, &[formats()]),
     Row::new("P3-own", "unmap 512 leaf tables of each format", "ns/table", 2.0, &[formats()]),
@@ -173,6 +199,18 @@ pub const ROWS: &[Row] = &[
     },
     Row::new("F8", "records", "bytes/page", 0.131, &[figure(0.14)]).rounds(1),
     Row::new("F9", "1 TiB ready", "s", 0.000_75, &[figure(0.000_5).of("lazy"), figure(0.005).of("eager")]).rounds(3),
+    Row::conversions("S1-hot", "pfn to page in one section, independent", THERE),
+    Row::conversions("S1-hot-chain", "pfn to page in one section, each waits for the last", THERE),
+    Row::conversions("S1-64G", "pfn to page over the sections of 64 GiB, independent", THERE),
+    Row::conversions("S1-64G-chain", "pfn to page over the sections of 64 GiB, each waits for the last", THERE),
+    Row::conversions("S1-16T", "pfn to page over the sections of 16 TiB, independent", FAR),
+    Row::conversions("S1-16T-chain", "pfn to page over the sections of 16 TiB, each waits for the last", FAR),
+    Row::conversions("S2-hot", "page to pfn in one section, independent", BACK),
+    Row::conversions("S2-hot-chain", "page to pfn in one section, each waits for the last", BACK),
+    Row::conversions("S2-64G", "page to pfn over the sections of 64 GiB, independent", BACK_64G),
+    Row::conversions("S2-64G-chain", "page to pfn over the sections of 64 GiB, each waits for the last", BACK_64G),
+    Row::conversions("S2-16T", "page to pfn over the sections of 16 TiB, independent", FAR),
+    Row::conversions("S2-16T-chain", "page to pfn over the sections of 16 TiB, each waits for the last", FAR),
 ];
 
 /// The row of an id.

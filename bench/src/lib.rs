@@ -10,6 +10,7 @@
 
 pub mod aims;
 pub mod arena;
+pub mod counts;
 pub mod densest;
 pub mod floor;
 pub mod frames;

@@ -3,4 +3,5 @@
 pub mod formats;
 pub mod frames;
 pub mod memory;
+pub mod models;
 pub mod tables;

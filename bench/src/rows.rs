@@ -11,7 +11,7 @@ use crate::densest::Densest;
 use crate::floor::Floor;
 use crate::frames::{self, FRAMES, Frames};
 use crate::linux_model::LinuxModel;
-use crate::tables::{self, BLOCKS_1G, BLOCKS_2M, COLD, HOT, PAGES, Tables};
+use crate::tables::{self, BLOCKS_1G, BLOCKS_2M, COLD, HOT, PAGES, Spent, THREADS, Tables};
 
 mod ours;
 
@@ -111,8 +111,18 @@ pub fn one_thread<T: Tables + 'static>(role: Role) -> Vec<Contender> {
 /// Rows P1 to P7 of one tree, the last behind a lock.
 pub fn locked_tables<T: Tables + 'static>(role: Role) -> Vec<Contender> {
     let mut all = one_thread::<T>(role);
-    all.push(Contender::new("P7", T::NAME, role, tables::four_threads::<T>));
+    all.extend(threads(T::NAME, role, tables::threads::<T>));
     all
+}
+
+/// Rows P7 of a contender that runs with a number of threads.
+pub fn threads(name: &'static str, role: Role, run: fn(usize) -> Spent) -> [Contender; 3] {
+    let of = |row, run: Box<dyn Fn() -> f64>| Contender { row, name, role, variant: "", run };
+    [
+        of("P7", Box::new(move || run(THREADS).cpu_ns)),
+        of("P7-one", Box::new(move || run(1).wall_ns)),
+        of("P7-all", Box::new(move || run(cpus()).wall_ns)),
+    ]
 }
 
 /// Rows F1 to F5 of a pool.

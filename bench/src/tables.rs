@@ -9,7 +9,7 @@ use std::sync::{Barrier, Mutex, PoisonError};
 
 use crate::arena;
 use crate::rng::Rng;
-use crate::time::{cpu_ns, roi};
+use crate::time::{cpu_ns, roi, wall_seconds};
 
 /// The leaf that a range is mapped with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -266,38 +266,77 @@ pub fn translate_dependent<T: Tables>() -> f64 {
 }
 
 /// Threads of P7.
-pub const THREADS: u64 = 4;
+pub const THREADS: usize = 4;
 
 /// Calls of 2 MiB that each of them makes.
 pub const CALLS: u64 = 128;
 
-/// P7: four threads, each maps and then unmaps 256 MiB of pages in calls of 2 MiB, all in one tree behind one lock.
-/// CPU ns of all threads for an entry and operation: waiting shows as the spinning and switching that it costs.
-pub fn four_threads<T: Tables>() -> f64 {
+/// P7: threads of one tree behind one lock.
+pub fn threads<T: Tables>(threads: usize) -> Spent {
     let tables = Mutex::new(fresh::<T>());
     let lock = || tables.lock().unwrap_or_else(PoisonError::into_inner);
-    in_four_threads(|va| lock().map(va, PA, 2 << 20, Leaf::Page), |va| lock().unmap(va, 2 << 20, Leaf::Page))
+    let map = |va| lock().map(va, PA, 2 << 20, Leaf::Page);
+    in_threads(threads, map, |va| lock().unmap(va, 2 << 20, Leaf::Page))
 }
 
-/// What P7 does, with `map` and `unmap` of the 2 MiB at an address.
-pub fn in_four_threads(map: impl Fn(u64) + Sync, unmap: impl Fn(u64) + Sync) -> f64 {
-    let barrier = Barrier::new(THREADS as usize);
+/// Time that an entry and operation took.
+#[derive(Clone, Copy, Debug)]
+pub struct Spent {
+    /// CPU ns of all threads: waiting shows as the spinning and switching that it costs.
+    pub cpu_ns: f64,
+    /// ns by the wall clock, from when all threads had begun to when the last one ended.
+    pub wall_ns: f64,
+}
+
+/// What P7 does: each thread maps and then unmaps 256 MiB of pages in calls of 2 MiB, all in one tree, with frames of
+/// its own. `map` and `unmap` do so with the 2 MiB at an address.
+pub fn in_threads(threads: usize, map: impl Fn(u64) + Sync, unmap: impl Fn(u64) + Sync) -> Spent {
+    let barrier = Barrier::new(threads + 1);
     let cpu = AtomicU64::new(0);
-    let shares = arena::share(THREADS as usize);
+    let work = |thread: u64| {
+        let begun = cpu_ns();
+        let base = BASE + (thread << 30);
+        (0..CALLS).for_each(|call| map(base + (call << 21)));
+        (0..CALLS).for_each(|call| unmap(base + (call << 21)));
+        // Relaxed: the scope's end orders it before the sum is read.
+        cpu.fetch_add(cpu_ns() - begun, Relaxed);
+    };
+    let mut seconds = 0.0;
     std::thread::scope(|scope| {
-        for (thread, share) in (0..).zip(shares) {
-            let (barrier, cpu, map, unmap) = (&barrier, &cpu, &map, &unmap);
-            scope.spawn(move || {
-                share.enter();
-                barrier.wait();
-                let begun = cpu_ns();
-                let base = BASE + (thread << 30);
-                (0..CALLS).for_each(|call| map(base + (call << 21)));
-                (0..CALLS).for_each(|call| unmap(base + (call << 21)));
-                // Relaxed: the scope's end orders it before the sum is read.
-                cpu.fetch_add(cpu_ns() - begun, Relaxed);
-            });
-        }
+        let running: Vec<_> = (0..)
+            .zip(arena::share(threads))
+            .map(|(thread, share)| {
+                let (barrier, work) = (&barrier, &work);
+                scope.spawn(move || {
+                    share.enter();
+                    barrier.wait();
+                    work(thread);
+                })
+            })
+            .collect();
+        barrier.wait();
+        seconds = wall_seconds(|| running.into_iter().for_each(|one| drop(one.join())));
     });
-    cpu.load(Relaxed) as f64 / (THREADS * 2 * CALLS * 512) as f64
+    let entries = (threads as u64 * 2 * CALLS * 512) as f64;
+    Spent { cpu_ns: cpu.load(Relaxed) as f64 / entries, wall_ns: seconds * 1e9 / entries }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn threads_map_and_unmap_each_its_own_addresses_with_frames_of_its_own() {
+        arena::reset(12);
+        let (mapped, frames) = (Mutex::new(BTreeSet::new()), Mutex::new(BTreeSet::new()));
+        let map = |va| {
+            assert!(mapped.lock().unwrap().insert(va), "{va:#x} twice");
+            assert!(frames.lock().unwrap().insert(arena::take().unwrap()), "a frame twice");
+        };
+        in_threads(3, map, |va| assert!(mapped.lock().unwrap().remove(&va), "{va:#x} is not mapped"));
+        assert!(mapped.lock().unwrap().is_empty());
+        assert_eq!(frames.lock().unwrap().len() as u64, 3 * CALLS);
+    }
 }

@@ -52,7 +52,7 @@ impl Verdict {
         let against = match self.aim.against {
             Against::BestPeer => "best peer",
             Against::BestBare => "best peer without its lock",
-            Against::Named(name) => name,
+            Against::Named(name) | Against::Beside(name) => name,
             Against::Own(row) => row,
             Against::BestOfOurs => "best of ours",
             Against::Figure => "figure",
@@ -109,7 +109,9 @@ fn hold(run: &RowRun<'_>, line: &Line<'_>, aim: Aim, all: &[RowRun<'_>]) -> Opti
         Against::BestPeer => beside(best(run, |role| role == Role::Peer)?),
         Against::BestBare => beside(best(run, |role| matches!(role, Role::Peer | Role::Bare))?),
         Against::BestOfOurs => beside(best(run, |role| role == Role::Ours)?),
-        Against::Named(name) => beside(run.lines.iter().find(|other| other.contender.name == name)?),
+        Against::Named(name) | Against::Beside(name) => {
+            beside(run.lines.iter().find(|other| other.contender.name == name)?)
+        }
         Against::Own(row) => own(line, row, all)?,
         Against::Figure => (String::new(), f64::NAN, figure),
     };

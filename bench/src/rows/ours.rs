@@ -3,9 +3,12 @@
 use kernmem_arch::arm64::Arm64;
 use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::{X86Level4, X86Level5};
+use kernmem_base::Granule;
+use kernmem_sparse::{Model, SparseArch};
 
 use super::{Contender, Role, bring_up, huge_blocks, locked_tables, shared_frames};
 use crate::ours::formats::Measured;
+use crate::ours::models::{self, Way, Who};
 use crate::ours::{frames, tables};
 use crate::tables as work;
 use crate::tables::{HOT, Leaf, PAGES, Span};
@@ -26,6 +29,47 @@ fn own_pages<F: Measured>() -> Vec<Contender> {
         }),
         of("P6-own", || work::translate::<tables::Ours<F>>(HOT) / F::shape().levels.len() as f64),
     ]
+}
+
+/// Rows S1 and S2: the flat array first, since others are told by it. A flat array and a vmemmap know no sections, so
+/// they stand there once; i386's sections reach to 64 GiB.
+fn conversions() -> Vec<Contender> {
+    const X86_64: (SparseArch, Granule) = (SparseArch::X86_64, Granule::K4);
+    const ARM64: (SparseArch, Granule) = (SparseArch::Arm64, Granule::K4);
+    const ARM64_64K: (SparseArch, Granule) = (SparseArch::Arm64, Granule::K64);
+    const I386: (SparseArch, Granule) = (SparseArch::I386Pae, Granule::K4);
+    let model = |model, (arch, granule)| Who::Model(model, arch, granule);
+    let who = [
+        ("flat", "flat", model(Model::Flat, X86_64)),
+        ("vmemmap", "vmemmap", model(Model::Vmemmap, X86_64)),
+        ("static x86-64", "static", model(Model::Static, X86_64)),
+        ("extreme x86-64", "extreme", model(Model::Extreme, X86_64)),
+        ("static arm64 4K", "static", model(Model::Static, ARM64)),
+        ("extreme arm64 4K", "extreme", model(Model::Extreme, ARM64)),
+        ("static arm64 64K", "static", model(Model::Static, ARM64_64K)),
+        ("extreme arm64 64K", "extreme", model(Model::Extreme, ARM64_64K)),
+        ("static i386 PAE", "static", model(Model::Static, I386)),
+        ("nothing", "", Who::Nothing),
+    ];
+    let rows = ["S1-hot", "S1-hot-chain", "S1-64G", "S1-64G-chain", "S1-16T", "S1-16T-chain"].map(|row| (row, false));
+    let back = ["S2-hot", "S2-hot-chain", "S2-64G", "S2-64G-chain", "S2-16T", "S2-16T-chain"].map(|row| (row, true));
+    let mut all = Vec::new();
+    for (row, back) in rows.into_iter().chain(back) {
+        let reach = match row {
+            _ if row.contains("16T") => 16 << 40,
+            _ if row.contains("64G") => 64 << 30,
+            _ => 1,
+        };
+        let way = Way { reach, back, chained: row.ends_with("chain") };
+        for (name, variant, who) in who {
+            if reach > 64 << 30 && name.contains("i386") {
+                continue;
+            }
+            let role = if who == Who::Nothing { Role::Bound } else { Role::Ours };
+            all.push(Contender::new(row, name, role, move || models::round(who, way)).with_variant(variant));
+        }
+    }
+    all
 }
 
 /// Our contenders of every row.
@@ -51,5 +95,6 @@ pub fn ours() -> Vec<Contender> {
     all.extend(shared_frames::<frames::Ours<false>>(Role::Ours));
     all.extend(huge_blocks::<frames::Ours<true>>(Role::Ours, 2).into_iter().map(|one| one.with_variant("2 CPUs")));
     all.push(bring_up::<frames::Ours<true>>(Role::Ours).with_variant("lazy"));
+    all.extend(conversions());
     all
 }

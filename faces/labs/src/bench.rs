@@ -131,6 +131,7 @@ impl Booted<'_> {
         match &self.kernel.isa {
             Isa::Arm64(state) => Ok(state.linear(pa)),
             Isa::X86(state) => Ok(state.layout.direct(pa)),
+            Isa::I386(state) => Ok(state.layout.direct(pa)),
             _ => Err(LabError::Missing("linear map that is known")),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Here: addresses and ranges, granules, levels and orders, eras, and the traits by which the layers meet a
 //! machine: [`PhysRead`] and [`PhysMem`] (tables of entries in physical memory), [`FrameSource`] (frames for
-//! tables), [`TableNote`] (the word that belongs to a table frame), [`Tlb`] (how a flush is paid), [`Cpu`] (the roots
+//! tables), [`mod@bulk`] (runs of entries), [`TableNote`] (the word that belongs to a table frame), [`Tlb`] (how a flush is paid), [`Cpu`] (the roots
 //! that a CPU translates with), [`LinearMem`] (frames reached by pointer).
 //! Not here: anything an architecture, a firmware or an era decides.
 //!
@@ -18,6 +18,7 @@
 extern crate alloc;
 
 mod addr;
+pub mod bulk;
 mod cpu;
 mod era;
 mod frames;

@@ -4,6 +4,13 @@
 //! A cursor borrows its [`Tables`] mutably, so it is alone. `map`, `unmap`, `protect` work from where it stands to
 //! the end of their run in one descent: index arithmetic is done once per run of entries, a table's note is written
 //! once per run, and a table that was just taken is filled before its parent's entry is published.
+//!
+//! # Descents
+//! The work is done by functions over `(mem, Node, range, …)`, which know neither `Tables` nor a root: [`Filler::fill`],
+//! [`unmap`], [`protect`], `remap`, and for one leaf [`Under::find`], `split`, `collapse`. A [`Node`] is a table and its
+//! depth. Whoever calls one holds that table exclusively, with every table below it and no entry above it: a table that
+//! covers the range does as well as the root. None of them changes an entry outside the node's subtree; the node itself
+//! stays, even if nothing is left in it. Each returns or fills a [`Stale`] and says by [`Stopped`] where it ended.
 
 use core::fmt;
 
@@ -13,9 +20,10 @@ use kernmem_base::{BusError, FrameSource, Level, PhysAddr, PhysMem, Tlb, VirtAdd
 use crate::change::protect;
 use crate::error::Stopped;
 use crate::map::Filler;
+use crate::pages::map_pages;
 use crate::span::block_around;
 use crate::unmap::{Emptied, unmap};
-use crate::{Change, Failed, MapError, Mapping, Stale, Tables};
+use crate::{Change, Failed, MapError, Mapping, PageForm, Stale, Tables};
 
 /// Exclusive over one range of a tree.
 pub struct CursorMut<'t, 'm, F, M> {
@@ -31,28 +39,43 @@ impl<F, M> fmt::Debug for CursorMut<'_, '_, F, M> {
     }
 }
 
+/// A table and where it stands: what a descent starts at and goes on with. Whoever descends holds it exclusively, with
+/// every table below it; it may be the root or a table that covers the range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Node {
+    pub table: PhysAddr,
+    /// Levels below the root.
+    pub depth: usize,
+}
+
+impl Node {
+    /// The table at `next`, which an entry of this one links.
+    pub(crate) const fn below(self, next: PhysAddr) -> Self {
+        Self { table: next, depth: self.depth + 1 }
+    }
+}
+
 /// An entry on the path to an address: where it stands and what it says.
 pub(crate) struct Under<A> {
-    pub table: PhysAddr,
-    pub depth: usize,
+    pub node: Node,
     pub index: usize,
     pub entry: Entry<A>,
 }
 
 impl<A: Copy> Under<A> {
-    /// The first entry for `va` that is no table, or the table entry at depth `deepest`.
-    pub(crate) fn find<F, M>(tables: &Tables<'_, F, M>, va: VirtAddr, deepest: usize) -> Result<Self, BusError>
+    /// The first entry for `va` below `top` that is no table, or the table entry at depth `deepest`.
+    pub(crate) fn find<F, M>(mem: &M, node: Node, va: VirtAddr, deepest: usize) -> Result<Self, BusError>
     where
         F: EntryFormat<Attrs = A>,
         M: PhysMem,
     {
-        let mut table = tables.root();
-        for (depth, shape) in F::shape().levels.iter().enumerate() {
+        let mut node = node;
+        for shape in &F::shape().levels[node.depth..] {
             let index = shape.index(va);
-            let raw = tables.mem().entry::<F::Slot>(table, index)?;
+            let raw = mem.entry::<F::Slot>(node.table, index)?;
             match F::decode(raw, shape.level) {
-                Entry::Table { next, .. } if depth < deepest => table = next,
-                entry => return Ok(Self { table, depth, index, entry }),
+                Entry::Table { next, .. } if node.depth < deepest => node = node.below(next),
+                entry => return Ok(Self { node, index, entry }),
             }
         }
         unreachable!("the last level of a format holds no tables")
@@ -89,6 +112,9 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
 
     /// Moves behind the range, or to where the operation stopped.
     fn finish(&mut self, done: Result<(), Stopped>, stale: Stale) -> Result<Stale, Failed> {
+        if stale.frees_tables() {
+            self.tables.forget_walks();
+        }
         match done {
             Ok(()) => {
                 self.at = None;
@@ -103,7 +129,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
 
     /// The first entry for `va` that is no table.
     fn under(&self, va: VirtAddr) -> Result<Under<F::Attrs>, BusError> {
-        Under::find(self.tables, va, F::shape().levels.len())
+        Under::find::<F, M>(self.tables.mem(), self.tables.node(), va, F::shape().levels.len())
     }
 
     /// The next leaf, hole or reserved entry in address order, clipped to the range, and moves past it.
@@ -114,7 +140,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     pub fn next_slot(&mut self) -> Result<Option<(VirtRange, Level, Entry<F::Attrs>)>, BusError> {
         let Some(va) = self.at else { return Ok(None) };
         let under = self.under(va)?;
-        let shape = F::shape().levels[under.depth];
+        let shape = F::shape().levels[under.node.depth];
         let slot = VirtRange { start: va, last: block_around(va, shape.bytes()).last.min(self.range.last) };
         self.advance_to_end_of(slot);
         Ok(Some((slot, shape.level, under.entry)))
@@ -136,8 +162,44 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
         if !is_aligned || mapping.pa.checked_add(rest.size() - 1).is_none() {
             return Err(MapError::Misaligned { va: rest.start, pa: mapping.pa }.into());
         }
-        let done = Filler::new(self.tables, mapping, rest)?.fill(frames);
+        let done = Filler::new(self.tables.mem(), mapping, rest)?.fill(self.tables.node(), frames);
         self.finish(done, Stale::NONE)
+    }
+
+    /// Maps consecutive base pages from where the cursor stands on, each to the frame that `pages` names for it, with
+    /// the tables that are missing. The cursor ends behind the last. Nothing may be mapped there yet; a fresh mapping
+    /// leaves no debt.
+    ///
+    /// # Errors
+    /// [`MapError::PastEnd`] if the range has no room for all, [`MapError::Misaligned`] and [`MapError::Encode`] if an
+    /// address cannot be that of a page: nothing has changed then. Otherwise the cursor stands at the offender, and what
+    /// lies before it is mapped.
+    pub fn map_pages(
+        &mut self,
+        frames: &mut impl FrameSource,
+        form: &PageForm<F>,
+        pages: impl ExactSizeIterator<Item = PhysAddr> + Clone,
+    ) -> Result<(), MapError> {
+        let count = pages.len() as u64;
+        if count == 0 {
+            return Ok(());
+        }
+        let (rest, page) = (self.rest()?, F::shape().granule.bytes());
+        if !rest.start.is_aligned(page) {
+            return Err(MapError::Misaligned { va: rest.start, pa: PhysAddr(0) });
+        }
+        let size = count.checked_mul(page).filter(|size| *size <= rest.size());
+        let run = size.and_then(|size| VirtRange::of_size(rest.start, size)).ok_or(MapError::PastEnd)?;
+        match map_pages::<F, M>(self.tables.mem(), self.tables.node(), run, form, pages, frames) {
+            Ok(()) => {
+                self.advance_to_end_of(run);
+                Ok(())
+            }
+            Err(Stopped { va, error }) => {
+                self.at = Some(va);
+                Err(error)
+            }
+        }
     }
 
     /// Removes every leaf of the range, and every table that held nothing else; subtrees that the range covers are
@@ -170,7 +232,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     fn remove(&mut self, emptied: Emptied) -> Result<Stale, Failed> {
         let rest = self.rest()?;
         let mut stale = Stale::NONE;
-        let done = unmap(self.tables, self.tables.root(), 0, rest, emptied, &mut stale);
+        let done = unmap::<F, M>(self.tables.mem(), self.tables.node(), rest, emptied, &mut stale);
         self.finish(done, stale)
     }
 
@@ -186,7 +248,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     pub fn protect(&mut self, change: Change) -> Result<Stale, Failed> {
         let rest = self.rest()?;
         let mut stale = Stale::NONE;
-        let done = protect(self.tables, self.tables.root(), 0, rest, change, &mut stale);
+        let done = protect::<F, M>(self.tables.mem(), self.tables.node(), rest, change, &mut stale);
         self.finish(done, stale)
     }
 
@@ -203,7 +265,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
         to: impl Fn(VirtAddr) -> (PhysAddr, F::Attrs),
     ) -> Result<Stale, Failed> {
         let rest = self.rest()?;
-        let stale = crate::remap::remap(self.tables, rest, tlb, &to)?;
+        let stale = crate::remap::remap::<F, M>(self.tables.mem(), self.tables.node(), rest, tlb, &to)?;
         self.at = None;
         Ok(stale)
     }
@@ -226,7 +288,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     ) -> Result<(u64, Stale), Failed> {
         let va = self.rest()?.start;
         let under = self.under(va)?;
-        crate::change::split(self.tables, &under, va, frames, tlb, table_attrs, None)
+        crate::change::split::<F, M>(self.tables.mem(), &under, va, frames, tlb, table_attrs, None)
     }
 
     /// As [`CursorMut::split`], with attributes of the smaller leaves that the caller chose, in the form of their
@@ -243,7 +305,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     ) -> Result<(u64, Stale), Failed> {
         let va = self.rest()?.start;
         let under = self.under(va)?;
-        crate::change::split(self.tables, &under, va, frames, tlb, table_attrs, Some(leaves))
+        crate::change::split::<F, M>(self.tables.mem(), &under, va, frames, tlb, table_attrs, Some(leaves))
     }
 
     /// Replaces the table under the cursor by one leaf of `level`, if all its leaves together say what that leaf
@@ -256,15 +318,13 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     /// that has no leaves; nothing has changed then.
     pub fn collapse(&mut self, level: Level, tlb: &mut impl Tlb) -> Result<Stale, Failed> {
         let va = self.rest()?.start;
-        crate::change::collapse(self.tables, self.range, va, level, tlb)
+        let done = crate::change::collapse::<F, M>(self.tables.mem(), self.tables.node(), self.range, va, level, tlb);
+        self.tables.forget_walks();
+        done
     }
 }
 
 /// The slots of a table, for writing.
-pub(crate) fn slots<'m, F: EntryFormat, M: PhysMem>(
-    tables: &Tables<'m, F, M>,
-    table: PhysAddr,
-    depth: usize,
-) -> Result<&'m [F::Slot], BusError> {
-    tables.mem().table_mut::<F::Slot>(table, F::shape().levels[depth].entries())
+pub(crate) fn slots<F: EntryFormat, M: PhysMem>(mem: &M, node: Node) -> Result<&[F::Slot], BusError> {
+    mem.table_mut::<F::Slot>(node.table, F::shape().levels[node.depth].entries())
 }

@@ -1,9 +1,11 @@
 //! Page tables of any format: walks, range cursors, splits, and the flush debts that they leave.
 //!
 //! * [`translate`], [`steps`]: follow one address as the MMU would.
-//! * [`visit`]: hand every entry of a range to a visitor, as listings need it.
+//! * [`translate_many`]: many addresses at once, whose misses overlap; [`CachedTables`]: addresses and single pages
+//!   of a tree that remembers its tables of pages.
+//! * [`visit()`]: hand every entry of a range to a visitor, as listings need it.
 //! * [`CursorMut`]: exclusive over one range; maps with the largest allowed leaves, unmaps with whole subtrees
-//!   dropped, changes rights, splits and collapses.
+//!   dropped, changes rights, splits and collapses. [`PageForm`]: pages one by one.
 //! * [`Stale`]: what TLBs may still hold after a change, with the dead tables that may not be reused until it is paid.
 //!
 //! Not here: entry formats and shapes (`kernmem-arch`), where frames come from (the caller's `FrameSource`), what is
@@ -44,12 +46,14 @@
 #[cfg(any(test, feature = "heap"))]
 extern crate alloc;
 
+mod cache;
 mod change;
 mod cursor;
 mod error;
 #[cfg(any(test, feature = "heap"))]
 pub mod heap;
 mod map;
+mod pages;
 mod remap;
 mod sizes;
 mod span;
@@ -59,12 +63,14 @@ mod unmap;
 mod visit;
 mod walk;
 
+pub use cache::CachedTables;
 pub use change::Change;
 pub use cursor::CursorMut;
 pub use error::{Failed, MapError};
 pub use map::Mapping;
+pub use pages::PageForm;
 pub use sizes::Sizes;
 pub use stale::Stale;
 pub use tables::Tables;
 pub use visit::{Visitor, visit};
-pub use walk::{Step, Walk, WalkError, steps, translate};
+pub use walk::{Step, Walk, WalkError, steps, translate, translate_many};

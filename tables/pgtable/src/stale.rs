@@ -1,9 +1,10 @@
 //! The debt of a change: what TLBs may still hold, and the tables that wait for it.
 
 use kernmem_arch::{Entry, EntryFormat};
-use kernmem_base::{FrameSource, PhysAddr, PhysMem, Slot, Tlb, VirtRange};
+use kernmem_base::{FrameSource, PhysAddr, PhysMem, Slot, TableNote, Tlb, VirtRange};
 
 use crate::Tables;
+use crate::cursor::Node;
 
 /// What TLBs may still hold after a change: pay it, hand it on, or forgive it with a reason.
 ///
@@ -46,37 +47,34 @@ impl Stale {
 
     /// Hangs a detached table, with everything below it, on the debt. One outside memory came from no source and is
     /// let go.
-    pub(crate) fn bury<F: EntryFormat, M: PhysMem>(
-        &mut self,
-        tables: &Tables<'_, F, M>,
-        table: PhysAddr,
-        depth: usize,
-    ) {
+    pub(crate) fn bury<F: EntryFormat, M: PhysMem>(&mut self, mem: &M, node: Node) {
         let granule = F::shape().granule;
-        if let Ok(note) = tables.mem().note(table) {
-            note.bury(depth, self.dead.map(|pa| pa.pfn(granule)));
-            self.dead = Some(table);
+        if let Ok(note) = mem.note(node.table) {
+            note.bury(node.depth, self.dead.map(|pa| pa.pfn(granule)));
+            self.dead = Some(node.table);
         }
     }
 
     /// Flushes the range once, then gives every dead table back to `frames`, with the tables below it. A debt without
     /// a range was flushed when it was made.
+    #[inline]
     pub fn pay<F: EntryFormat, M: PhysMem>(
         self,
         tlb: &mut impl Tlb,
         tables: &mut Tables<'_, F, M>,
         frames: &mut impl FrameSource,
     ) {
+        self.settle::<F, M>(tlb, tables.mem(), frames);
+    }
+
+    /// [`Stale::pay`] where the tables are reached by other means.
+    #[inline]
+    pub(crate) fn settle<F: EntryFormat, M: PhysMem>(self, tlb: &mut impl Tlb, mem: &M, frames: &mut impl FrameSource) {
         if let Some(range) = self.range {
             tlb.flush(range, self.dead.is_some());
         }
-        let granule = F::shape().granule;
-        let mut next = self.dead;
-        while let Some(table) = next {
-            let Ok(note) = tables.mem().note(table) else { return };
-            let depth = note.dead_depth();
-            next = note.link().and_then(|pfn| pfn.to_phys(granule));
-            free_subtree(tables, table, depth, frames);
+        if let Some(first) = self.dead {
+            free_list::<F, M>(mem, first, frames);
         }
     }
 
@@ -89,25 +87,33 @@ impl Stale {
     }
 }
 
-/// Gives back a dead table and the tables below it; leaves are not looked at in the last level.
-fn free_subtree<F: EntryFormat, M: PhysMem>(
-    tables: &mut Tables<'_, F, M>,
-    table: PhysAddr,
-    depth: usize,
-    frames: &mut impl FrameSource,
-) {
+/// Gives back the dead tables from `first` on, with those below them.
+#[inline(never)]
+fn free_list<F: EntryFormat, M: PhysMem>(mem: &M, first: PhysAddr, frames: &mut impl FrameSource) {
+    let granule = F::shape().granule;
+    let mut next = Some(first);
+    while let Some(table) = next {
+        let Ok(note) = mem.note(table) else { return };
+        next = note.link().and_then(|pfn| pfn.to_phys(granule));
+        free_subtree::<F, M>(mem, Node { table, depth: note.dead_depth() }, frames);
+    }
+}
+
+/// Gives back a dead table and the tables below it. What can link none is not read.
+fn free_subtree<F: EntryFormat, M: PhysMem>(mem: &M, node: Node, frames: &mut impl FrameSource) {
     let levels = F::shape().levels;
-    if depth + 1 < levels.len()
-        && let Ok(slots) = tables.mem().table::<F::Slot>(table, levels[depth].entries())
+    let note = mem.note(node.table);
+    if note.is_ok_and(TableNote::may_link)
+        && let Ok(slots) = mem.table::<F::Slot>(node.table, levels[node.depth].entries())
     {
         for slot in slots.iter() {
-            if let Entry::Table { next, .. } = F::decode(slot.load(), levels[depth].level) {
-                free_subtree(tables, next, depth + 1, frames);
+            if let Entry::Table { next, .. } = F::decode(slot.load(), levels[node.depth].level) {
+                free_subtree::<F, M>(mem, node.below(next), frames);
             }
         }
     }
-    if let Ok(note) = tables.mem().note(table) {
-        note.bury(0, None);
+    if let Ok(note) = note {
+        note.clear();
     }
-    frames.give_back(table);
+    frames.give_back(node.table);
 }

@@ -8,6 +8,7 @@ pub(crate) mod fork;
 pub(crate) mod hvo;
 pub(crate) mod linear_map;
 pub(crate) mod memblock_to_zones;
+pub(crate) mod memory_models;
 pub(crate) mod pagedoc;
 pub(crate) mod preallocate;
 pub(crate) mod sparsemem;
