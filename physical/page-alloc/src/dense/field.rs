@@ -201,15 +201,23 @@ impl<M: Mem> Field<M> {
     }
 
     /// Counts frames whose bits were set, and moves the block to the class that it comes to.
+    #[inline]
     pub(super) fn credit(&self, kinds: &impl Kinds, block: usize, frames: u32) {
         let Some(entry) = self.mem.entry(block) else { return };
         // AcqRel: Release pairs with `entry` and `promise` of a taker, Acquire with the index's repair.
         let old = Entry(entry.fetch_add(frames as u16, Ordering::AcqRel));
-        let whole = self.cut.whole();
-        if old.count() + frames == whole {
+        if old.count() == 0 || old.count() + frames == self.cut.whole() {
+            self.rise(kinds, block, old.count() + frames);
+        }
+    }
+
+    /// Moves a block whose entry came from 0 or to a whole block's.
+    #[cold]
+    fn rise(&self, kinds: &impl Kinds, block: usize, count: u32) {
+        if count == self.cut.whole() {
             self.mark(kinds, block, Bitmap::Whole);
             self.unmark(kinds, self.kind_of(kinds, block), block, Bitmap::Part);
-        } else if old.count() == 0 {
+        } else {
             self.mark(kinds, block, Bitmap::Part);
         }
     }

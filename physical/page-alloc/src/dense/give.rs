@@ -8,7 +8,7 @@ use kernmem_base::sync::atomic::Ordering;
 use super::field::{Field, Kinds};
 use super::index::Bitmap;
 use super::mem::Mem;
-use super::word::{WORD_FRAMES, Word, runs};
+use super::word::{WORD_FRAMES, Word, ones, runs};
 
 /// A frame was given that is free already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,10 +46,25 @@ impl<M: Mem> Field<M> {
     /// # Errors
     /// The mask of frames that were free already.
     pub fn give_word(&self, kinds: &impl Kinds, word: Word) -> Result<(), u64> {
-        let mut batch = Batch::new();
-        let doubled = batch.give(self, kinds, word);
-        self.raise_level(batch.end(self, kinds));
+        let doubled = self.give_quietly(kinds, word);
+        self.raise_level(ones(word.mask & !doubled));
         if doubled == 0 { Ok(()) } else { Err(doubled) }
+    }
+
+    /// Gives frames of one word without telling the level; answers those that were free already.
+    #[inline]
+    pub(super) fn give_quietly(&self, kinds: &impl Kinds, word: Word) -> u64 {
+        let place = self.cut.place(word.number);
+        let block = self.cut.block(place);
+        if self.entry(block).is_lazy() {
+            return word.mask;
+        }
+        let doubled = self.set_bits(kinds, place, word.mask);
+        let frames = ones(word.mask & !doubled);
+        if frames != 0 {
+            self.credit(kinds, block, frames);
+        }
+        doubled
     }
 
     /// Gives words, those of one block behind each other, each block counted once.
@@ -149,7 +164,7 @@ impl Batch {
             return word.mask;
         }
         let doubled = field.set_bits(kinds, place, word.mask);
-        let frames = (word.mask & !doubled).count_ones();
+        let frames = ones(word.mask & !doubled);
         if block != self.block {
             self.count(field, kinds);
             self.block = block;

@@ -6,10 +6,13 @@ use kernmem_sparse::MigrateType;
 use super::cpu::At;
 use super::field::Kinds;
 use super::give::{Batch, Doubled};
-use super::magazine::{COLUMNS, Magazine};
+use super::magazine::Magazine;
 use super::mem::Mem;
 use super::open::{NO_WORD, Open};
-use super::word::Word;
+use super::word::{Word, ones};
+
+/// Kinds of requests that are served apart: unmovable, movable, reclaimable.
+const COLUMNS: usize = 3;
 
 /// Frames that are asked of the field at once: less than a word's may be scattered over many words.
 const REFILL: u32 = 32;
@@ -20,16 +23,29 @@ const LIMIT: u32 = 1024;
 /// Frames that may come to the field before its level is told.
 const OWED: u32 = 64;
 
+/// How soon a frame that came back is asked for again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Near {
+    /// The next requests of this column would get it from the field.
+    Hot(usize),
+    /// Later ones.
+    Far,
+    /// None may have it.
+    Never,
+}
+
 /// What a CPU keeps of one zone.
 #[derive(Clone, Debug)]
 pub struct CpuSet {
-    pub(super) open: [Open; COLUMNS],
-    /// The word that frames came back to last.
-    pub(super) back: Word,
+    open: [Open; COLUMNS],
+    /// Whether `open` may have frames.
+    is_open: bool,
     pub(super) magazine: Magazine,
     /// For each column the last word of the block that was last taken from: what lies at or below it is near.
     frontier: [u64; COLUMNS],
     limit: u32,
+    /// At least as many frames as the magazine has.
+    kept: u32,
     /// Frames that the field has and its level does not count yet.
     owed: u32,
     doubled: Option<Doubled>,
@@ -39,10 +55,11 @@ impl Default for CpuSet {
     fn default() -> Self {
         Self {
             open: [Open::EMPTY; COLUMNS],
-            back: NO_WORD,
+            is_open: false,
             magazine: Magazine::new(),
             frontier: [0; COLUMNS],
             limit: LIMIT,
+            kept: 0,
             owed: 0,
             doubled: None,
         }
@@ -61,7 +78,7 @@ pub(super) const fn column_of(kind: MigrateType) -> Option<usize> {
 }
 
 impl CpuSet {
-    /// Sets how many frames the magazine may hold before all of it goes to the field.
+    /// Sets how many frames the magazine may hold; all of it goes to the field somewhat earlier.
     pub fn set_limit(&mut self, frames: u32) {
         self.limit = frames;
     }
@@ -73,42 +90,56 @@ impl CpuSet {
 
     /// Frames here.
     pub(super) fn frames(&self) -> u64 {
-        let words = u64::from(self.magazine.frames()) + u64::from(self.back.frames());
-        words + self.open.iter().map(Open::frames).sum::<u64>()
+        u64::from(self.magazine.frames()) + self.open.iter().map(Open::frames).sum::<u64>()
     }
 
-    /// The column whose next requests would get these frames from the field.
+    /// Whether the next requests of a column would get these frames from the field.
     #[inline]
-    pub(super) fn near<M: Mem>(&self, at: At<'_, M, impl Kinds>, word: Word) -> Option<usize> {
-        let column = column_of(at.kinds.kind(word.first()))?;
-        (word.number <= self.frontier[column]).then_some(column)
-    }
-
-    /// Takes in a word that came back and is not here.
-    #[inline]
-    pub(super) fn keep<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) {
-        let near = self.near(at, word);
-        if let Some((out, was_near)) = self.magazine.put(word, near) {
-            self.put_out(at, out, was_near);
+    pub(super) fn column_near<M: Mem>(&self, at: At<'_, M, impl Kinds>, word: Word) -> Near {
+        let kind = at.kinds.kind(word.start());
+        match column_of(kind) {
+            Some(column) if word.number <= self.frontier[column] => Near::Hot(column),
+            None if kind == MigrateType::Isolate => Near::Never,
+            Some(_) | None => Near::Far,
         }
-        if self.magazine.frames() > self.limit {
+    }
+
+    /// Takes in a word that is not near and not in the magazine's table.
+    #[inline]
+    pub(super) fn put<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) {
+        let out = self.magazine.put(word);
+        if out.mask != 0 {
+            self.give_one(at, out);
+        }
+        self.keep(at, word.frames());
+    }
+
+    /// Counts frames that the magazine got. If it has too many, all go to the field.
+    #[inline]
+    pub(super) fn keep<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, frames: u32) {
+        self.kept += frames;
+        if self.kept > self.limit {
+            self.recount(at);
+        }
+    }
+
+    #[cold]
+    fn recount<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
+        self.kept = self.magazine.frames();
+        if self.kept > self.limit / 2 {
             self.spill(at);
         }
     }
 
-    /// Keeps a word for the next requests of a column.
-    pub(super) fn wait<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, column: usize, word: Word) {
-        if let Some(out) = self.magazine.wait(word, column) {
-            self.put_out(at, out, true);
-        }
-    }
-
+    /// Keeps a word for the next requests of a column. If there are too many, all go to the field.
     #[inline]
-    fn put_out<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, out: Word, was_near: bool) {
-        if was_near {
-            self.draw_back(out.number);
+    pub(super) fn wait<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, column: usize, word: Word) {
+        if self.magazine.wait(word, column) {
+            self.keep(at, word.frames());
+        } else {
+            self.spill(at);
+            self.release(at, [word]);
         }
-        self.give(at, [out]);
     }
 
     /// The field has free frames at `number` now.
@@ -118,9 +149,21 @@ impl CpuSet {
         }
     }
 
-    /// Gives words to the field.
+    /// Gives a word to the field.
     #[inline]
-    pub(super) fn give<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, words: impl IntoIterator<Item = Word>) {
+    fn give_one<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) {
+        let doubled = at.field.give_quietly(at.kinds, word);
+        if doubled != 0 {
+            self.doubled = Some(Doubled { pfn: Word { mask: doubled, ..word }.first() });
+        }
+        self.owed += ones(word.mask & !doubled);
+        if self.owed >= OWED {
+            self.settle(at);
+        }
+    }
+
+    /// Gives words to the field.
+    fn give<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, words: impl IntoIterator<Item = Word>) {
         let mut batch = Batch::new();
         for word in words {
             let doubled = batch.give(at.field, at.kinds, word);
@@ -129,9 +172,6 @@ impl CpuSet {
             }
         }
         self.owed += batch.end(at.field, at.kinds);
-        if self.owed >= OWED {
-            self.settle(at);
-        }
     }
 
     /// Tells the field's level what it was given.
@@ -150,6 +190,7 @@ impl CpuSet {
     /// Gives all of the magazine to the field.
     pub(super) fn spill<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
         let mut magazine = core::mem::replace(&mut self.magazine, Magazine::new());
+        self.kept = 0;
         self.release(at, core::iter::from_fn(|| magazine.take_any()));
     }
 
@@ -162,8 +203,6 @@ impl CpuSet {
             let open = core::mem::replace(&mut self.open[column], Open::EMPTY);
             self.release(at, open.words());
         }
-        let back = core::mem::replace(&mut self.back, NO_WORD);
-        self.release(at, Some(back).filter(|word| word.mask != 0));
         self.spill(at);
         self.doubled.take().map_or(Ok(()), Err)
     }
@@ -192,10 +231,33 @@ impl CpuSet {
     /// are not among them.
     #[inline]
     pub(super) fn known<M: Mem>(&self, at: At<'_, M, impl Kinds>, number: u64) -> u64 {
-        let open = self.open.iter().flat_map(|open| [open.single, open.small]);
-        let open = open.fold(0, |mask, word| if word.number == number { mask | word.mask } else { mask });
-        let back = if self.back.number == number { self.back.mask } else { 0 };
-        at.field.free_mask(number) | self.magazine.waiting(number) | open | back
+        let open = if self.is_open { self.opened(number) } else { 0 };
+        at.field.free_mask(number) | self.magazine.waiting(number) | open
+    }
+
+    fn opened(&self, number: u64) -> u64 {
+        self.open.iter().fold(0, |mask, open| mask | open.has(number))
+    }
+
+    /// What a column has open.
+    pub(super) fn column(&mut self, column: usize) -> Option<&mut Open> {
+        self.is_open = true;
+        self.open.get_mut(column)
+    }
+
+    /// Takes over what was hot.
+    pub(super) fn put_away(&mut self, column: usize, hot: Open) {
+        self.is_open = true;
+        if let Some(open) = self.open.get_mut(column) {
+            *open = hot;
+        }
+    }
+
+    /// What a column has open, to be hot.
+    pub(super) fn bring(&mut self, column: usize) -> Open {
+        let hot = self.open.get_mut(column).map_or(Open::EMPTY, |open| core::mem::replace(open, Open::EMPTY));
+        self.is_open = self.open.iter().any(|open| open.frames() != 0);
+        hot
     }
 }
 

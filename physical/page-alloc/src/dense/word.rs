@@ -35,9 +35,16 @@ impl Word {
 
     /// How many frames are meant.
     #[must_use]
+    #[inline]
     pub const fn frames(self) -> u32 {
-        self.mask.count_ones()
+        ones(self.mask)
     }
+}
+
+/// Set bits: most often there is one, and counting more takes many steps where the machine has no instruction for it.
+#[inline]
+pub(super) const fn ones(mask: u64) -> u32 {
+    if mask & mask.wrapping_sub(1) == 0 { (mask != 0) as u32 } else { mask.count_ones() }
 }
 
 /// The lowest `2^order` bits; `order` is at most 6.
@@ -83,6 +90,11 @@ mod tests {
         assert_eq!(runs(0x7f80, 3), 0);
         assert_eq!((runs(!0, 6), runs(!1, 6)), (1, 0));
         assert_eq!(runs(0xffff_ffff_0000_0000, 5), 1 << 32);
+    }
+
+    #[test]
+    fn bits_are_counted() {
+        assert_eq!((ones(0), ones(1), ones(1 << 63), ones(0b101), ones(!0)), (0, 1, 1, 2, 64));
     }
 
     #[test]
