@@ -54,6 +54,7 @@ pub(crate) struct Served {
 
 impl<S: Store> CpuPages<S> {
     /// Takes a block from the CPU's frames or a zone's field, from blocks of type `kind`.
+    #[inline]
     fn take_dense(&mut self, zone: Fielded<'_, S>, wish: Wish, kind: MigrateType) -> Option<Pfn> {
         let Wish { key, order, kind: column, .. } = wish;
         self.frames.alloc(zone.at(), Want { key, column, kind, order })
@@ -74,6 +75,7 @@ impl<S: Store> CpuPages<S> {
     }
 
     /// A frame of which it was found only now that it came back twice; told once.
+    #[inline]
     fn tell_doubled(&mut self, zone: Fielded<'_, S>) -> Result<(), FreeError> {
         let set = self.frames.sets().get_mut(zone.zone.index);
         let found = set.and_then(|set| set.take_doubled()).or(self.doubled.take());
@@ -107,6 +109,9 @@ impl<S: Store> PageAllocator<S> {
             return None;
         }
         let wish = Wish { order: order.0, ..wish };
+        if !pass.cma {
+            return cpu.take_dense(zone, wish, wish.kind);
+        }
         own_kinds(wish.kind, pass, || zone.cma_leads()).find_map(|kind| cpu.take_dense(zone, wish, kind))
     }
 

@@ -73,8 +73,8 @@ impl<T: AsRef<[AtomicU8]>> Pageblocks<T> {
 
     fn set(&self, pfn: Pfn, value: u8) {
         if let Some(byte) = self.place(pfn) {
-            // AcqRel: a swap and no store, so that the two looks of a CPU that follows a change see it in one order.
-            byte.swap(value, Ordering::AcqRel);
+            // Relaxed: a field's index, changed next by a read-modify-write, carries it to the CPU that follows the change.
+            byte.store(value, Ordering::Relaxed);
         }
     }
 

@@ -17,7 +17,7 @@ enum Fault {
     None,
     /// A frame is given that somebody has.
     GivesTwice,
-    /// A block that comes back is lost.
+    /// After a block came back, one is lost.
     Loses,
     /// A block comes back, and half of it is lost.
     LosesHalf,
@@ -85,14 +85,15 @@ impl Subject for Faulty {
     }
 
     fn free(&self, cpu: &mut Cpu, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        if self.is_turn(Fault::Loses) {
-            return Ok(());
-        }
         if order == Order(1) && self.is_turn(Fault::LosesHalf) {
             self.inner.split(cpu, pfn, order)?;
             return self.inner.free(cpu, pfn, Order(0));
         }
         let answer = self.inner.free(cpu, pfn, order);
+        if answer.is_ok() && self.is_turn(Fault::Loses) {
+            // Taken, and told to nobody.
+            let _lost = self.inner.alloc(cpu, None, Gfp::KERNEL, order);
+        }
         if self.is_turn(Fault::TakesAnyBack) { Ok(()) } else { answer }
     }
 

@@ -23,6 +23,7 @@ use kernmem_sparse::MigrateType;
 
 use super::field::{Field, Kinds};
 use super::give::Doubled;
+use super::magazine::Found;
 use super::mem::Mem;
 use super::open::{NO_WORD, NONE, OPEN_ORDER, Open, STACK_ORDER, put_back};
 use super::set::{CpuSet, Gathered, Near, column_of, doubled};
@@ -277,11 +278,14 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         let strangers = at.kinds.strangers(word.number);
         let known = set.known(at, word.number) | strangers;
         doubled(known, word)?;
-        if let Some(kept) = set.magazine.find(word.number) {
-            put_back(kept, word)?;
-            set.keep(at, 1 << order);
-            return Ok(());
-        }
+        let place = match set.magazine.find(word.number) {
+            Found::Place(place) => place,
+            Found::Word(kept) => {
+                put_back(kept, word)?;
+                set.keep(at, 1 << order);
+                return Ok(());
+            }
+        };
         match set.column_near(at, word) {
             Near::Hot(column) if is_hot && column == self.column && strangers == 0 => self.come_back(at, word, known),
             Near::Hot(column) => {
@@ -289,7 +293,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
                 Ok(())
             }
             Near::Far => {
-                set.put(at, word);
+                set.put(at, place, word);
                 Ok(())
             }
             Near::Never => at.field.give_run(at.kinds, pfn, order),

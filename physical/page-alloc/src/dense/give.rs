@@ -71,6 +71,7 @@ impl<M: Mem> Field<M> {
     ///
     /// # Errors
     /// The first frame that was free already; all others are given.
+    #[inline]
     pub fn give_words(&self, kinds: &impl Kinds, words: impl IntoIterator<Item = Word>) -> Result<(), Doubled> {
         let mut batch = Batch::new();
         let mut doubled = None;
@@ -80,7 +81,10 @@ impl<M: Mem> Field<M> {
                 doubled.get_or_insert(Doubled { pfn: Word { mask, ..word }.first() });
             }
         }
-        self.raise_level(batch.end(self, kinds));
+        let frames = batch.end(self, kinds);
+        if frames != 0 {
+            self.raise_level(frames);
+        }
         doubled.map_or(Ok(()), Err)
     }
 

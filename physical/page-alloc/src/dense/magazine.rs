@@ -1,19 +1,23 @@
-//! Frames of one zone that a CPU keeps beside its open words: a table of words that came back, each at the place of its
-//! number, and a stack of words that wait to be opened.
+//! Frames of one zone that a CPU keeps beside its open words: a table of words that came back and go to the field all at
+//! once, and a stack of words that wait to be opened.
 //!
-//! A word that comes to a place of the table where another one is puts that one out. So frames that come back in a row
-//! gather in their words, a frame that comes back twice meets itself, and a random free costs the field one word.
+//! Why all at once: each word costs the field two atomic operations, and while one of them runs a CPU can neither look
+//! ahead nor wait for several lines of memory at a time.
+//! Frames that come back in a row gather in their words, and a frame that comes back twice meets itself.
 //! A word that is *near* for a column would be the next that the column asks the field for: it waits on the stack.
 //!
 //! # Invariants
-//! 1. A place's mask is not 0 exactly while its bit in `used` is set.
-//! 2. No word is twice in the table.
+//! 1. `filled` places of the table hold words, those that `order` names, none twice; the others hold none.
+//! 2. A word is at the first free place from the one of its number on, as the table was when it came.
 
 use super::open::NO_WORD;
 use super::word::Word;
 
 /// Places of the table.
 const PLACES: usize = 64;
+
+/// Words that the table takes: with more of them a search would take long.
+const FULL: usize = 44;
 
 /// Words that may wait.
 pub(super) const WAITING: usize = 48;
@@ -22,16 +26,34 @@ pub(super) const WAITING: usize = 48;
 #[derive(Clone, Debug)]
 pub(super) struct Magazine {
     table: [Word; PLACES],
-    used: u64,
+    /// The places in use, in the order in which words came.
+    order: [u8; FULL],
+    filled: usize,
     height: usize,
     stack: [Word; WAITING],
     /// The column of each that waits.
     columns: [u8; WAITING],
 }
 
+/// What the table says of a word.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Found<'m> {
+    /// It is there.
+    Word(&'m mut Word),
+    /// It would have this place.
+    Place(usize),
+}
+
 impl Magazine {
     pub const fn new() -> Self {
-        Self { table: [NO_WORD; PLACES], used: 0, height: 0, stack: [NO_WORD; WAITING], columns: [0; WAITING] }
+        Self {
+            table: [NO_WORD; PLACES],
+            order: [0; FULL],
+            filled: 0,
+            height: 0,
+            stack: [NO_WORD; WAITING],
+            columns: [0; WAITING],
+        }
     }
 
     /// Frames in all words.
@@ -42,30 +64,49 @@ impl Magazine {
 
     /// Whether there are no words.
     pub const fn is_empty(&self) -> bool {
-        self.used == 0 && self.height == 0
+        self.filled == 0 && self.height == 0
     }
 
-    /// Takes a word into the table that [`Magazine::find`] did not find; answers the word that it puts out, with no frames
-    /// if there was none.
+    /// Looks for a word in the table.
     #[inline]
-    pub fn put(&mut self, word: Word) -> Word {
-        let place = word.number as usize % PLACES;
-        self.used |= 1 << place;
-        core::mem::replace(&mut self.table[place], word)
+    pub fn find(&mut self, number: u64) -> Found<'_> {
+        let mut place = number as usize % PLACES;
+        // Ends: the table is never full.
+        while self.table[place].mask != 0 {
+            if self.table[place].number == number {
+                return Found::Word(&mut self.table[place]);
+            }
+            place = (place + 1) % PLACES;
+        }
+        Found::Place(place)
     }
 
-    /// The word in the table.
+    /// Puts a word at the place that [`Magazine::find`] named; whether the table is full now.
     #[inline]
-    pub fn find(&mut self, number: u64) -> Option<&mut Word> {
-        let word = &mut self.table[number as usize % PLACES];
-        (word.number == number).then_some(word)
+    pub fn put(&mut self, place: usize, word: Word) -> bool {
+        self.table[place % PLACES] = word;
+        self.order[self.filled % FULL] = place as u8;
+        self.filled += 1;
+        self.filled >= FULL
+    }
+
+    /// Empties the table: its words in the order in which they came.
+    #[inline]
+    pub fn empty(&mut self) -> impl Iterator<Item = Word> {
+        let filled = core::mem::take(&mut self.filled);
+        let (order, table) = (&self.order, &mut self.table);
+        order.iter().take(filled).map(|&place| core::mem::replace(&mut table[usize::from(place) % PLACES], NO_WORD))
     }
 
     /// Which frames of a word wait to be opened.
     #[inline]
     pub fn waiting(&self, number: u64) -> u64 {
-        let words = self.stack.iter().take(self.height);
-        words.fold(0, |mask, word| if word.number == number { mask | word.mask } else { mask })
+        let mut mask = 0;
+        for at in 0..self.height {
+            let word = &self.stack[at % WAITING];
+            mask |= if word.number == number { word.mask } else { 0 };
+        }
+        mask
     }
 
     /// Puts a word on the stack of those that wait for a column; false if there is no room.
@@ -98,36 +139,52 @@ impl Magazine {
         self.columns.iter().take(self.height).any(|&waits| usize::from(waits) == column)
     }
 
-    /// Takes out any word.
-    pub fn take_any(&mut self) -> Option<Word> {
-        if self.used != 0 {
-            let place = self.used.trailing_zeros() as usize % PLACES;
-            self.used &= self.used - 1;
-            let word = core::mem::replace(&mut self.table[place], NO_WORD);
-            return Some(word);
-        }
-        self.height = self.height.checked_sub(1)?;
-        Some(self.stack[self.height % WAITING])
+    /// Empties the stack.
+    pub fn empty_stack(&mut self) -> impl Iterator<Item = Word> {
+        let height = core::mem::take(&mut self.height);
+        self.stack.iter().take(height).copied()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
 
     const fn word(number: u64, mask: u64) -> Word {
         Word { number, mask }
     }
 
+    /// Puts a word that is not there.
+    fn put(magazine: &mut Magazine, word: Word) -> bool {
+        match magazine.find(word.number) {
+            Found::Place(place) => magazine.put(place, word),
+            Found::Word(_) => panic!("there"),
+        }
+    }
+
     #[test]
-    fn a_word_puts_out_the_one_in_its_place() {
+    fn words_of_one_place_stand_side_by_side() {
         let mut magazine = Magazine::new();
-        assert_eq!(magazine.put(word(7, 1)), NO_WORD);
-        assert_eq!(magazine.put(word(71, 3)), word(7, 1));
-        assert_eq!(magazine.find(7), None);
-        assert_eq!(magazine.find(71), Some(&mut word(71, 3)));
-        assert_eq!(magazine.frames(), 2);
-        assert_eq!((magazine.take_any(), magazine.take_any(), magazine.frames()), (Some(word(71, 3)), None, 0));
+        for nth in [0, 1, 2] {
+            assert!(!put(&mut magazine, word(7 + 64 * nth, 1)));
+        }
+        assert!(!put(&mut magazine, word(63, 2)) && !put(&mut magazine, word(127, 4)));
+        assert_eq!(magazine.find(71), Found::Word(&mut word(71, 1)));
+        assert_eq!(magazine.find(127), Found::Word(&mut word(127, 4)));
+        assert_eq!((magazine.frames(), magazine.find(7 + 64 * 3)), (5, Found::Place(10)));
+        let words: Vec<_> = magazine.empty().collect();
+        assert_eq!(words, [word(7, 1), word(71, 1), word(135, 1), word(63, 2), word(127, 4)]);
+        assert_eq!((magazine.frames(), magazine.is_empty(), magazine.find(71)), (0, true, Found::Place(7)));
+    }
+
+    #[test]
+    fn a_full_table_says_so_and_still_answers() {
+        let mut magazine = Magazine::new();
+        assert!((1..FULL as u64).all(|number| !put(&mut magazine, word(number * 64, 1))));
+        assert!(put(&mut magazine, word(5, 1)));
+        assert_eq!(magazine.find(64 * 99), Found::Place(FULL));
     }
 
     #[test]
@@ -140,8 +197,8 @@ mod tests {
         assert_eq!(magazine.take_waiting(1, |mask| mask == 5), Some(word(5, 5)));
         assert_eq!(magazine.take_waiting(1, |_| true), Some(word(6, 6)));
         assert_eq!((magazine.has_waiting(0), magazine.has_waiting(2)), (true, false));
-        assert_eq!((magazine.take_any(), magazine.take_any(), magazine.take_any()).2, None);
-        assert_eq!(magazine.frames(), 0);
+        assert_eq!(magazine.empty_stack().collect::<Vec<_>>(), [word(3, 3), word(4, 4)]);
+        assert!(magazine.is_empty());
     }
 
     #[test]

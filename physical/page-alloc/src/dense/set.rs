@@ -5,11 +5,11 @@ use kernmem_sparse::MigrateType;
 
 use super::cpu::At;
 use super::field::Kinds;
-use super::give::{Batch, Doubled};
+use super::give::Doubled;
 use super::magazine::Magazine;
 use super::mem::Mem;
 use super::open::{NO_WORD, Open};
-use super::word::{Word, ones};
+use super::word::Word;
 
 /// Kinds of requests that are served apart: unmovable, movable, reclaimable.
 const COLUMNS: usize = 3;
@@ -19,9 +19,6 @@ const REFILL: u32 = 32;
 
 /// Frames that a magazine may hold unless the caller says otherwise.
 const LIMIT: u32 = 1024;
-
-/// Frames that may come to the field before its level is told.
-const OWED: u32 = 64;
 
 /// How soon a frame that came back is asked for again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,8 +43,6 @@ pub struct CpuSet {
     limit: u32,
     /// At least as many frames as the magazine has.
     kept: u32,
-    /// Frames that the field has and its level does not count yet.
-    owed: u32,
     doubled: Option<Doubled>,
 }
 
@@ -60,7 +55,6 @@ impl Default for CpuSet {
             frontier: [0; COLUMNS],
             limit: LIMIT,
             kept: 0,
-            owed: 0,
             doubled: None,
         }
     }
@@ -104,14 +98,26 @@ impl CpuSet {
         }
     }
 
-    /// Takes in a word that is not near and not in the magazine's table.
+    /// Takes in a word that is not near, at its place in the magazine's table.
     #[inline]
-    pub(super) fn put<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) {
-        let out = self.magazine.put(word);
-        if out.mask != 0 {
-            self.give_one(at, out);
+    pub(super) fn put<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, place: usize, word: Word) {
+        if self.magazine.put(place, word) {
+            self.flush(at);
+        } else {
+            self.keep(at, word.frames());
         }
-        self.keep(at, word.frames());
+    }
+
+    /// Gives the table of the magazine to the field.
+    #[inline(never)]
+    fn flush<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
+        let given = at.field.give_words(at.kinds, self.magazine.empty());
+        self.note(given);
+    }
+
+    /// Keeps in mind what the field said of frames that came back earlier.
+    fn note(&mut self, given: Result<(), Doubled>) {
+        self.doubled = self.doubled.or(given.err());
     }
 
     /// Counts frames that the magazine got. If it has too many, all go to the field.
@@ -149,49 +155,25 @@ impl CpuSet {
         }
     }
 
-    /// Gives a word to the field.
-    #[inline]
-    fn give_one<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) {
-        let doubled = at.field.give_quietly(at.kinds, word);
-        if doubled != 0 {
-            self.doubled = Some(Doubled { pfn: Word { mask: doubled, ..word }.first() });
-        }
-        self.owed += ones(word.mask & !doubled);
-        if self.owed >= OWED {
-            self.settle(at);
-        }
-    }
-
-    /// Gives words to the field.
-    fn give<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, words: impl IntoIterator<Item = Word>) {
-        let mut batch = Batch::new();
-        for word in words {
-            let doubled = batch.give(at.field, at.kinds, word);
-            if doubled != 0 {
-                self.doubled = Some(Doubled { pfn: Word { mask: doubled, ..word }.first() });
-            }
-        }
-        self.owed += batch.end(at.field, at.kinds);
-    }
-
-    /// Tells the field's level what it was given.
-    pub(super) fn settle<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
-        at.field.raise_level(core::mem::take(&mut self.owed));
-    }
-
     /// Gives words to the field, which a later request may ask for.
     pub(super) fn release<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, words: impl IntoIterator<Item = Word>) {
         let mut lowest = NO_WORD.number;
-        self.give(at, words.into_iter().inspect(|word| lowest = lowest.min(word.number)));
+        let words = words.into_iter().inspect(|word| lowest = lowest.min(word.number));
+        let given = at.field.give_words(at.kinds, words);
+        self.note(given);
         self.draw_back(lowest);
-        self.settle(at);
     }
 
     /// Gives all of the magazine to the field.
     pub(super) fn spill<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
-        let mut magazine = core::mem::replace(&mut self.magazine, Magazine::new());
         self.kept = 0;
-        self.release(at, core::iter::from_fn(|| magazine.take_any()));
+        let mut lowest = NO_WORD.number;
+        let given = at.field.give_words(at.kinds, self.magazine.empty());
+        self.note(given);
+        let waiting = self.magazine.empty_stack().inspect(|word| lowest = lowest.min(word.number));
+        let given = at.field.give_words(at.kinds, waiting);
+        self.note(given);
+        self.draw_back(lowest);
     }
 
     /// Gives everything to the field.
