@@ -11,10 +11,15 @@ use std::process::{Command, Stdio};
 use crate::failure::Failure;
 
 /// Seconds that a target runs if nobody says otherwise.
-pub const SECONDS: u32 = 60;
+const SECONDS: u32 = 60;
 
-/// Runs a target, or each target after the other with `all`.
-pub fn run(root: &Path, target: &str, seconds: u32) -> Result<(), Failure> {
+/// Runs a target, or each target after the other with `all`: `TARGET [--seconds N]`.
+pub fn run(root: &Path, words: &[&str]) -> Result<(), Failure> {
+    let (target, seconds) = match words {
+        [target] => (*target, SECONDS),
+        [target, "--seconds", n] => (*target, n.parse().map_err(|_| Failure::Usage)?),
+        _ => return Err(Failure::Usage),
+    };
     let targets = targets(root)?;
     let chosen: Vec<&String> = targets.iter().filter(|name| target == "all" || target == name.as_str()).collect();
     if chosen.is_empty() {

@@ -23,6 +23,9 @@ pub struct LabArgs {
     /// The lab's condition the other way round
     #[arg(long)]
     reverse: bool,
+    /// Measure too, on this machine, where a lab has something to measure
+    #[arg(long)]
+    measure: bool,
     /// Answer as JSON
     #[arg(long)]
     json: bool,
@@ -47,6 +50,7 @@ pub fn run(args: &LabArgs) -> Outcome {
         source: args.source.clone().or_else(|| preset(args.kernel.arch)),
         parts: args.kernel.parts(),
         reverse: args.reverse,
+        measure: args.measure,
         language: LANGUAGE,
     };
     // A lab that stops half-way leaves nothing on standard output.

@@ -26,9 +26,16 @@ pub enum LabError {
         lab: &'static str,
         /// The machine's architecture.
         arch: Arch,
+        /// The one that they speak of.
+        wanted: Arch,
     },
     /// The machine lacks what the lab looks at.
     Missing(&'static str),
+    /// The lab was to measure, and counts only.
+    NothingToMeasure {
+        /// The lab.
+        lab: &'static str,
+    },
     /// A table or a datum cannot be read.
     Bus(BusError),
     /// A mapping of the lab's own cannot be made.
@@ -57,16 +64,12 @@ impl fmt::Display for LabError {
             Self::Source(error) => error.fmt(f),
             Self::Memory(error) => error.fmt(f),
             Self::Boot(error) => write!(f, "the machine does not boot: {error}"),
-            Self::Architecture { arch, .. } => {
-                let other = match arch {
-                    Arch::Arm64 => Arch::X86_64,
-                    Arch::X86_64 => Arch::Arm64,
-                    Arch::I386 => Arch::X86_64,
-                };
-                let (own, other) = (arch.name(), other.name());
+            Self::Architecture { arch, wanted, .. } => {
+                let (own, other) = (arch.name(), wanted.name());
                 write!(f, "the claims of this lab do not speak of {own}; name a machine of {other}")
             }
             Self::Missing(what) => write!(f, "this machine has no {what}"),
+            Self::NothingToMeasure { lab } => write!(f, "{lab} counts and measures nothing; leave --measure out"),
             Self::Bus(error) => write!(f, "the simulated memory: {error}"),
             Self::Map(error) => write!(f, "a mapping of the lab: {error}"),
             Self::Live(error) => write!(f, "the running kernel: {error}"),
@@ -85,7 +88,7 @@ impl core::error::Error for LabError {
             Self::Map(error) => Some(error),
             Self::Live(error) => Some(error),
             Self::Output(error) => Some(error),
-            Self::Architecture { .. } | Self::Missing(_) => None,
+            Self::Architecture { .. } | Self::Missing(_) | Self::NothingToMeasure { .. } => None,
         }
     }
 }

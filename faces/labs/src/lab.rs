@@ -3,8 +3,8 @@
 use core::fmt;
 
 use crate::labs::{
-    block, boot_tables, fallback, flip, fork, hvo, linear_map, memblock_to_zones, pagedoc, preallocate, sparsemem, tlb,
-    ttbr, vmalloc, vmalloc_sync, vmemmap_size, walk,
+    block, boot_tables, fallback, flip, fork, hvo, linear_map, memblock_to_zones, memory_models, pagedoc, preallocate,
+    sparsemem, tlb, ttbr, vmalloc, vmalloc_sync, vmalloc_sync_i386, vmemmap_size, walk,
 };
 use crate::notebook::Notebook;
 use crate::texts::Text;
@@ -47,9 +47,11 @@ pub const LABS: &[Lab] = &[
     fallback::LAB,
     pagedoc::LAB,
     sparsemem::LAB,
+    memory_models::LAB,
     vmemmap_size::LAB,
     vmalloc::LAB,
     vmalloc_sync::LAB,
+    vmalloc_sync_i386::LAB,
     preallocate::LAB,
     fork::LAB,
 ];
@@ -68,5 +70,8 @@ pub fn run(lab: &Lab, options: &LabOptions, out: &mut dyn fmt::Write) -> Result<
     let mut book = Notebook::new(out, options.language);
     book.title(lab.name, lab.title)?;
     (lab.run)(options, &mut book)?;
+    if options.measure && !book.has_measured() {
+        return Err(LabError::NothingToMeasure { lab: lab.name });
+    }
     Ok(book.finish())
 }

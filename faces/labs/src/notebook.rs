@@ -116,11 +116,12 @@ pub(crate) struct Notebook<'o> {
     claim: Option<ClaimId>,
     numbers: Vec<Number>,
     verdicts: Vec<Verdict>,
+    has_measured: bool,
 }
 
 impl<'o> Notebook<'o> {
     pub(crate) fn new(out: &'o mut dyn fmt::Write, language: Language) -> Self {
-        Self { out, language, claim: None, numbers: Vec::new(), verdicts: Vec::new() }
+        Self { out, language, claim: None, numbers: Vec::new(), verdicts: Vec::new(), has_measured: false }
     }
 
     /// A heading.
@@ -152,6 +153,17 @@ impl<'o> Notebook<'o> {
     /// Keeps a number without a sentence.
     pub(crate) fn keep(&mut self, number: Number) {
         self.numbers.push(number);
+    }
+
+    /// Writes a sentence whose numbers this machine gave, and keeps them.
+    pub(crate) fn measured(&mut self, text: Text, numbers: &[Number]) -> Result<(), LabError> {
+        self.has_measured = true;
+        self.say(text, numbers)
+    }
+
+    /// Whether anything was measured.
+    pub(crate) const fn has_measured(&self) -> bool {
+        self.has_measured
     }
 
     /// Judges the claim on `era`. Several eras may follow each other, each with the numbers since the last.

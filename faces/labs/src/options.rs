@@ -33,6 +33,8 @@ pub struct LabOptions {
     pub parts: Options,
     /// The lab's condition the other way round: see [`crate::Lab::reverse`].
     pub reverse: bool,
+    /// Also measure on this host; what comes out is another number each time.
+    pub measure: bool,
     /// The language of the texts.
     pub language: Language,
 }

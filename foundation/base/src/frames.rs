@@ -37,6 +37,12 @@ pub trait FrameSource {
 
     /// Takes back a frame that no TLB and no walker can reach any more.
     fn give_back(&mut self, frame: PhysAddr);
+
+    /// Takes back many such frames at once, in this order.
+    #[inline]
+    fn give_back_all(&mut self, frames: &[PhysAddr]) {
+        frames.iter().for_each(|frame| self.give_back(*frame));
+    }
 }
 
 impl<T: FrameSource + ?Sized> FrameSource for &mut T {
@@ -46,6 +52,10 @@ impl<T: FrameSource + ?Sized> FrameSource for &mut T {
 
     fn give_back(&mut self, frame: PhysAddr) {
         (**self).give_back(frame);
+    }
+
+    fn give_back_all(&mut self, frames: &[PhysAddr]) {
+        (**self).give_back_all(frames);
     }
 }
 

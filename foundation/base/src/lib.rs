@@ -2,8 +2,8 @@
 //!
 //! Here: addresses and ranges, granules, levels and orders, eras, and the traits by which the layers meet a
 //! machine: [`PhysRead`] and [`PhysMem`] (tables of entries in physical memory), [`FrameSource`] (frames for
-//! tables), [`TableNote`] (the word that belongs to a table frame), [`Tlb`] (how a flush is paid), [`Cpu`] (the roots
-//! that a CPU translates with), [`LinearMem`] (frames reached by pointer).
+//! tables), [`mod@bulk`] (runs of entries), [`TableNote`] (the word that belongs to a table frame, with its lock), [`Tlb`]
+//! (how a flush is paid), [`Cpu`] (the roots that a CPU translates with), [`LinearMem`] (frames reached by pointer).
 //! Not here: anything an architecture, a firmware or an era decides.
 //!
 //! # Invariants
@@ -18,6 +18,7 @@
 extern crate alloc;
 
 mod addr;
+pub mod bulk;
 mod cpu;
 mod era;
 mod frames;
@@ -40,7 +41,7 @@ pub use geometry::{Granule, Level, Order};
 pub use lent::HeapArena;
 pub use lent::{LINEAR_ALIGN, Lent, LinearMem, WordArena};
 pub use mem::{BusError, BusFault, PhysMem, PhysRead, Slot, Words};
-pub use notes::TableNote;
+pub use notes::{Claim, TableNote};
 pub use range::{PhysRange, VirtRange};
 pub use seed::Seed;
 pub use size::Size;

@@ -5,9 +5,9 @@
 //! slots and loads (see `kernmem-sim`).
 
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::{PhysAddr, PhysRange, TableNote};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::{PhysAddr, PhysRange, TableNote, bulk};
 
 /// One page-table entry in memory that the MMU may read and write at any time.
 ///
@@ -30,6 +30,10 @@ pub trait Slot: Send + Sync + 'static {
 
     /// Reads the entry. Acquire: pairs with [`Slot::publish`] of the table that the entry points to.
     fn load(&self) -> u64;
+
+    /// Reads the entry of a table that the caller holds exclusively. Relaxed: the holder wrote what it links, or got the
+    /// table from who did.
+    fn peek(&self) -> u64;
 
     /// Writes an entry into a table that no walker can reach yet, or where an older value may be seen for a while.
     fn store(&self, raw: u64);
@@ -66,6 +70,11 @@ macro_rules! slot {
             #[inline]
             fn load(&self) -> u64 {
                 <$atomic>::load(self, Ordering::Acquire) as u64
+            }
+
+            #[inline]
+            fn peek(&self) -> u64 {
+                <$atomic>::load(self, Ordering::Relaxed) as u64
             }
 
             #[inline]
@@ -127,6 +136,7 @@ pub trait PhysRead {
     ///
     /// # Errors
     /// As [`PhysRead::table`].
+    #[inline]
     fn entry<S: Slot>(&self, pa: PhysAddr, index: usize) -> Result<u64, BusError> {
         let table = self.table::<S>(pa, index + 1)?;
         table.get(index).map(Slot::load).ok_or(BusError { pa, fault: BusFault::Truncated })
@@ -141,6 +151,16 @@ pub trait PhysMem: PhysRead {
     /// As [`PhysRead::table`].
     fn table_mut<S: Slot>(&self, pa: PhysAddr, entries: usize) -> Result<&[S], BusError>;
 
+    /// Lends the slot `index` of the table at `pa` for writing; no memory reference is counted.
+    ///
+    /// # Errors
+    /// As [`PhysRead::table`].
+    #[inline]
+    fn slot<S: Slot>(&self, pa: PhysAddr, index: usize) -> Result<&S, BusError> {
+        let table = self.table_mut::<S>(pa, index + 1)?;
+        table.get(index).ok_or(BusError { pa, fault: BusFault::Truncated })
+    }
+
     /// The word that belongs to the table frame at `pa`.
     ///
     /// # Errors
@@ -152,14 +172,31 @@ pub trait PhysMem: PhysRead {
     ///
     /// # Errors
     /// As [`PhysRead::table`]; nothing was written then.
+    #[inline]
     fn fill<S: Slot>(&self, table: PhysAddr, from: usize, count: usize, first: u64, step: u64) -> Result<(), BusError> {
         let slots = self.table_mut::<S>(table, from + count)?;
-        let mut raw = first;
-        for slot in &slots[from..] {
-            slot.store(raw);
-            raw = raw.wrapping_add(step);
-        }
+        bulk::fill(&slots[from..], first, step);
         Ok(())
+    }
+
+    /// Makes the entries that are equal to entry `from` of a table, leaving the bits of `ignored` aside, `entry & keep |
+    /// set`, from that one on up to one that is not, of `count` at most. Returns how many.
+    ///
+    /// The caller holds the table exclusively: nobody else writes it but an MMU that sets its marks, and these may be
+    /// lost. A walker may meet any entry meanwhile: a machine may use any width of load and store that tears none.
+    ///
+    /// # Errors
+    /// As [`PhysRead::table`]; nothing was written then.
+    #[inline]
+    fn rewrite<S: Slot>(
+        &self,
+        table: PhysAddr,
+        (from, count): (usize, usize),
+        ignored: u64,
+        (keep, set): (u64, u64),
+    ) -> Result<usize, BusError> {
+        let slots = self.table_mut::<S>(table, from + count)?;
+        Ok(bulk::rewrite(&slots[from..], ignored, keep, set))
     }
 
     /// Fills a range with zero bytes.
@@ -215,7 +252,7 @@ impl fmt::Display for BusError {
 
 impl core::error::Error for BusError {}
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -1,8 +1,8 @@
 //! Locks and atomics: the one place that says which ones these crates are built on.
 //!
 //! Here: [`Ranked`], a spin lock with its rank in its type; [`Held`], the ranks that one CPU holds; [`Once`], a value that is
-//! written once; the atomics of [`atomic`].
-//! Under `cfg(loom)` lock and atomics are those of the model checker, and nothing else changes.
+//! written once; the atomics of [`atomic`]; [`spin_loop`], what a CPU does between two looks at a lock.
+//! Under `cfg(loom)` all of them are those of the model checker, and nothing else changes.
 //! Not here: which ranks there are (`LOCKS.md`).
 //!
 //! # Invariants
@@ -10,15 +10,27 @@
 //! 2. A guard gives back the rank that it found, so guards that are dropped in the reverse order of their making leave
 //!    [`Held`] as it was.
 
+#[cfg(loom)]
+mod explore;
+
 use core::cell::Cell;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
+
+#[cfg(loom)]
+pub use explore::explore;
 
 #[cfg(loom)]
 pub use loom::sync::atomic;
 
 #[cfg(not(loom))]
 pub use core::sync::atomic;
+
+#[cfg(loom)]
+pub use loom::hint::spin_loop;
+
+#[cfg(not(loom))]
+pub use core::hint::spin_loop;
 
 #[cfg(not(loom))]
 pub use spin::Once;

@@ -1,28 +1,27 @@
 //! The page allocator: nodes and zones as one value that all CPUs share.
 //!
-//! Here: construction, hand-over from boot, who looks at which zone in which pass, giving back.
-//! Not here: what happens inside a zone (`buddy`, `fallback`), inside a CPU's lists (`pcp`), contiguous ranges (`contig`).
+//! Here: construction, who looks at which zone in which pass, giving back.
+//! Not here: what is done in the one zone (`listed`), hand-over from boot (`handover`), contiguous ranges (`contig`).
 //!
 //! # Invariants
-//! 1. A frame that somebody was given lies in exactly one block whose first frame is in a state of ownership.
-//! 2. A call that fails has changed nothing that its caller could see, but for blocks that moved from CPU lists to zones.
+//! 1. A call that fails has changed nothing that its caller could see, but for blocks that moved from CPU lists to zones.
 //!
 //! Locks: zone locks, rank 30, one at a time.
 //! Source: Linux 6.1 mm/page_alloc.c `__alloc_pages`, `get_page_from_freelist`, `__free_pages`.
 
 use core::fmt;
 
-use kernmem_base::{CpuId, Era, Order, Pfn};
+use kernmem_base::{CpuId, Order, Pfn};
 use kernmem_sparse::MigrateType;
 
+use crate::dense_requests;
 use crate::facts::BuildError;
-use crate::ground::State;
-use crate::pcp::{self, CpuPages};
+use crate::pcp::CpuPages;
 use crate::store::{Needs, Store};
 use crate::watermark::{self, Pass};
-use crate::zone::Zone;
+use crate::zone::{Body, Placed, Zone};
 use crate::zonelist::FallbackOrders;
-use crate::{AllocError, Facts, FreeError, Gfp, Pages, Topology, ZoneKind, ZoneSpan};
+use crate::{AllocError, Facts, FreeError, Gfp, Pages, Placement, Topology, ZoneKind, ZoneSpan};
 
 /// The page allocator of one kernel.
 pub struct PageAllocator<S: Store> {
@@ -49,6 +48,8 @@ pub(crate) struct Wish {
     pub kind: MigrateType,
     pub highest: ZoneKind,
     pub nid: u32,
+    /// The name under which a CPU keeps frames open for such requests.
+    pub key: u64,
 }
 
 /// How much memory an allocator would need if every frame were touched.
@@ -61,11 +62,7 @@ pub fn needs<S: Store>(facts: &Facts, topology: &Topology<'_>, spans: &[ZoneSpan
         requests: topology.cpus as usize,
         ..Needs::default()
     };
-    for span in spans {
-        let zone = Zone::<S>::needs(span, facts);
-        needs.state_bytes += zone.chunks * zone.state_bytes as u64;
-        needs.words += zone.chunks * zone.words as u64;
-    }
+    spans.iter().for_each(|span| Body::<S>::add_needs(&mut needs, span, facts));
     needs
 }
 
@@ -125,6 +122,11 @@ impl<S: Store> PageAllocator<S> {
         self.zones.as_ref().iter().flatten()
     }
 
+    /// The zone of a number.
+    pub(crate) fn zone_at(&self, index: usize) -> Option<&Zone<S>> {
+        self.zones.as_ref().get(index)?.as_ref()
+    }
+
     /// The zone of a node and a kind.
     #[must_use]
     pub fn zone(&self, nid: u32, kind: ZoneKind) -> Option<&Zone<S>> {
@@ -151,17 +153,16 @@ impl<S: Store> PageAllocator<S> {
     pub(crate) fn zone_of(&self, pfn: Pfn) -> Option<&Zone<S>> {
         let mut around = self.zones().filter(|zone| zone.contains(pfn));
         let first = around.next()?;
-        let knows = |zone: &&Zone<S>| zone.ground.state(pfn) != State::Nothing;
-        if knows(&first) {
+        if first.knows(pfn) {
             return Some(first);
         }
-        Some(around.find(knows).unwrap_or(first))
+        Some(around.find(|zone| zone.knows(pfn)).unwrap_or(first))
     }
 
     /// Whether a frame is the allocator's to give: free, in a CPU's list, or given to somebody. Boot's own frames are not.
     #[must_use]
     pub fn manages(&self, pfn: Pfn) -> bool {
-        self.zone_of(pfn).is_some_and(|zone| zone.lock_alone().is_free(pfn) || zone.ground.taken_block(pfn).is_some())
+        self.zone_of(pfn).is_some_and(|zone| zone.manages(pfn))
     }
 
     /// The node of a frame; `None` if no zone has it.
@@ -189,11 +190,12 @@ impl<S: Store> PageAllocator<S> {
         if order > self.facts.max_order.0 {
             return Err(AllocError::TooLarge { order: Order(order) });
         }
+        let key = dense_requests::key(nid, gfp);
         let nid = nid.unwrap_or(cpu.nid);
         if nid >= self.nodes {
             return Err(AllocError::BadNode(nid));
         }
-        Ok(Wish { gfp, order, kind, highest, nid })
+        Ok(Wish { gfp, order, kind, highest, nid, key })
     }
 
     /// Takes a block of `2^order` frames, near node `nid` or else near the CPU. Nothing is cleared, whatever `gfp` says:
@@ -203,10 +205,24 @@ impl<S: Store> PageAllocator<S> {
     /// [`AllocError`]: nothing was taken. Before it says that there is no memory, the CPU's own lists were given back,
     /// the other CPUs were asked for theirs, and for a request that may reclaim one pageblock that was kept for urgent
     /// requests was released.
+    #[inline]
     pub fn alloc(&self, cpu: &mut CpuPages<S>, nid: Option<u32>, gfp: Gfp, order: Order) -> Result<Pfn, AllocError> {
+        match cpu.frames.alloc_hot(dense_requests::key(nid, gfp), order.0) {
+            Some(pfn) => Ok(pfn),
+            None => self.alloc_beyond(cpu, nid, gfp, order),
+        }
+    }
+
+    /// As [`PageAllocator::alloc`], beyond what the CPU keeps open.
+    #[inline(never)]
+    fn alloc_beyond(&self, cpu: &mut CpuPages<S>, nid: Option<u32>, gfp: Gfp, order: Order) -> Result<Pfn, AllocError> {
+        if let Some(pfn) = self.alloc_again(cpu, dense_requests::key(nid, gfp), order) {
+            return Ok(pfn);
+        }
         let wish = self.wish(cpu, nid, gfp, order.0)?;
         let fast = Pass::fast(self.facts.cma && wish.kind == MigrateType::Movable, self.keeps_types_apart(wish));
         if let Some(pfn) = self.walk(cpu, wish, fast) {
+            self.remember(cpu, wish, fast);
             return Ok(pfn);
         }
         self.alloc_slowly(cpu, wish)
@@ -258,48 +274,20 @@ impl<S: Store> PageAllocator<S> {
         self.walk(cpu, wish, Pass { nofragment: false, ..pass })
     }
 
+    /// Takes a block from one zone.
     fn take_from(&self, cpu: &mut CpuPages<S>, zone: &Zone<S>, wish: Wish, pass: Pass) -> Option<Pfn> {
-        let Wish { order, kind, .. } = wish;
-        let pfn = match pcp::list_of(&self.facts, order, kind) {
-            Some(list) => {
-                if cpu.lists.is_empty(zone, list) {
-                    self.answer_requests(cpu);
-                    cpu.lists.refill(zone, &cpu.held, order, kind, pass);
-                }
-                cpu.lists.take(zone, list)
-            }
-            None => None,
-        };
-        let pfn = pfn.or_else(|| self.take_from_lists(cpu, zone, wish, pass))?;
-        zone.ground.set(pfn, State::owned(order, kind == MigrateType::Movable));
-        Some(pfn)
-    }
-
-    /// Takes from the zone itself: what no CPU list holds, and what only urgent requests may have.
-    fn take_from_lists(&self, cpu: &CpuPages<S>, zone: &Zone<S>, wish: Wish, pass: Pass) -> Option<Pfn> {
-        let Wish { order, kind, .. } = wish;
-        let mut locked = zone.lock(&cpu.held);
-        let kept = MigrateType::HighAtomic;
-        let first = if pass.highatomic { locked.take(order, kept) } else { None };
-        let taken = first.or_else(|| locked.rmqueue(order, kind, pass));
-        let taken = match self.facts.era {
-            Era::V4_14 | Era::V5_10 => taken,
-            // What cannot wait may have the reserve at last.
-            Era::V6_1 | Era::V6_12 | Era::V7_2 if pass.non_block => taken.or_else(|| locked.take(order, kept)),
-            Era::V6_1 | Era::V6_12 | Era::V7_2 => taken,
-        }?;
-        if pass.highatomic {
-            locked.reserve_highatomic(taken);
+        match zone.placed() {
+            Placed::Linux(zone) => self.take_listed(cpu, zone, wish, pass),
+            Placed::Dense(zone) => self.take_dense(cpu, zone, wish, pass),
         }
-        Some(taken)
     }
 
     fn release_highatomic(&self, cpu: &CpuPages<S>, wish: Wish) {
-        for zone in self.zonelist(wish).filter(|zone| zone.reserved_highatomic() != 0) {
-            if zone.lock(&cpu.held).unreserve_highatomic(wish.kind) {
-                return;
-            }
-        }
+        let mut zones = self.zonelist(wish).filter(|zone| zone.reserved_highatomic() != 0);
+        zones.any(|zone| match zone.placed() {
+            Placed::Linux(zone) => zone.lock(&cpu.held).unreserve_highatomic(wish.kind),
+            Placed::Dense(zone) => zone.unreserve_highatomic(&cpu.held, wish.kind),
+        });
     }
 
     /// Takes single frames into `out` until it is full or memory is short; returns how many.
@@ -312,12 +300,16 @@ impl<S: Store> PageAllocator<S> {
         let wanted = out.len() as u64;
         let zone = self.zonelist(wish).find(|zone| watermark::is_ok(zone, &cpu.held, 0, wanted, wish.highest, pass));
         let mut done = 0;
-        if let Some(zone) = zone {
-            while done < out.len() {
-                let Some(pfn) = self.take_from(cpu, zone, wish, pass) else { break };
-                out[done] = pfn;
-                done += 1;
+        match zone.map(Zone::placed) {
+            Some(Placed::Linux(zone)) => {
+                while done < out.len() {
+                    let Some(pfn) = self.take_listed(cpu, zone, wish, pass) else { break };
+                    out[done] = pfn;
+                    done += 1;
+                }
             }
+            Some(Placed::Dense(zone)) => done = self.bulk_dense(cpu, zone, wish, pass, out),
+            None => {}
         }
         while done < out.len() {
             let Ok(pfn) = self.alloc(cpu, nid, gfp, Order(0)) else { break };
@@ -330,40 +322,27 @@ impl<S: Store> PageAllocator<S> {
     /// Gives a block back.
     ///
     /// # Errors
-    /// [`FreeError`]: the block was not the caller's; nothing was changed.
+    /// [`FreeError`]: the block was not the caller's; nothing was changed. Under [`Placement::Dense`] a
+    /// [`FreeError::DoubleFree`] of a frame outside the block tells of an earlier call: that frame came back on two CPUs.
+    /// The block was given back then.
+    #[inline]
     pub fn free(&self, cpu: &mut CpuPages<S>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        let zone = self.zone_of(pfn).ok_or(FreeError::Foreign { pfn })?;
-        let state = zone.ground.state(pfn);
-        if state.owned_order() != Some(order) {
-            return Err(self.misuse(cpu, zone, pfn, order));
+        let is_aligned = order.0 == 0 || pfn.0.trailing_zeros() >= u32::from(order.0);
+        match if is_aligned { cpu.frames.free_hot(pfn, order.0) } else { None } {
+            Some(done) => done.map_err(dense_requests::double_free),
+            None => self.free_beyond(cpu, pfn, order),
         }
-        let kind = zone.ground.kind(pfn);
-        if let Some(list) = pcp::list_of(&self.facts, order.0, kind) {
-            if !zone.ground.change(pfn, state, State::Cached(order)) {
-                return Err(self.misuse(cpu, zone, pfn, order));
-            }
-            cpu.lists.keep(zone, &cpu.held, list, pfn, kind);
-            return Ok(());
-        }
-        self.answer_requests(cpu);
-        let mut locked = zone.lock(&cpu.held);
-        if !zone.ground.change(pfn, state, State::Nothing) {
-            drop(locked);
-            return Err(self.misuse(cpu, zone, pfn, order));
-        }
-        locked.give(pfn, order.0, kind, None);
-        Ok(())
     }
 
-    /// What is wrong with giving back `pfn` as a block of `order`.
-    pub(crate) fn misuse(&self, cpu: &CpuPages<S>, zone: &Zone<S>, pfn: Pfn, order: Order) -> FreeError {
-        if zone.lock(&cpu.held).is_free(pfn) {
-            return FreeError::DoubleFree { pfn };
+    /// As [`PageAllocator::free`], beyond what the CPU keeps open.
+    #[inline(never)]
+    fn free_beyond(&self, cpu: &mut CpuPages<S>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        if self.facts.placement == Placement::Dense {
+            return self.free_dense(cpu, pfn, order);
         }
-        match zone.ground.taken_block(pfn) {
-            Some((_, State::Cached(_))) => FreeError::DoubleFree { pfn },
-            Some(_) => FreeError::WrongOrder { pfn, order },
-            None => FreeError::Foreign { pfn },
+        match self.zone_of(pfn).ok_or(FreeError::Foreign { pfn })?.placed() {
+            Placed::Linux(zone) => self.free_listed(cpu, zone, pfn, order),
+            Placed::Dense(_) => self.free_dense(cpu, pfn, order),
         }
     }
 
@@ -372,20 +351,10 @@ impl<S: Store> PageAllocator<S> {
     /// # Errors
     /// As [`PageAllocator::free`].
     pub fn split(&self, cpu: &CpuPages<S>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        let zone = self.zone_of(pfn).ok_or(FreeError::Foreign { pfn })?;
-        let state = zone.ground.state(pfn);
-        if state.owned_order() != Some(order) {
-            return Err(self.misuse(cpu, zone, pfn, order));
+        match self.zone_of(pfn).ok_or(FreeError::Foreign { pfn })?.placed() {
+            Placed::Linux(zone) => zone.split(cpu, pfn, order),
+            Placed::Dense(zone) => zone.split(pfn, order),
         }
-        let single = State::owned(0, matches!(state, State::OwnedMovable(_)));
-        // The first frame changes hands first: who gives the block back meanwhile is told that its order is wrong.
-        if !zone.ground.change(pfn, state, single) {
-            return Err(self.misuse(cpu, zone, pfn, order));
-        }
-        for frame in pfn.0 + 1..pfn.0 + (1 << order.0) {
-            zone.ground.set(Pfn(frame), single);
-        }
-        Ok(())
     }
 
     /// Gives back single frames; a frame that is part of a larger block of the caller's makes single frames of the block.
@@ -393,13 +362,14 @@ impl<S: Store> PageAllocator<S> {
     /// # Errors
     /// The first frame that was not the caller's; those before it are given back.
     pub fn free_bulk(&self, cpu: &mut CpuPages<S>, frames: &[Pfn]) -> Result<(), FreeError> {
+        if self.facts.placement == Placement::Dense {
+            return self.free_bulk_dense(cpu, frames);
+        }
         for &pfn in frames {
-            let zone = self.zone_of(pfn).ok_or(FreeError::Foreign { pfn })?;
-            let block = zone.ground.taken_block(pfn).and_then(|(head, state)| Some((head, state.owned_order()?)));
-            if let Some((head, order)) = block.filter(|(_, order)| order.0 > 0) {
-                self.split(cpu, head, order)?;
+            match self.zone_of(pfn).ok_or(FreeError::Foreign { pfn })?.placed() {
+                Placed::Linux(zone) => self.free_part_listed(cpu, zone, pfn)?,
+                Placed::Dense(_) => self.free_dense(cpu, pfn, Order(0))?,
             }
-            self.free(cpu, pfn, Order(0))?;
         }
         Ok(())
     }
@@ -440,7 +410,20 @@ impl<S: Store> PageAllocator<S> {
     /// Gives all blocks in the CPU's lists back to their zones.
     pub fn drain(&self, cpu: &mut CpuPages<S>) {
         for zone in self.zones() {
-            cpu.lists.drain(zone, &cpu.held);
+            self.drain_zone(cpu, zone);
+        }
+    }
+
+    /// Takes a CPU's lists for good, as of one that was stopped, and gives back what they hold.
+    pub fn retire(&self, mut cpu: CpuPages<S>) {
+        self.drain(&mut cpu);
+    }
+
+    /// Gives all blocks of one zone in the CPU's lists back to it.
+    pub(crate) fn drain_zone(&self, cpu: &mut CpuPages<S>, zone: &Zone<S>) {
+        match zone.placed() {
+            Placed::Linux(zone) => cpu.lists.drain(zone, &cpu.held),
+            Placed::Dense(zone) => cpu.drain_dense(zone),
         }
     }
 
@@ -463,118 +446,4 @@ impl<S: Store> PageAllocator<S> {
         let requests = self.requests.as_ref().iter().enumerate();
         requests.filter(|&(other, _)| other != cpu.cpu.0 as usize).for_each(|(_, request)| request.ask());
     }
-
-    /// Takes over the free frames `[start, end)` of a node from boot: cut into the largest blocks, each put at the tail of
-    /// its list, counted as managed. Blocks of the largest order are only noted, and opened when they are needed.
-    ///
-    /// # Errors
-    /// [`AddError`]; what lies below the frame that it names was taken over.
-    pub fn add_free(&self, nid: u32, start: Pfn, end: Pfn) -> Result<(), AddError> {
-        let mut at = start;
-        while at < end {
-            let zones = self.zones().filter(|zone| zone.span().nid == nid);
-            let zone = { zones }.find(|zone| zone.contains(at)).ok_or(AddError::NoZone { pfn: at })?;
-            let stop = end.min(zone.span().end);
-            zone.lock_alone().add_free(at, stop)?;
-            at = stop;
-        }
-        Ok(())
-    }
-
-    /// As [`PageAllocator::add_free`] for a range that lies in one zone, where zones of a node overlap.
-    ///
-    /// # Errors
-    /// As [`PageAllocator::add_free`].
-    pub fn add_free_to(&self, nid: u32, kind: ZoneKind, start: Pfn, end: Pfn) -> Result<(), AddError> {
-        let zone = self.zone(nid, kind).ok_or(AddError::NoZone { pfn: start })?;
-        let span = zone.span();
-        if start < span.start || end > span.end {
-            return Err(AddError::NoZone { pfn: if start < span.start { start } else { span.end } });
-        }
-        zone.lock_alone().add_free(start, end)
-    }
-
-    /// Takes over frames that boot had in use and needs no more, `[start, end)`: counted as managed and freed one by one
-    /// as a driver would.
-    ///
-    /// # Errors
-    /// [`AddError`]; what lies below the frame that it names was taken over.
-    pub fn free_reserved(&self, cpu: &mut CpuPages<S>, start: Pfn, end: Pfn) -> Result<(), AddError> {
-        for pfn in (start.0..end.0).map(Pfn) {
-            let zone = self.zone_of(pfn).ok_or(AddError::NoZone { pfn })?;
-            zone.lock(&cpu.held).adopt(pfn)?;
-            let freed = self.free(cpu, pfn, Order(0));
-            debug_assert!(freed.is_ok(), "the frame was just adopted");
-        }
-        Ok(())
-    }
-
-    /// Takes over frames that boot had in use and that stay so, `[start, end)`: counted as managed, and single frames of the
-    /// caller.
-    ///
-    /// # Errors
-    /// [`AddError`]; what lies below the frame that it names was taken over.
-    pub fn adopt_taken(&self, cpu: &CpuPages<S>, start: Pfn, end: Pfn) -> Result<(), AddError> {
-        let mut at = start;
-        while at < end {
-            let zone = self.zone_of(at).ok_or(AddError::NoZone { pfn: at })?;
-            let stop = end.min(zone.span().end);
-            let mut locked = zone.lock(&cpu.held);
-            (at.0..stop.0).try_for_each(|pfn| locked.adopt(Pfn(pfn)))?;
-            at = stop;
-        }
-        Ok(())
-    }
-
-    /// Says for the pageblocks of `[start, end)` what they are meant for: CMA areas, isolation, tests. What is free in
-    /// them moves along; how many pageblocks changed.
-    ///
-    /// # Errors
-    /// [`AddError`]; what lies below the frame that it names was changed.
-    pub fn set_migrate_type(&self, start: Pfn, end: Pfn, kind: MigrateType) -> Result<u64, AddError> {
-        let order = self.facts.pageblock_order.0;
-        let (mut pfn, mut blocks) = (start, 0);
-        while pfn < end {
-            let zone = self.zone_of(pfn).ok_or(AddError::NoZone { pfn })?;
-            if !zone.lock_alone().retype(pfn, kind) {
-                return Err(AddError::NoRecords { pfn });
-            }
-            blocks += 1;
-            pfn = Pfn(((pfn.0 >> order) + 1) << order);
-        }
-        Ok(blocks)
-    }
 }
-
-/// Why frames were not taken over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum AddError {
-    /// The frame lies in no zone of the node.
-    NoZone {
-        /// The frame.
-        pfn: Pfn,
-    },
-    /// The frame is free, or somebody has it.
-    Known {
-        /// The frame.
-        pfn: Pfn,
-    },
-    /// The store has no memory for the frame's records.
-    NoRecords {
-        /// The frame.
-        pfn: Pfn,
-    },
-}
-
-impl fmt::Display for AddError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoZone { pfn } => write!(f, "frame {:#x} is in no zone", pfn.0),
-            Self::Known { pfn } => write!(f, "frame {:#x} was handed over before", pfn.0),
-            Self::NoRecords { pfn } => write!(f, "no memory for the records of frame {:#x}", pfn.0),
-        }
-    }
-}
-
-impl core::error::Error for AddError {}

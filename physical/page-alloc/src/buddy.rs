@@ -7,8 +7,7 @@
 use kernmem_base::Pfn;
 use kernmem_sparse::MigrateType;
 
-use crate::Placement;
-use crate::free_area::{Block, End, FreeArea, lists_follow_pageblocks};
+use crate::free_area::{Block, End, LinuxLists, lists_follow_pageblocks};
 use crate::ground::Ground;
 use crate::store::Store;
 use crate::watermark::Pass;
@@ -19,16 +18,16 @@ pub(crate) const FIRST_KIND: MigrateType = MigrateType::Movable;
 
 impl<S: Store> Locked<'_, S> {
     pub fn ground(&self) -> &Ground<S::States> {
-        &self.zone.ground
+        self.zone.ground
     }
 
-    pub fn area(&self) -> &dyn FreeArea<S::States> {
-        self.inner.areas.get()
+    pub fn area(&self) -> &LinuxLists<S::Words> {
+        &self.inner.lists
     }
 
-    pub fn area_mut(&mut self) -> (&mut dyn FreeArea<S::States>, &Ground<S::States>) {
+    pub fn area_mut(&mut self) -> (&mut LinuxLists<S::Words>, &Ground<S::States>) {
         self.changed = true;
-        (self.inner.areas.get_mut(), &self.zone.ground)
+        (&mut self.inner.lists, self.zone.ground)
     }
 
     pub fn max_order(&self) -> u8 {
@@ -59,11 +58,7 @@ impl<S: Store> Locked<'_, S> {
 
     /// Opens the next block that boot deferred; false if there is none, or no memory for its records.
     fn open_next(&mut self) -> bool {
-        let next = match self.zone.facts.placement {
-            Placement::Linux => self.inner.deferred.first(),
-            Placement::Dense => self.inner.deferred.lowest(),
-        };
-        next.is_some_and(|pfn| self.open_block(pfn))
+        self.inner.deferred.first().is_some_and(|pfn| self.open_block(pfn))
     }
 
     /// Moves the deferred block of a frame to the end of its list.
@@ -111,7 +106,7 @@ impl<S: Store> Locked<'_, S> {
         if is_deferred && !self.open_next() {
             return None;
         }
-        let pfn = self.area().first(self.ground(), order, kind)?;
+        let pfn = self.area().first(order, kind)?;
         Some(Block { pfn, order, kind })
     }
 
@@ -152,7 +147,9 @@ impl<S: Store> Locked<'_, S> {
             return;
         }
         let now = self.ground().kind(pfn);
-        let follows = lists_follow_pageblocks(self.zone.facts.era) || now == MigrateType::Isolate;
+        // Whoever frees reads the type before the lock: a pageblock may have been set apart, or be so no more, since then.
+        let is_isolated = now == MigrateType::Isolate || cached == MigrateType::Isolate;
+        let follows = is_isolated || lists_follow_pageblocks(self.zone.facts.era);
         let kind = if follows { now } else { cached };
         let (area, ground) = self.area_mut();
         let merged = area.give(ground, Block { pfn, order, kind }, end);

@@ -12,7 +12,7 @@ impl<S: Store> Zone<S> {
     /// Free blocks of an order and a type.
     #[must_use]
     pub fn free_blocks(&self, order: Order, kind: MigrateType) -> u64 {
-        if order > self.facts.max_order { 0 } else { self.lock_alone().count(order.0, kind) }
+        if order > self.facts.max_order { 0 } else { self.counts(order.0)[kind as usize] }
     }
 
     /// Free blocks of an order, of all types.
@@ -21,14 +21,13 @@ impl<S: Store> Zone<S> {
         if order > self.facts.max_order {
             return 0;
         }
-        let locked = self.lock_alone();
-        MigrateType::ALL.into_iter().map(|kind| locked.count(order.0, kind)).sum()
+        self.counts(order.0).iter().sum()
     }
 
     /// The type of a frame's pageblock; `None` outside the zone.
     #[must_use]
     pub fn migrate_type(&self, pfn: Pfn) -> Option<MigrateType> {
-        self.contains(pfn).then(|| self.ground.kind(pfn))
+        self.contains(pfn).then(|| self.kind(pfn))
     }
 
     /// Pageblocks by type, in the order of `MigrateType::ALL`: one for each step of a pageblock's size from the zone's
@@ -40,7 +39,7 @@ impl<S: Store> Zone<S> {
         let step = 1 << self.facts.pageblock_order.0;
         for pfn in (self.span.start.0..self.span.end.0).step_by(step).map(Pfn) {
             if counts(pfn) {
-                blocks[self.ground.kind(pfn) as usize] += 1;
+                blocks[self.kind(pfn) as usize] += 1;
             }
         }
         blocks

@@ -11,7 +11,7 @@ use kernmem_sparse::MigrateType;
 use crate::ground::State;
 use crate::pcp::CpuPages;
 use crate::store::Store;
-use crate::zone::{Locked, Zone};
+use crate::zone::{Listed, Locked, Placed};
 use crate::{AllocError, FreeError, Gfp, PageAllocator};
 
 impl<S: Store> Locked<'_, S> {
@@ -28,7 +28,7 @@ impl<S: Store> Locked<'_, S> {
     }
 
     /// Takes the free frames `[start, end)` as single frames.
-    fn take_range(&mut self, start: Pfn, end: Pfn, movable: bool) -> Result<(), AllocError> {
+    pub fn take_range(&mut self, start: Pfn, end: Pfn, movable: bool) -> Result<(), AllocError> {
         if let Some(pfn) = self.first_busy(start, end) {
             return Err(AllocError::Busy { pfn });
         }
@@ -57,6 +57,13 @@ impl<S: Store> Locked<'_, S> {
         }
     }
 
+    /// Takes the lowest free range of `frames` frames that starts at a multiple of `align`.
+    pub fn take_piece(&mut self, frames: u64, align: u64, movable: bool) -> Option<Pfn> {
+        let start = self.free_range(frames, align)?;
+        self.take_range(start, Pfn(start.0 + frames), movable).ok()?;
+        Some(start)
+    }
+
     /// The lowest free range of `frames` frames that starts at a multiple of `align`.
     fn free_range(&mut self, frames: u64, align: u64) -> Option<Pfn> {
         let span = self.zone.span();
@@ -83,8 +90,8 @@ impl<S: Store> PageAllocator<S> {
         if end > zone.span().end {
             return Err(AllocError::Busy { pfn: zone.span().end });
         }
-        cpu.lists.drain(zone, &cpu.held);
-        let taken = zone.lock(&cpu.held).take_range(start, end, kind == MigrateType::Movable);
+        self.drain_zone(cpu, zone);
+        let taken = zone.take_range(&cpu.held, start, end, kind == MigrateType::Movable);
         if taken.is_err() {
             self.ask_others(cpu);
         }
@@ -111,10 +118,9 @@ impl<S: Store> PageAllocator<S> {
         }
         self.drain(cpu);
         for zone in self.zonelist(wish) {
-            let mut locked = zone.lock(&cpu.held);
-            let Some(start) = locked.free_range(frames, align) else { continue };
-            locked.take_range(start, Pfn(start.0 + frames), wish.kind == MigrateType::Movable)?;
-            return Ok(start);
+            if let Some(start) = zone.take_piece(&cpu.held, frames, align, wish.kind == MigrateType::Movable) {
+                return Ok(start);
+            }
         }
         self.ask_others(cpu);
         Err(no_memory)
@@ -127,23 +133,29 @@ impl<S: Store> PageAllocator<S> {
     pub fn free_contig(&self, cpu: &mut CpuPages<S>, pfn: Pfn, frames: u64) -> Result<(), FreeError> {
         let zone = self.zone_of(pfn).ok_or(FreeError::Foreign { pfn })?;
         let end = Pfn(pfn.0.saturating_add(frames));
-        let owned = |frame: &u64| zone.ground.state(Pfn(*frame)).owned_order() == Some(Order(0));
-        if let Some(strange) = (pfn.0..end.0).find(|frame| !owned(frame)) {
-            return Err(self.misuse(cpu, zone, Pfn(strange), Order(0)));
+        match zone.placed() {
+            Placed::Linux(zone) => zone.free_range(cpu, pfn, end),
+            Placed::Dense(zone) => zone.free_range(pfn, end),
         }
-        self.give_single(cpu, zone, pfn, end)
     }
+}
 
-    fn give_single(&self, cpu: &CpuPages<S>, zone: &Zone<S>, start: Pfn, end: Pfn) -> Result<(), FreeError> {
-        let mut locked = zone.lock(&cpu.held);
+impl<S: Store> Listed<'_, S> {
+    /// Gives back single frames in one piece.
+    fn free_range(self, cpu: &CpuPages<S>, start: Pfn, end: Pfn) -> Result<(), FreeError> {
+        let owned = |frame: &u64| self.ground.state(Pfn(*frame)).owned_order() == Some(Order(0));
+        if let Some(strange) = (start.0..end.0).find(|frame| !owned(frame)) {
+            return Err(self.misuse(cpu, Pfn(strange), Order(0)));
+        }
+        let mut locked = self.lock(&cpu.held);
         for pfn in (start.0..end.0).map(Pfn) {
-            let state = zone.ground.state(pfn);
-            let is_mine = state.owned_order() == Some(Order(0)) && zone.ground.change(pfn, state, State::Nothing);
+            let state = self.ground.state(pfn);
+            let is_mine = state.owned_order() == Some(Order(0)) && self.ground.change(pfn, state, State::Nothing);
             if !is_mine {
                 // Somebody gave it back between the check and now: what was cleared so far is free.
                 locked.give_by_block(start, pfn);
                 drop(locked);
-                return Err(self.misuse(cpu, zone, pfn, Order(0)));
+                return Err(self.misuse(cpu, pfn, Order(0)));
             }
         }
         locked.give_by_block(start, end);

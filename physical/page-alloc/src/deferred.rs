@@ -61,11 +61,6 @@ impl Deferred {
         self.used().first().map(|span| Pfn(span.start))
     }
 
-    /// The block with the lowest address.
-    pub fn lowest(&self) -> Option<Pfn> {
-        self.used().iter().map(|span| Pfn(span.start)).min()
-    }
-
     /// Whether a frame lies in a block that waits.
     pub fn contains(&self, pfn: Pfn) -> bool {
         self.used().iter().any(|span| span.start <= pfn.0 && pfn.0 < span.end)

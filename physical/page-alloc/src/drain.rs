@@ -19,7 +19,8 @@ impl DrainRequest {
 
     /// Whether somebody asked since the last time; by the owner alone.
     pub fn take(&self) -> bool {
+        // Relaxed: the owner looks first, since nearly always nobody asked; what it misses now it sees the next time.
         // Acquire pairs with the Release of `ask`.
-        self.0.swap(false, Ordering::Acquire)
+        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Acquire)
     }
 }

@@ -8,6 +8,9 @@ use crate::free_area::Placement;
 use crate::store::CHUNK_SHIFT;
 use crate::{ZoneKind, ZoneKinds};
 
+/// The smallest pageblock of dense placement: a word of bits.
+const LEAST_PAGEBLOCK: Order = Order(6);
+
 /// Values of era and configuration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Facts {
@@ -58,7 +61,8 @@ impl Facts {
     pub(crate) fn check(&self) -> Result<(), BuildError> {
         let has_normal = self.kinds.contains(ZoneKind::Normal);
         let orders_fit = u32::from(self.max_order.0) <= CHUNK_SHIFT && self.pageblock_order <= self.max_order;
-        if has_normal && orders_fit { Ok(()) } else { Err(BuildError::Facts) }
+        let has_words = self.placement == Placement::Linux || self.pageblock_order >= LEAST_PAGEBLOCK;
+        if has_normal && orders_fit && has_words { Ok(()) } else { Err(BuildError::Facts) }
     }
 }
 
@@ -114,7 +118,7 @@ impl Topology<'_> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// No Normal zone is configured, or orders do not fit together.
+    /// No Normal zone is configured, or orders do not fit together, or not the placement.
     Facts,
     /// A span names a node or a kind that does not exist, ends before it begins, or comes twice.
     Span(ZoneSpan),

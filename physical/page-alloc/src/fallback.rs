@@ -9,14 +9,14 @@
 //! Source: Linux 5.10–7.2 mm/page_alloc.c `__rmqueue_fallback`, `steal_suitable_fallback`, `__rmqueue_claim`,
 //! `__rmqueue_steal`, `find_suitable_fallback`, `boost_watermark`.
 
-use kernmem_base::{Era, Pfn};
+use kernmem_base::{Era, Order, Pfn};
 use kernmem_sparse::MigrateType;
 
 use crate::free_area::{Block, End};
 use crate::ground::State;
 use crate::store::Store;
 use crate::watermark::Pass;
-use crate::zone::{Locked, write};
+use crate::zone::{Locked, Zone, write};
 
 /// The types that a request of a type falls back to, first choice first.
 pub(crate) const fn fallbacks(kind: MigrateType) -> &'static [MigrateType] {
@@ -26,6 +26,24 @@ pub(crate) const fn fallbacks(kind: MigrateType) -> &'static [MigrateType] {
         MigrateType::Reclaimable => &[MigrateType::Unmovable, MigrateType::Movable],
         MigrateType::HighAtomic | MigrateType::Cma | MigrateType::Isolate => &[],
     }
+}
+
+/// Whether CMA pageblocks may serve a request of a type.
+fn may_use_cma(kind: MigrateType, pass: Pass) -> bool {
+    pass.cma && kind == MigrateType::Movable
+}
+
+/// The types that a request takes from before it falls back: its own; CMA after it where that may serve, before it too
+/// while `cma_leads` says that most of what is free is CMA.
+#[inline]
+pub(crate) fn own_kinds(
+    kind: MigrateType,
+    pass: Pass,
+    cma_leads: impl FnOnce() -> bool,
+) -> impl Iterator<Item = MigrateType> {
+    let cma = may_use_cma(kind, pass).then_some(MigrateType::Cma);
+    let first = cma.filter(|_| cma_leads());
+    first.into_iter().chain([kind]).chain(cma)
 }
 
 /// What a pageblock holds, in frames.
@@ -39,17 +57,9 @@ struct Census {
 impl<S: Store> Locked<'_, S> {
     /// Takes a block for a request: its own type, CMA where that may serve, then the other types.
     pub fn rmqueue(&mut self, order: u8, kind: MigrateType, pass: Pass) -> Option<Pfn> {
-        let may_use_cma = pass.cma && kind == MigrateType::Movable;
-        let cma_first = may_use_cma && self.cma_is_more_than_half();
-        let first = if cma_first { self.take(order, MigrateType::Cma) } else { None };
-        if let Some(pfn) = first.or_else(|| self.take(order, kind)) {
-            return Some(pfn);
-        }
-        let last = if may_use_cma { self.take(order, MigrateType::Cma) } else { None };
-        if last.is_some() {
-            return last;
-        }
-        self.fallback(order, kind, pass.nofragment)
+        let cma_leads = may_use_cma(kind, pass) && self.cma_is_more_than_half();
+        let own = own_kinds(kind, pass, || cma_leads).find_map(|kind| self.take(order, kind));
+        own.or_else(|| self.fallback(order, kind, pass.nofragment))
     }
 
     fn frames_of(&self, kind: MigrateType) -> u64 {
@@ -122,7 +132,7 @@ impl<S: Store> Locked<'_, S> {
             self.take_over(block, kind);
             return;
         }
-        self.boost_watermark();
+        self.zone.boost_watermark();
         if !claimable {
             return self.move_block(block, kind);
         }
@@ -170,18 +180,28 @@ impl<S: Store> Locked<'_, S> {
         let mut census = Census::default();
         let mut pfn = start;
         while pfn.0 < end {
-            let free = self.area().find(ground, pfn).map(|block| (block.pfn, block.order));
-            let (head, order, place) = match (free, ground.taken_block(pfn)) {
-                (Some((head, order)), _) => (head, order, &mut census.free),
-                (None, Some((head, State::OwnedMovable(order)))) => (head, order.0, &mut census.movable),
-                (None, Some((head, State::Owned(order) | State::Cached(order)))) => (head, order.0, &mut census.other),
-                (None, _) => (pfn, 0, &mut census.other),
+            // Blocks follow each other, so only the first may have begun before the pageblock.
+            let (head, state) = match ground.state(pfn) {
+                State::Nothing if pfn == start => self.around(pfn),
+                state => (pfn, state),
+            };
+            let (order, place) = match state {
+                State::Free(order) => (order.0, &mut census.free),
+                State::OwnedMovable(order) => (order.0, &mut census.movable),
+                State::Owned(order) | State::Cached(order) => (order.0, &mut census.other),
+                State::Nothing => (0, &mut census.other),
             };
             let next = (head.0 + (1 << order)).min(end);
             *place += next - pfn.0;
             pfn = Pfn(next);
         }
         census
+    }
+
+    /// The block that a frame lies in, free or not.
+    fn around(&self, pfn: Pfn) -> (Pfn, State) {
+        let free = self.area().find(self.ground(), pfn).map(|block| (block.pfn, State::Free(Order(block.order))));
+        free.or_else(|| self.ground().taken_block(pfn)).unwrap_or((pfn, State::Nothing))
     }
 
     /// Whether the search for a pageblock to claim ends at an order.
@@ -210,7 +230,7 @@ impl<S: Store> Locked<'_, S> {
                 self.take_over(block, kind);
                 return Some(self.cut(Block { kind, ..block }, order, kind));
             }
-            self.boost_watermark();
+            self.zone.boost_watermark();
             if self.pays(block, kind) {
                 self.retype(block.pfn, kind);
                 return self.take(order, kind);
@@ -223,15 +243,16 @@ impl<S: Store> Locked<'_, S> {
         let block = (order..=self.max_order()).find_map(|order| self.foreign(order, kind))?;
         Some(self.cut(block, order, block.kind))
     }
+}
 
+impl<S: Store> Zone<S> {
     /// Raises the watermarks for a while: types were mixed.
-    fn boost_watermark(&self) {
-        let zone = self.zone;
-        let pageblock = self.ground().block_frames();
-        let most = zone.watermarks().high * zone.facts.boost_factor / 10_000;
-        if most == 0 || 4 * pageblock > zone.managed() {
+    pub(crate) fn boost_watermark(&self) {
+        let pageblock = 1 << self.facts.pageblock_order.0;
+        let most = self.watermarks().high * self.facts.boost_factor / 10_000;
+        if most == 0 || 4 * pageblock > self.managed() {
             return;
         }
-        write(&zone.boost, (zone.boost() + pageblock).min(most.max(pageblock)));
+        write(&self.boost, (self.boost() + pageblock).min(most.max(pageblock)));
     }
 }

@@ -19,8 +19,8 @@ use kernmem_base::sync::atomic::Ordering;
 use kernmem_base::{Era, Order, Pfn};
 use kernmem_sparse::MigrateType;
 
+use crate::Facts;
 use crate::store::{CHUNK_SHIFT, States, ZoneNeeds};
-use crate::{Facts, Placement};
 
 /// What begins at a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,10 +105,7 @@ impl<T: States> Ground<T> {
         ZoneNeeds {
             chunks: chunk_of(end.0 - 1) - chunk_of(start.0) + 1,
             state_bytes: frames + (frames >> facts.pageblock_order.0),
-            words: match facts.placement {
-                Placement::Linux => 2 * frames,
-                Placement::Dense => frames / 64 + frames / 512 / 4,
-            },
+            words: 2 * frames,
         }
     }
 

@@ -5,13 +5,17 @@
 //!
 //! Source: Linux 6.1 mm/memblock.c `__free_pages_memory`, mm/page_alloc.c `__free_pages_core`.
 
-use kernmem_base::{Order, Pfn};
+use core::fmt;
 
-use crate::AddError;
+use kernmem_base::{Order, Pfn};
+use kernmem_sparse::MigrateType;
+
 use crate::free_area::End;
 use crate::ground::State;
+use crate::pcp::CpuPages;
 use crate::store::{CHUNK_SHIFT, Store};
 use crate::zone::Locked;
+use crate::{PageAllocator, ZoneKind};
 
 impl<S: Store> Locked<'_, S> {
     /// Takes `[start, end)` over; both lie in the zone.
@@ -98,3 +102,118 @@ impl<S: Store> Locked<'_, S> {
         Ok(())
     }
 }
+
+impl<S: Store> PageAllocator<S> {
+    /// Takes over the free frames `[start, end)` of a node from boot: cut into the largest blocks, each put at the tail of
+    /// its list, counted as managed. Blocks of the largest order are only noted, and opened when they are needed.
+    ///
+    /// # Errors
+    /// [`AddError`]; what lies below the frame that it names was taken over.
+    pub fn add_free(&self, nid: u32, start: Pfn, end: Pfn) -> Result<(), AddError> {
+        let mut at = start;
+        while at < end {
+            let zones = self.zones().filter(|zone| zone.span().nid == nid);
+            let zone = { zones }.find(|zone| zone.contains(at)).ok_or(AddError::NoZone { pfn: at })?;
+            let stop = end.min(zone.span().end);
+            zone.add_free(at, stop)?;
+            at = stop;
+        }
+        Ok(())
+    }
+
+    /// As [`PageAllocator::add_free`] for a range that lies in one zone, where zones of a node overlap.
+    ///
+    /// # Errors
+    /// As [`PageAllocator::add_free`].
+    pub fn add_free_to(&self, nid: u32, kind: ZoneKind, start: Pfn, end: Pfn) -> Result<(), AddError> {
+        let zone = self.zone(nid, kind).ok_or(AddError::NoZone { pfn: start })?;
+        let span = zone.span();
+        if start < span.start || end > span.end {
+            return Err(AddError::NoZone { pfn: if start < span.start { start } else { span.end } });
+        }
+        zone.add_free(start, end)
+    }
+
+    /// Takes over frames that boot had in use and needs no more, `[start, end)`: counted as managed and freed one by one
+    /// as a driver would.
+    ///
+    /// # Errors
+    /// [`AddError`]; what lies below the frame that it names was taken over.
+    pub fn free_reserved(&self, cpu: &mut CpuPages<S>, start: Pfn, end: Pfn) -> Result<(), AddError> {
+        for pfn in (start.0..end.0).map(Pfn) {
+            let zone = self.zone_of(pfn).ok_or(AddError::NoZone { pfn })?;
+            zone.adopt(&cpu.held, pfn, Pfn(pfn.0 + 1))?;
+            let freed = self.free(cpu, pfn, Order(0));
+            debug_assert!(freed.is_ok(), "the frame was just adopted {freed:?}");
+        }
+        Ok(())
+    }
+
+    /// Takes over frames that boot had in use and that stay so, `[start, end)`: counted as managed, and single frames of the
+    /// caller.
+    ///
+    /// # Errors
+    /// [`AddError`]; what lies below the frame that it names was taken over.
+    pub fn adopt_taken(&self, cpu: &CpuPages<S>, start: Pfn, end: Pfn) -> Result<(), AddError> {
+        let mut at = start;
+        while at < end {
+            let zone = self.zone_of(at).ok_or(AddError::NoZone { pfn: at })?;
+            let stop = end.min(zone.span().end);
+            zone.adopt(&cpu.held, at, stop)?;
+            at = stop;
+        }
+        Ok(())
+    }
+
+    /// Says for the pageblocks of `[start, end)` what they are meant for: CMA areas, isolation, tests. What is free in
+    /// them moves along; how many pageblocks changed.
+    ///
+    /// # Errors
+    /// [`AddError`]; what lies below the frame that it names was changed.
+    pub fn set_migrate_type(&self, start: Pfn, end: Pfn, kind: MigrateType) -> Result<u64, AddError> {
+        let order = self.facts.pageblock_order.0;
+        let (mut pfn, mut blocks) = (start, 0);
+        while pfn < end {
+            let zone = self.zone_of(pfn).ok_or(AddError::NoZone { pfn })?;
+            if !zone.retype(pfn, kind) {
+                return Err(AddError::NoRecords { pfn });
+            }
+            blocks += 1;
+            pfn = Pfn(((pfn.0 >> order) + 1) << order);
+        }
+        Ok(blocks)
+    }
+}
+
+/// Why frames were not taken over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum AddError {
+    /// The frame lies in no zone of the node.
+    NoZone {
+        /// The frame.
+        pfn: Pfn,
+    },
+    /// The frame is free, or somebody has it.
+    Known {
+        /// The frame.
+        pfn: Pfn,
+    },
+    /// The store has no memory for the frame's records.
+    NoRecords {
+        /// The frame.
+        pfn: Pfn,
+    },
+}
+
+impl fmt::Display for AddError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoZone { pfn } => write!(f, "frame {:#x} is in no zone", pfn.0),
+            Self::Known { pfn } => write!(f, "frame {:#x} was handed over before", pfn.0),
+            Self::NoRecords { pfn } => write!(f, "no memory for the records of frame {:#x}", pfn.0),
+        }
+    }
+}
+
+impl core::error::Error for AddError {}

@@ -7,11 +7,13 @@ use kernmem_base::CpuId;
 use kernmem_base::sync::Once;
 use kernmem_base::sync::atomic::AtomicU8;
 
-use crate::PageAllocator;
+use crate::dense::mem::HeapMem;
+use crate::dense::{CpuSet, Shape};
 use crate::drain::DrainRequest;
 use crate::pcp::{CpuPages, PcpSet, PcpSlot};
 use crate::store::{States, Store, Words, ZoneNeeds};
 use crate::zone::Zone;
+use crate::{PageAllocator, Placement};
 
 /// Lends from the heap; zones of any size cost 16 to 32 bytes for each 2^15 frames until they are touched.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,8 +28,8 @@ pub struct HeapStates {
 
 impl States for HeapStates {
     fn byte(&self, index: u64) -> Option<&AtomicU8> {
-        let chunk = self.chunks.get(usize::try_from(index / self.bytes).ok()?)?.get()?;
-        chunk.get((index % self.bytes) as usize)
+        let chunk = index.checked_div(self.bytes)?;
+        self.chunks.get(usize::try_from(chunk).ok()?)?.get()?.get((index % self.bytes) as usize)
     }
 
     fn open(&self, chunk: u64, bytes: usize) -> bool {
@@ -67,11 +69,14 @@ impl Words for HeapWords {
 impl Store for HeapStore {
     type States = HeapStates;
     type Words = HeapWords;
+    type Field = HeapMem;
+    type Pageblocks = Vec<AtomicU8>;
     type Zones = Vec<Option<Zone<Self>>>;
     type Numbers = Vec<u32>;
     type Requests = Vec<DrainRequest>;
     type Slots = Vec<PcpSlot>;
     type Sets = Vec<PcpSet>;
+    type Caches = Vec<CpuSet>;
 
     fn states(&mut self, needs: ZoneNeeds) -> Option<HeapStates> {
         let chunks = (0..needs.chunks).map(|_| Once::new()).collect();
@@ -81,6 +86,14 @@ impl Store for HeapStore {
     fn words(&mut self, needs: ZoneNeeds) -> Option<HeapWords> {
         let chunks = (0..needs.chunks).map(|_| None).collect();
         Some(HeapWords { words: needs.words as u64, chunks })
+    }
+
+    fn field(&mut self, shape: &Shape) -> Option<HeapMem> {
+        Some(HeapMem::new(shape))
+    }
+
+    fn pageblocks(&mut self, count: usize) -> Option<Vec<AtomicU8>> {
+        Some((0..count).map(|_| AtomicU8::new(0)).collect())
     }
 
     fn zones(&mut self, count: usize) -> Option<Self::Zones> {
@@ -97,10 +110,14 @@ impl Store for HeapStore {
 }
 
 impl CpuPages<HeapStore> {
-    /// Empty lists on the heap, with room for `slots` blocks.
+    /// Empty lists on the heap, with room for `slots` blocks, which dense placement has no use for.
     #[must_use]
     pub fn on_heap(cpu: CpuId, nid: u32, allocator: &PageAllocator<HeapStore>, slots: usize) -> Self {
-        let sets = alloc::vec![PcpSet::default(); allocator.sets()];
-        Self::new(cpu, nid, alloc::vec![PcpSlot::default(); slots], sets)
+        let (slots, sets, caches) = match allocator.facts().placement {
+            Placement::Linux => (slots, allocator.sets(), 0),
+            Placement::Dense => (0, 0, allocator.sets()),
+        };
+        let (slots, sets) = (alloc::vec![PcpSlot::default(); slots], alloc::vec![PcpSet::default(); sets]);
+        Self::new(cpu, nid, slots, sets, alloc::vec![CpuSet::default(); caches])
     }
 }

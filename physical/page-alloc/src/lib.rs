@@ -25,9 +25,11 @@ mod census;
 mod contig;
 mod deferred;
 pub mod dense;
+mod dense_requests;
 mod drain;
 mod facts;
 mod fallback;
+mod fielded;
 pub mod figures;
 mod free_area;
 mod gfp;
@@ -36,9 +38,14 @@ mod handover;
 #[cfg(all(feature = "alloc", not(loom)))]
 mod heap;
 mod highatomic;
+mod holes;
+mod hotplug;
 mod kinds;
+mod listed;
+mod pageblocks;
 mod pages;
 mod pcp;
+mod placed;
 #[cfg(feature = "alloc")]
 pub mod pool;
 mod source;
@@ -47,11 +54,12 @@ mod watermark;
 mod zone;
 mod zonelist;
 
-pub use allocator::{AddError, PageAllocator, needs};
+pub use allocator::{PageAllocator, needs};
 pub use drain::DrainRequest;
 pub use facts::{BuildError, Facts, Topology, ZoneSpan};
 pub use free_area::Placement;
 pub use gfp::{BadGfp, Gfp, GfpFacts, LateBit};
+pub use handover::AddError;
 #[cfg(all(feature = "alloc", not(loom)))]
 pub use heap::{HeapStates, HeapStore, HeapWords};
 pub use kinds::{MAX_ZONES, ZoneKind, ZoneKinds};

@@ -18,10 +18,12 @@ use kernmem_base::{CpuId, Era, Order, Pfn};
 use kernmem_sparse::MigrateType;
 
 use crate::Facts;
+use crate::dense::{CpuFrames, Doubled};
+use crate::dense_requests::Served;
 use crate::ground::State;
 use crate::store::Store;
 use crate::watermark::Pass;
-use crate::zone::{Locked, PcpLimits, Zone};
+use crate::zone::{Listed, Locked, PcpLimits, Zone};
 
 /// Lists of a set: three types for each of four orders, two for huge pages.
 pub(crate) const LISTS: usize = 14;
@@ -60,7 +62,18 @@ pub struct CpuPages<S: Store> {
     pub(crate) cpu: CpuId,
     pub(crate) nid: u32,
     pub(crate) held: Held,
+    /// Linux's lists.
     pub(crate) lists: Lists<S>,
+    /// Dense placement's frames.
+    pub(crate) frames: CpuFrames<S::Caches>,
+    /// Where the requests of the last key are served first.
+    pub(crate) served: Option<Served>,
+    /// The zone that a frame came back to last.
+    pub(crate) here: usize,
+    /// Zones with a dense cache.
+    caches: usize,
+    /// A frame that came back twice and that nobody was told of yet.
+    pub(crate) doubled: Option<Doubled>,
 }
 
 impl<S: Store> fmt::Debug for CpuPages<S> {
@@ -70,10 +83,14 @@ impl<S: Store> fmt::Debug for CpuPages<S> {
 }
 
 impl<S: Store> CpuPages<S> {
-    /// Empty lists for CPU `cpu` of node `nid`: at most `slots` blocks, a set for each zone of the allocator.
+    /// Empty lists for CPU `cpu` of node `nid`: for [`crate::Placement::Linux`] at most `slots` blocks, a set for each zone
+    /// of the allocator and no caches; for [`crate::Placement::Dense`] a cache for each zone and neither slots nor sets.
     #[must_use]
-    pub fn new(cpu: CpuId, nid: u32, slots: S::Slots, sets: S::Sets) -> Self {
-        Self { cpu, nid, held: Held::default(), lists: Lists { sets, slots, spare: 0, fresh: 0 } }
+    pub fn new(cpu: CpuId, nid: u32, slots: S::Slots, sets: S::Sets, caches: S::Caches) -> Self {
+        let lists = Lists { sets, slots, spare: 0, fresh: 0 };
+        let count = caches.as_ref().len();
+        let frames = CpuFrames::new(caches);
+        Self { cpu, nid, held: Held::default(), lists, frames, served: None, here: 0, caches: count, doubled: None }
     }
 
     /// The CPU.
@@ -91,7 +108,7 @@ impl<S: Store> CpuPages<S> {
     /// Frames in the lists of a zone, as Linux's listing of zones counts them.
     #[must_use]
     pub fn count(&self, zone: &Zone<S>) -> u64 {
-        self.lists.sets.as_ref().get(zone.index).map_or(0, |set| set.count)
+        self.lists.sets.as_ref().get(zone.index).map_or(0, |set| set.count) + self.frames.count(zone.index)
     }
 
     /// The figure `high` of the lists of a zone, as it stands now.
@@ -111,7 +128,8 @@ impl<S: Store> CpuPages<S> {
     /// Frames in all lists.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.lists.sets.as_ref().iter().map(|set| set.count).sum()
+        self.lists.sets.as_ref().iter().map(|set| set.count).sum::<u64>()
+            + (0..self.caches).map(|zone| self.frames.count(zone)).sum::<u64>()
     }
 }
 
@@ -249,11 +267,11 @@ pub(crate) struct Lists<S: Store> {
 }
 
 impl<S: Store> Lists<S> {
-    fn set(&mut self, zone: &Zone<S>) -> Option<&mut PcpSet> {
+    fn set(&mut self, zone: Listed<'_, S>) -> Option<&mut PcpSet> {
         self.sets.as_mut().get_mut(zone.index)
     }
 
-    fn count(&self, zone: &Zone<S>) -> u64 {
+    fn count(&self, zone: Listed<'_, S>) -> u64 {
         self.sets.as_ref().get(zone.index).map_or(0, |set| set.count)
     }
 
@@ -276,7 +294,7 @@ impl<S: Store> Lists<S> {
     }
 
     /// Adds a block to a list; false if there is no entry for it, or no set for the zone.
-    fn push(&mut self, zone: &Zone<S>, list: usize, pfn: Pfn, kind: MigrateType, at_head: bool) -> bool {
+    fn push(&mut self, zone: Listed<'_, S>, list: usize, pfn: Pfn, kind: MigrateType, at_head: bool) -> bool {
         let Some(ends) = self.set(zone).map(|set| set.ends[list]) else { return false };
         let Some(link) = self.new_slot() else { return false };
         let (prev, next) = if at_head { (0, ends.0) } else { (ends.1, 0) };
@@ -299,7 +317,7 @@ impl<S: Store> Lists<S> {
     }
 
     /// Takes the first or the last block of a list.
-    fn pop(&mut self, zone: &Zone<S>, list: usize, from_head: bool) -> Option<(Pfn, MigrateType)> {
+    fn pop(&mut self, zone: Listed<'_, S>, list: usize, from_head: bool) -> Option<(Pfn, MigrateType)> {
         let mut ends = self.set(zone)?.ends[list];
         let link = if from_head { ends.0 } else { ends.1 };
         if link == 0 {
@@ -324,7 +342,7 @@ impl<S: Store> Lists<S> {
     }
 
     /// Takes a block out of a list that has one.
-    pub fn take(&mut self, zone: &Zone<S>, list: usize) -> Option<Pfn> {
+    pub fn take(&mut self, zone: Listed<'_, S>, list: usize) -> Option<Pfn> {
         let (pfn, _) = self.pop(zone, list, true)?;
         if let Some(set) = self.set(zone) {
             match zone.facts.era {
@@ -337,12 +355,12 @@ impl<S: Store> Lists<S> {
     }
 
     /// Whether a list has no block.
-    pub fn is_empty(&self, zone: &Zone<S>, list: usize) -> bool {
+    pub fn is_empty(&self, zone: Listed<'_, S>, list: usize) -> bool {
         self.sets.as_ref().get(zone.index).is_none_or(|set| set.ends[list].0 == 0)
     }
 
     /// Brings blocks of an order and a type from the zone; how many came.
-    pub fn refill(&mut self, zone: &Zone<S>, held: &Held, order: u8, kind: MigrateType, pass: Pass) -> u64 {
+    pub fn refill(&mut self, zone: Listed<'_, S>, held: &Held, order: u8, kind: MigrateType, pass: Pass) -> u64 {
         let Some(list) = list_of(&zone.facts, order, kind) else { return 0 };
         let Some(set) = self.set(zone) else { return 0 };
         let wanted = refill_blocks(zone.facts.era, set, order, zone.pcp());
@@ -360,7 +378,7 @@ impl<S: Store> Lists<S> {
     }
 
     /// Keeps a block that came back, and gives frames to the zone if there are too many. The block's state is `Cached`.
-    pub fn keep(&mut self, zone: &Zone<S>, held: &Held, list: usize, pfn: Pfn, kind: MigrateType) {
+    pub fn keep(&mut self, zone: Listed<'_, S>, held: &Held, list: usize, pfn: Pfn, kind: MigrateType) {
         let order = order_of(&zone.facts, list);
         if !self.push(zone, list, pfn, kind, true) {
             let mut locked = zone.lock(held);
@@ -379,7 +397,7 @@ impl<S: Store> Lists<S> {
     }
 
     /// Gives all blocks of a zone back to it.
-    pub fn drain(&mut self, zone: &Zone<S>, held: &Held) {
+    pub fn drain(&mut self, zone: Listed<'_, S>, held: &Held) {
         let frames = self.count(zone);
         if frames != 0 {
             self.spill(&mut zone.lock(held), frames, 0);

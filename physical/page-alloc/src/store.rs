@@ -1,10 +1,14 @@
 //! Memory for the allocator's own records, lent by the caller.
 //!
 //! ```text
-//! per zone, in chunks of 2^15 frames, opened on demand:
+//! per zone, Linux's lists, in chunks of 2^15 frames, opened on demand:
 //!   states   one byte a frame, then one byte a pageblock      shared, atomic
-//!   words    links of free blocks (Linux), or bits (Dense)    under the zone lock
-//! per allocator: zones, order of nodes, drain requests; per CPU: slots and sets of its lists
+//!   words    links of free blocks                             under the zone lock
+//! per zone, dense:
+//!   field    bits, block entries and index (`dense::mem`)     shared, atomic
+//!   bytes    one a pageblock                                  shared, atomic
+//!   states   a bit a frame, in chunks, opened where memory has holes
+//! per allocator: zones, order of nodes, drain requests; per CPU: slots and sets of its lists, or its dense caches
 //! ```
 //!
 //! # Invariants
@@ -14,8 +18,10 @@
 //!
 //! Here: the traits and [`LentStore`]. Not here: what the bytes say (`ground`).
 
-use kernmem_base::sync::atomic::AtomicU8;
+use kernmem_base::sync::atomic::{AtomicU8, AtomicU16, AtomicU64};
 
+use crate::dense::mem::{self, LentMem, Line, Mem};
+use crate::dense::{CpuSet, Shape};
 use crate::drain::DrainRequest;
 use crate::pcp::{PcpSet, PcpSlot};
 use crate::zone::Zone;
@@ -64,10 +70,17 @@ pub struct Needs {
     pub numbers: usize,
     /// One drain request a CPU.
     pub requests: usize,
-    /// Bytes of states of all zones.
+    /// Bytes of states of all zones with lists.
     pub state_bytes: u64,
-    /// Words of all zones.
+    /// Bytes of states of all dense zones: a store with memory on demand lends them only where a pageblock has frames that
+    /// were not handed over.
+    pub hole_bytes: u64,
+    /// Pageblocks of all dense zones, a byte each.
+    pub pageblocks: usize,
+    /// Words of all zones' lists.
     pub words: u64,
+    /// Memory of all zones' fields.
+    pub field: mem::Needs,
 }
 
 /// A lender of memory for one allocator.
@@ -76,6 +89,10 @@ pub trait Store: Sized {
     type States: States;
     /// The words of one zone.
     type Words: Words + Send;
+    /// The memory of one zone's field.
+    type Field: Mem;
+    /// A byte for each pageblock of a dense zone.
+    type Pageblocks: AsRef<[AtomicU8]>;
     /// A place for each zone.
     type Zones: AsRef<[Option<Zone<Self>>]> + AsMut<[Option<Zone<Self>>]>;
     /// Numbers.
@@ -86,11 +103,17 @@ pub trait Store: Sized {
     type Slots: AsRef<[PcpSlot]> + AsMut<[PcpSlot]>;
     /// One CPU's lists, a set a zone.
     type Sets: AsRef<[PcpSet]> + AsMut<[PcpSet]>;
+    /// One CPU's dense caches, one a zone.
+    type Caches: AsRef<[CpuSet]> + AsMut<[CpuSet]>;
 
     /// Memory for the states of one zone.
     fn states(&mut self, needs: ZoneNeeds) -> Option<Self::States>;
     /// Memory for the words of one zone.
     fn words(&mut self, needs: ZoneNeeds) -> Option<Self::Words>;
+    /// Memory for the field of one zone.
+    fn field(&mut self, shape: &Shape) -> Option<Self::Field>;
+    /// `count` zeros for the pageblocks of one zone.
+    fn pageblocks(&mut self, count: usize) -> Option<Self::Pageblocks>;
     /// `count` empty places.
     fn zones(&mut self, count: usize) -> Option<Self::Zones>;
     /// `count` zeros.
@@ -104,13 +127,23 @@ pub trait Store: Sized {
 pub struct LentStore<'m> {
     states: &'m [AtomicU8],
     words: &'m mut [u64],
+    field: FieldParts<'m>,
     zones: &'m mut [Option<Zone<LentStore<'m>>>],
     numbers: &'m mut [u32],
     requests: &'m [DrainRequest],
 }
 
+/// What fields are cut from.
+#[derive(Debug, Default)]
+struct FieldParts<'m> {
+    lines: &'m [Line],
+    entries: &'m [AtomicU16],
+    index: &'m [AtomicU64],
+}
+
 impl<'m> LentStore<'m> {
-    /// Lends memory; [`crate::needs`] says how much.
+    /// Lends memory; [`crate::needs`] says how much: `states` has state bytes, hole bytes and pageblocks. What dense placement needs besides comes by
+    /// [`LentStore::with_field`].
     pub fn new(
         states: &'m [AtomicU8],
         words: &'m mut [u64],
@@ -118,7 +151,14 @@ impl<'m> LentStore<'m> {
         numbers: &'m mut [u32],
         requests: &'m [DrainRequest],
     ) -> Self {
-        Self { states, words, zones, numbers, requests }
+        Self { states, words, field: FieldParts::default(), zones, numbers, requests }
+    }
+
+    /// The same with memory for the fields of dense zones.
+    #[must_use]
+    pub fn with_field(mut self, lines: &'m [Line], entries: &'m [AtomicU16], index: &'m [AtomicU64]) -> Self {
+        self.field = FieldParts { lines, entries, index };
+        self
     }
 }
 
@@ -168,11 +208,14 @@ fn split<'m, T>(from: &mut &'m mut [T], count: usize) -> Option<&'m mut [T]> {
 impl<'m> Store for LentStore<'m> {
     type States = LentStates<'m>;
     type Words = LentWords<'m>;
+    type Field = LentMem<'m>;
+    type Pageblocks = &'m [AtomicU8];
     type Zones = &'m mut [Option<Zone<Self>>];
     type Numbers = &'m mut [u32];
     type Requests = &'m [DrainRequest];
     type Slots = &'m mut [PcpSlot];
     type Sets = &'m mut [PcpSet];
+    type Caches = &'m mut [CpuSet];
 
     fn states(&mut self, needs: ZoneNeeds) -> Option<LentStates<'m>> {
         let bytes = usize::try_from(needs.chunks).ok()?.checked_mul(needs.state_bytes)?;
@@ -184,6 +227,21 @@ impl<'m> Store for LentStore<'m> {
     fn words(&mut self, needs: ZoneNeeds) -> Option<LentWords<'m>> {
         let words = usize::try_from(needs.chunks).ok()?.checked_mul(needs.words)?;
         split(&mut self.words, words).map(LentWords)
+    }
+
+    fn field(&mut self, shape: &Shape) -> Option<LentMem<'m>> {
+        let needs = mem::Needs::of(shape);
+        let (lines, more_lines) = self.field.lines.split_at_checked(needs.lines)?;
+        let (entries, more_entries) = self.field.entries.split_at_checked(needs.entries)?;
+        let (index, more_index) = self.field.index.split_at_checked(needs.index)?;
+        self.field = FieldParts { lines: more_lines, entries: more_entries, index: more_index };
+        Some(LentMem::new(lines, entries, index))
+    }
+
+    fn pageblocks(&mut self, count: usize) -> Option<&'m [AtomicU8]> {
+        let (taken, rest) = self.states.split_at_checked(count)?;
+        self.states = rest;
+        Some(taken)
     }
 
     fn zones(&mut self, count: usize) -> Option<Self::Zones> {

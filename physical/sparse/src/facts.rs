@@ -1,4 +1,4 @@
-//! What a kernel was built for, as far as its memory model depends on it, and the three rules that eras changed.
+//! What a kernel was built for, as far as its memory model depends on it, and the rules that eras changed.
 //!
 //! Source: Linux 5.10–7.2 arch/arm64/include/asm/sparsemem.h, arch/x86/include/asm/sparsemem.h,
 //! include/linux/pageblock-flags.h.
@@ -44,6 +44,17 @@ impl Model {
     /// All models, simplest first.
     pub const ALL: [Self; 4] = [Self::Flat, Self::Static, Self::Extreme, Self::Vmemmap];
 
+    /// Its name, as the documents have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Flat => "flat",
+            Self::Static => "static",
+            Self::Extreme => "extreme",
+            Self::Vmemmap => "vmemmap",
+        }
+    }
+
     /// Whether memory is divided into sections.
     #[must_use]
     pub const fn has_sections(self) -> bool {
@@ -51,6 +62,29 @@ impl Model {
             Self::Flat => false,
             Self::Static | Self::Extreme | Self::Vmemmap => true,
         }
+    }
+}
+
+/// Whether a kernel can be built with a memory model.
+///
+/// | arch | 4.14 (UNVERIFIED), 5.10 | 6.1, 6.12 | 7.2 |
+/// |---|---|---|---|
+/// | arm64 | flat, extreme, vmemmap | vmemmap | vmemmap |
+/// | x86-64 | extreme, vmemmap | extreme, vmemmap | vmemmap |
+/// | i386 | flat, static | flat, static | flat, static |
+///
+/// Source: Linux 5.10–7.2 arch/arm64/Kconfig, arch/x86/Kconfig, mm/Kconfig.
+#[must_use]
+pub const fn can_be_built(arch: SparseArch, era: Era, model: Model) -> bool {
+    match (arch, era) {
+        (SparseArch::Arm64, Era::V4_14 | Era::V5_10) => !matches!(model, Model::Static),
+        (SparseArch::X86_64, Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12) => {
+            matches!(model, Model::Extreme | Model::Vmemmap)
+        }
+        (SparseArch::Arm64, Era::V6_1 | Era::V6_12 | Era::V7_2) | (SparseArch::X86_64, Era::V7_2) => {
+            matches!(model, Model::Vmemmap)
+        }
+        (SparseArch::I386Pae | SparseArch::I386, _) => matches!(model, Model::Flat | Model::Static),
     }
 }
 

@@ -5,7 +5,8 @@
 //!
 //! # Invariants
 //! 1. A pageblock is at most the largest block, that at most a section, that at most the physical address space.
-//! 2. `sections_per_root` is a power of two, so root and index are a shift and a mask of the section number.
+//! 2. `sections_per_root` is a power of two, so root and index are a shift and a mask of the section number; the shifts
+//!    are worked out once, when a geometry is made.
 //!
 //! Source: Linux 5.10–7.2 include/linux/mmzone.h; arch/arm64/include/asm/sparsemem.h; arch/x86/include/asm/sparsemem.h.
 
@@ -29,6 +30,10 @@ pub struct Geometry {
     facts: GeometryFacts,
     section_size_bits: u32,
     max_physmem_bits: u32,
+    /// log2 of the frames of a section.
+    pfn_section_shift: u32,
+    /// log2 of the section descriptors of a root.
+    root_shift: u32,
 }
 
 impl Geometry {
@@ -57,7 +62,8 @@ impl Geometry {
         {
             return Err(GeometryError::PageDescriptor { bytes: facts.page_bytes });
         }
-        Ok(Self { facts, section_size_bits, max_physmem_bits })
+        let root_shift = root_shift(&facts);
+        Ok(Self { facts, section_size_bits, max_physmem_bits, pfn_section_shift: section_order, root_shift })
     }
 
     /// What the geometry was made of.
@@ -76,6 +82,7 @@ impl Geometry {
     #[must_use]
     pub const fn with_model(mut self, model: Model) -> Self {
         self.facts.model = model;
+        self.root_shift = root_shift(&self.facts);
         self
     }
 
@@ -118,13 +125,13 @@ impl Geometry {
     /// log2 of the frames of a section (`PFN_SECTION_SHIFT`).
     #[must_use]
     pub const fn pfn_section_shift(&self) -> u32 {
-        self.section_size_bits - self.facts.granule.shift()
+        self.pfn_section_shift
     }
 
     /// Frames of a section (`PAGES_PER_SECTION`).
     #[must_use]
     pub const fn pages_per_section(&self) -> u64 {
-        1 << self.pfn_section_shift()
+        1 << self.pfn_section_shift
     }
 
     /// Sections in the whole physical address space (`NR_MEM_SECTIONS`).
@@ -136,8 +143,7 @@ impl Geometry {
     /// Bytes of a section descriptor: two machine words, four with page extensions (`sizeof(struct mem_section)`).
     #[must_use]
     pub const fn mem_section_bytes(&self) -> u64 {
-        let words = if self.facts.page_ext { 4 } else { 2 };
-        words * self.facts.arch.word_bytes()
+        mem_section_bytes(&self.facts)
     }
 
     /// Section descriptors of a root (`SECTIONS_PER_ROOT`): 1 in i386's static array, else a page full.
@@ -146,10 +152,22 @@ impl Geometry {
     /// `mem_section[NR_SECTION_ROOTS][SECTIONS_PER_ROOT]` that explanations of SPARSEMEM draw.
     #[must_use]
     pub const fn sections_per_root(&self) -> u64 {
-        match (self.facts.model, self.facts.arch) {
-            (Model::Static, SparseArch::I386Pae | SparseArch::I386) => 1,
-            _ => self.facts.granule.bytes() / self.mem_section_bytes(),
+        1 << self.root_shift
+    }
+
+    /// Whether section descriptors are one array by number, so that there are no roots to look up.
+    #[must_use]
+    pub const fn is_array(&self) -> bool {
+        match self.facts.model {
+            Model::Flat | Model::Static => true,
+            Model::Extreme | Model::Vmemmap => false,
         }
+    }
+
+    /// log2 of [`Geometry::sections_per_root`].
+    #[must_use]
+    pub const fn root_shift(&self) -> u32 {
+        self.root_shift
     }
 
     /// Roots that cover all sections (`NR_SECTION_ROOTS`).
@@ -294,7 +312,7 @@ impl Geometry {
     /// The section of a frame.
     #[must_use]
     pub const fn section_of(&self, pfn: Pfn) -> SectionNr {
-        SectionNr(pfn.0 >> self.pfn_section_shift())
+        SectionNr(pfn.0 >> self.pfn_section_shift)
     }
 
     /// The section of an address.
@@ -306,14 +324,13 @@ impl Geometry {
     /// First frame of a section of this geometry.
     #[must_use]
     pub const fn first_pfn(&self, nr: SectionNr) -> Pfn {
-        Pfn(nr.0 << self.pfn_section_shift())
+        Pfn(nr.0 << self.pfn_section_shift)
     }
 
     /// Root of a section and its place there.
     #[must_use]
     pub const fn root_of(&self, nr: SectionNr) -> (u64, usize) {
-        let per_root = self.sections_per_root();
-        (nr.0 / per_root, (nr.0 & (per_root - 1)) as usize)
+        (nr.0 >> self.root_shift, (nr.0 & (self.sections_per_root() - 1)) as usize)
     }
 
     /// The subsection of a frame within its section.
@@ -330,6 +347,18 @@ impl Geometry {
     const fn longs(&self, bits: u64) -> u64 {
         let long = self.facts.arch.word_bytes();
         bits.div_ceil(long * 8) * long
+    }
+}
+
+const fn mem_section_bytes(facts: &GeometryFacts) -> u64 {
+    let words = if facts.page_ext { 4 } else { 2 };
+    words * facts.arch.word_bytes()
+}
+
+const fn root_shift(facts: &GeometryFacts) -> u32 {
+    match (facts.model, facts.arch) {
+        (Model::Static, SparseArch::I386Pae | SparseArch::I386) => 0,
+        _ => (facts.granule.bytes() / mem_section_bytes(facts)).ilog2(),
     }
 }
 

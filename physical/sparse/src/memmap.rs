@@ -1,20 +1,38 @@
-//! From a frame to its page descriptor and back, in each memory model.
+//! Which memory model a kernel has, and which frames have page descriptors.
 //!
-//! | model | frame to descriptor | descriptor to frame |
-//! |---|---|---|
-//! | flat | `map + (pfn - first)` | the inverse |
-//! | sections | the section's coded address `+ pfn` | the section's number is in the descriptor's flags |
-//! | vmemmap | `base + pfn` | the inverse |
-//!
-//! # Invariants
-//! 1. Where both directions have an answer, they undo each other.
+//! Here: [`Memmap`], which chooses a model's conversions, for many ([`Memmap::convert`]) or for one; what they cost in
+//! Linux; [`ValidRule`]. Not here: the conversions (`convert`).
 //!
 //! Source: Linux 5.10–7.2 include/asm-generic/memory_model.h; arch/arm64/mm/init.c `pfn_valid` (5.10).
 
 use kernmem_base::{Era, Pfn, VirtAddr};
 
+use crate::convert::{BySection, Conversion, ConversionJob, Flat, Virtual};
+use crate::lookup::{ByArray, ByRoots, Words};
+use crate::shape::{Any, Fixed, SectionShape, Shifts, Size, Usual};
 use crate::store::Store;
-use crate::{Geometry, Model, SectionNr, Sections, SparseArch, Word};
+use crate::word::HAS_MAP;
+use crate::{Geometry, Model, SectionNr, Sections, SparseArch};
+
+/// Runs code with the size of descriptors: 64-bit and 32-bit kernels' usual sizes as constants, others as values.
+macro_rules! with_size {
+    ($bytes:expr, |$size:ident| $run:expr) => {
+        match $bytes {
+            64 => {
+                let $size = Fixed::<64>;
+                $run
+            }
+            32 => {
+                let $size = Fixed::<32>;
+                $run
+            }
+            bytes => {
+                let $size = Any::new(bytes);
+                $run
+            }
+        }
+    };
+}
 
 /// Memory references of one conversion, which is what the models differ in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -103,39 +121,28 @@ impl<S> Clone for Memmap<'_, S> {
 impl<S> Copy for Memmap<'_, S> {}
 
 impl<S: Store> Memmap<'_, S> {
-    /// The address of the descriptor of `pfn`.
-    ///
-    /// `None` where the section has no map. The flat and the virtual model compute: whether there is a descriptor at
-    /// the address, `pfn_valid` knows.
+    /// Chooses the conversions of this model, and runs `job` with them.
+    pub fn convert<J: ConversionJob>(&self, job: J) -> J::Output {
+        match self {
+            Self::Flat(flat) => with_size!(flat.page_bytes, |size| job.run(Flat::new(flat, size))),
+            Self::Sections(sections) => sections.convert_through(sections.tables(), job),
+            Self::Virtual(map) => with_size!(map.page_bytes, |size| job.run(Virtual::new(map, size))),
+        }
+    }
+
+    /// The address of the descriptor of `pfn`: [`Conversion::pfn_to_page`] for one frame.
     #[must_use]
     pub fn pfn_to_page(&self, pfn: Pfn) -> Option<VirtAddr> {
-        match self {
-            Self::Flat(flat) => {
-                let offset = pfn.0.wrapping_sub(flat.first.0).wrapping_mul(flat.page_bytes);
-                Some(flat.map.wrapping_add(offset))
-            }
-            Self::Sections(sections) => sections.pfn_to_page(pfn),
-            Self::Virtual(map) => Some(map.page(pfn)),
-        }
+        self.convert(ToPage(pfn))
     }
 
-    /// The frame of the descriptor at `page`; `section_in_flags` reads the section's number from the descriptor, and
-    /// is asked in the models with an array for each section only.
-    ///
-    /// `None` if no descriptor can begin at `page`.
+    /// The frame of the descriptor at `page`: [`Conversion::page_to_pfn`] for one descriptor.
     #[must_use]
     pub fn page_to_pfn(&self, page: VirtAddr, section_in_flags: impl FnOnce() -> SectionNr) -> Option<Pfn> {
-        match self {
-            Self::Flat(flat) => {
-                let index = descriptors(page.0.checked_sub(flat.map.0)?, flat.page_bytes)?;
-                (index < flat.frames).then(|| Pfn(flat.first.0 + index))
-            }
-            Self::Sections(sections) => sections.page_to_pfn(page, section_in_flags()),
-            Self::Virtual(map) => descriptors(page.0.wrapping_sub(map.base.0), map.page_bytes).map(Pfn),
-        }
+        self.convert(ToPfn(page, section_in_flags))
     }
 
-    /// What [`Memmap::pfn_to_page`] costs.
+    /// What [`Conversion::page`] costs in Linux, where the address of an array or of roots may be a variable.
     #[must_use]
     pub fn pfn_to_page_references(&self) -> References {
         match self {
@@ -149,7 +156,7 @@ impl<S: Store> Memmap<'_, S> {
         }
     }
 
-    /// What [`Memmap::page_to_pfn`] costs.
+    /// What [`Conversion::pfn`] costs in Linux.
     #[must_use]
     pub fn page_to_pfn_references(&self) -> References {
         let there = self.pfn_to_page_references();
@@ -160,8 +167,24 @@ impl<S: Store> Memmap<'_, S> {
     }
 }
 
-fn descriptors(bytes: u64, page_bytes: u64) -> Option<u64> {
-    bytes.is_multiple_of(page_bytes).then(|| bytes / page_bytes)
+struct ToPage(Pfn);
+
+impl ConversionJob for ToPage {
+    type Output = Option<VirtAddr>;
+
+    fn run(self, conversion: impl Conversion) -> Self::Output {
+        conversion.pfn_to_page(self.0)
+    }
+}
+
+struct ToPfn<F>(VirtAddr, F);
+
+impl<F: FnOnce() -> SectionNr> ConversionJob for ToPfn<F> {
+    type Output = Option<Pfn>;
+
+    fn run(self, conversion: impl Conversion) -> Self::Output {
+        conversion.page_to_pfn(self.0, self.1)
+    }
 }
 
 /// How a kernel tells whether a frame has a page descriptor.
@@ -196,12 +219,32 @@ impl ValidRule {
 }
 
 impl<S: Store> Sections<S> {
-    /// The coded address in a section's word.
-    fn coded(&self, nr: SectionNr) -> Option<VirtAddr> {
-        match self.word(nr) {
-            Word::Mapped { coded, .. } => Some(coded),
-            Word::Absent | Word::Early { .. } | Word::Odd { .. } => None,
+    /// Runs `job` with the conversions by sections' words, which are read through `words`: [`Sections::tables`], or
+    /// something that watches what is read of them.
+    pub fn convert_through<J: ConversionJob>(&self, words: impl Words, job: J) -> J::Output {
+        let geometry = &self.geometry;
+        let is_narrow = geometry.address_mask() != u64::MAX;
+        match (is_narrow, geometry.page_bytes()) {
+            (false, 64) if Usual::fits(geometry) => self.run_by_section(words, Usual, Fixed::<64>, job),
+            (false, 64) => self.run_by_section(words, Shifts::<false>::of(geometry), Fixed::<64>, job),
+            (false, bytes) => self.run_by_section(words, Shifts::<false>::of(geometry), Any::new(bytes), job),
+            (true, 32) => self.run_by_section(words, Shifts::<true>::of(geometry), Fixed::<32>, job),
+            (true, bytes) => self.run_by_section(words, Shifts::<true>::of(geometry), Any::new(bytes), job),
         }
+    }
+
+    fn run_by_section<J: ConversionJob>(
+        &self,
+        words: impl Words,
+        shape: impl SectionShape,
+        size: impl Size,
+        job: J,
+    ) -> J::Output {
+        let geometry = &self.geometry;
+        if geometry.is_array() {
+            return job.run(BySection::new(geometry, ByArray { words }, shape, size));
+        }
+        job.run(BySection::new(geometry, ByRoots { words, shape }, shape, size))
     }
 
     /// Where the descriptors of a section start.
@@ -213,18 +256,14 @@ impl<S: Store> Sections<S> {
     /// The address of the descriptor of `pfn`, by its section's word; `None` where the section has no map.
     #[must_use]
     pub fn pfn_to_page(&self, pfn: Pfn) -> Option<VirtAddr> {
-        let coded = self.coded(self.geometry.section_of(pfn))?;
-        let page = coded.0.wrapping_add(pfn.0.wrapping_mul(self.geometry.page_bytes()));
-        Some(VirtAddr(page & self.geometry.address_mask()))
+        self.convert_through(self.tables(), ToPage(pfn))
     }
 
     /// The frame of the descriptor at `page`, whose flags name section `nr`; `None` if the section has no map, or no
     /// descriptor of it begins there.
     #[must_use]
     pub fn page_to_pfn(&self, page: VirtAddr, nr: SectionNr) -> Option<Pfn> {
-        let bytes = page.0.wrapping_sub(self.coded(nr)?.0) & self.geometry.address_mask();
-        let pfn = Pfn(descriptors(bytes, self.geometry.page_bytes())?);
-        (self.geometry.section_of(pfn) == nr).then_some(pfn)
+        self.convert_through(self.tables(), ToPfn(page, || nr))
     }
 
     /// Whether a frame has a page descriptor, by the kernel's own rule; `is_mapped_memory` says whether boot's memory
@@ -233,13 +272,16 @@ impl<S: Store> Sections<S> {
     /// A frame number whose address would not fit into 64 bits is beyond the last section, so it needs no test.
     #[must_use]
     pub fn pfn_valid(&self, pfn: Pfn, is_mapped_memory: impl FnOnce(Pfn) -> bool) -> bool {
-        let nr = self.geometry.section_of(pfn);
-        let in_sections = || self.has_map(nr) && (self.is_whole(nr) || self.subsection_in_use(pfn));
-        match ValidRule::of(&self.geometry) {
-            ValidRule::Sections => in_sections(),
-            ValidRule::SectionsAndMemory => in_sections() && (!self.is_early(nr) || is_mapped_memory(pfn)),
-            ValidRule::Memory => pfn < self.geometry.max_pfn() && is_mapped_memory(pfn),
+        let rule = ValidRule::of(&self.geometry);
+        if rule == ValidRule::Memory {
+            return pfn < self.geometry.max_pfn() && is_mapped_memory(pfn);
         }
+        let section = self.section(self.geometry.section_of(pfn));
+        let Some(section) = section.filter(|section| section.word & HAS_MAP != 0) else { return false };
+        if section.word & self.geometry.word_format().early() != 0 {
+            return rule == ValidRule::Sections || is_mapped_memory(pfn);
+        }
+        self.geometry.subsection_words() == 0 || self.subsection_in_use(pfn)
     }
 
     /// Whether every frame of a section has a descriptor: boot maps sections whole, and so do classic models.

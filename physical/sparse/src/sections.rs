@@ -13,7 +13,10 @@
 
 use kernmem_base::Pfn;
 
-use crate::store::{NewRoot, Section, Store, StoreFull};
+use crate::lookup::{ByArray, ByRoots, Lookup, Tables};
+use crate::shape::Shifts;
+use crate::store::{NewRoot, Root, Section, Store, StoreFull};
+use crate::word::{HAS_MAP, ONLINE, PRESENT};
 use crate::{Geometry, Nid, SectionNr, Word};
 
 /// The sections of one kernel.
@@ -109,20 +112,25 @@ impl<S: Store> Sections<S> {
         Ok(done)
     }
 
-    /// Makes the root of `nr` if it is missing; says whether it was.
+    /// Makes the root of `nr` if it is missing; says whether it was. A static array has no roots to make: it is there.
     pub(crate) fn make_root(
         &mut self,
         nr: SectionNr,
         nid: Nid,
         on_root: &mut impl FnMut(NewRoot),
     ) -> Result<bool, StoreFull> {
-        let (root, _) = self.geometry.root_of(nr);
-        if self.store.root(root).is_some() {
+        let (root, index) = self.geometry.root_of(nr);
+        let per_root = self.geometry.sections_per_root() as usize;
+        if self.geometry.is_array() {
+            self.store.extend(nr.0 as usize - index + per_root, per_root)?;
+            return Ok(false);
+        }
+        if self.store.roots().get(root as usize).is_some_and(|&made| made != Root::NONE) {
             return Ok(false);
         }
         let new = NewRoot { root, nid, bytes: self.geometry.root_bytes() };
         on_root(new);
-        self.store.add_root(new, self.geometry.sections_per_root() as usize)?;
+        self.store.add_root(new, per_root)?;
         Ok(true)
     }
 
@@ -147,23 +155,34 @@ impl<S: Store> Sections<S> {
         self.present -= 1;
     }
 
-    /// The descriptor of a section; `None` if its root does not exist or its number is too large.
+    /// The words that conversions read.
     #[must_use]
-    pub fn section(&self, nr: SectionNr) -> Option<&Section> {
+    pub fn tables(&self) -> Tables<'_> {
+        Tables { roots: self.store.roots(), sections: self.store.sections() }
+    }
+
+    /// Where the descriptor of a section lies in the store: beyond all of them if its root does not exist.
+    fn descriptor_place(&self, nr: SectionNr) -> Option<usize> {
         if nr.0 >= self.geometry.nr_mem_sections() {
             return None;
         }
-        let (root, index) = self.geometry.root_of(nr);
-        self.store.root(root)?.get(index)
+        Some(if self.geometry.is_array() {
+            ByArray { words: self.tables() }.place(nr)
+        } else {
+            ByRoots { words: self.tables(), shape: Shifts::<false>::of(&self.geometry) }.place(nr)
+        })
+    }
+
+    /// The descriptor of a section; `None` if its root does not exist or its number is too large.
+    #[must_use]
+    pub fn section(&self, nr: SectionNr) -> Option<&Section> {
+        self.store.sections().get(self.descriptor_place(nr)?)
     }
 
     /// The descriptor of a section, to change it.
     pub(crate) fn section_mut(&mut self, nr: SectionNr) -> Option<&mut Section> {
-        if nr.0 >= self.geometry.nr_mem_sections() {
-            return None;
-        }
-        let (root, index) = self.geometry.root_of(nr);
-        self.store.root_mut(root)?.get_mut(index)
+        let place = self.descriptor_place(nr)?;
+        self.store.sections_mut().get_mut(place)
     }
 
     /// What the word of a section says; [`Word::Absent`] also where there is no descriptor.
@@ -175,7 +194,7 @@ impl<S: Store> Sections<S> {
     /// Whether a section has memory.
     #[must_use]
     pub fn is_present(&self, nr: SectionNr) -> bool {
-        self.section(nr).is_some_and(|section| section.word & crate::word::PRESENT != 0)
+        self.section(nr).is_some_and(|section| section.word & PRESENT != 0)
     }
 
     /// The highest section that was ever present: iteration stops there.
@@ -193,28 +212,30 @@ impl<S: Store> Sections<S> {
     /// The first present section at or after `from`.
     #[must_use]
     pub fn next_present(&self, from: SectionNr) -> Option<SectionNr> {
-        let per_root = self.geometry.sections_per_root();
         let last = self.highest?.0;
         let mut nr = from.0;
         while nr <= last {
-            let (root, index) = self.geometry.root_of(SectionNr(nr));
-            let Some(sections) = self.store.root(root) else {
-                nr = (root + 1) * per_root;
-                continue;
-            };
-            let found = sections.iter().skip(index).position(|s| s.word & crate::word::PRESENT != 0);
-            match found {
-                Some(offset) => return Some(SectionNr(nr + offset as u64)),
-                None => nr = (root + 1) * per_root,
+            let rest = self.rest_of_root(SectionNr(nr));
+            if let Some(offset) = rest.iter().position(|section| section.word & PRESENT != 0) {
+                return Some(SectionNr(nr + offset as u64));
             }
+            nr = (nr | (self.geometry.sections_per_root() - 1)) + 1;
         }
         None
+    }
+
+    /// The descriptors from `nr` to the end of its root; none if the root does not exist.
+    fn rest_of_root(&self, nr: SectionNr) -> &[Section] {
+        let (_, index) = self.geometry.root_of(nr);
+        let rest = self.geometry.sections_per_root() as usize - index;
+        let sections = self.descriptor_place(nr).and_then(|place| self.store.sections().get(place..place + rest));
+        sections.unwrap_or_default()
     }
 
     /// Whether a section has page descriptors (`valid_section`).
     #[must_use]
     pub fn has_map(&self, nr: SectionNr) -> bool {
-        self.section(nr).is_some_and(|section| section.word & crate::word::HAS_MAP != 0)
+        self.section(nr).is_some_and(|section| section.word & HAS_MAP != 0)
     }
 
     /// Whether a section was present at boot and has page descriptors since (`early_section`).
@@ -227,7 +248,7 @@ impl<S: Store> Sections<S> {
     /// Whether the page allocator may use a section's pages.
     #[must_use]
     pub fn is_online(&self, nr: SectionNr) -> bool {
-        self.section(nr).is_some_and(|section| section.word & crate::word::ONLINE != 0)
+        self.section(nr).is_some_and(|section| section.word & ONLINE != 0)
     }
 
     /// Marks the sections that have page descriptors among those of `[start, end)` as in use, or as not in use.
@@ -238,8 +259,8 @@ impl<S: Store> Sections<S> {
                 continue;
             }
             if let Some(section) = self.section_mut(nr) {
-                let others = section.word & !crate::word::ONLINE;
-                section.word = if online { others | crate::word::ONLINE } else { others };
+                let others = section.word & !ONLINE;
+                section.word = if online { others | ONLINE } else { others };
             }
         }
     }

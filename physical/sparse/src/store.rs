@@ -1,12 +1,20 @@
 //! Where section descriptors and usage maps are kept: memory that the caller lends.
 //!
-//! Here: [`Section`] (one descriptor), [`Store`] (what the model needs of its memory), [`LentStore`] (slices, for a
-//! kernel without a heap) and, with the feature `alloc`, `VecStore` (roots made when they are first needed).
-//! Not here: what the words mean (`word`), which sections exist (`sections`).
+//! ```text
+//! roots      | 0 | – | 512 | 256 | …        where each root begins; none in a static array
+//!              |        \     |
+//! sections   | root 0 … | root 3 … | root 2 … |     all descriptors in one piece, roots in the order of their making
+//! ```
+//!
+//! Here: [`Section`] (one descriptor), [`Root`] (where a root begins), [`Store`] (what the model needs of its memory),
+//! [`LentStore`] (slices, for a kernel without a heap) and, with the feature `alloc`, `VecStore` (roots made when they
+//! are first needed).
+//! Not here: what the words mean (`word`), which sections exist (`sections`), how they are looked up (`lookup`).
 //!
 //! # Invariants
 //! 1. A root, once made, stays, and holds exactly as many descriptors as a root of the geometry.
 //! 2. A usage map belongs to one section; its words are zero when it is handed out.
+//! 3. A descriptor that nobody has written is all zeros.
 
 use core::fmt;
 
@@ -75,6 +83,36 @@ impl Usage {
     }
 }
 
+/// Where the descriptors of a root begin among all of a store.
+///
+/// Half as large as Linux's pointer, so that the array of a machine with many roots takes half the lines. No root is a
+/// place beyond every array, so that a look-up needs one comparison, not two.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Root(u32);
+
+impl Root {
+    /// A root that was never made: a descriptor of it lies beyond every array.
+    pub const NONE: Self = Self(1 << 31);
+
+    /// The root whose descriptors begin at `place`; `None` where no store can have so many.
+    #[must_use]
+    pub const fn at(place: usize) -> Option<Self> {
+        if place < Self::NONE.0 as usize { Some(Self(place as u32)) } else { None }
+    }
+
+    /// The place of the root's descriptor `index`, which is smaller than the largest root of any geometry.
+    #[must_use]
+    pub const fn place(self, index: usize) -> usize {
+        (self.0 as usize).wrapping_add(index)
+    }
+}
+
+impl Default for Root {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 /// A root that must be made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NewRoot {
@@ -114,17 +152,27 @@ impl core::error::Error for StoreFull {}
 
 /// Memory for section descriptors and usage maps.
 pub trait Store {
-    /// The descriptors of a root; `None` if the root was never made.
-    fn root(&self, root: u64) -> Option<&[Section]>;
+    /// The descriptors of all roots, one root behind the other; of a static array up to the highest that was asked for.
+    fn sections(&self) -> &[Section];
 
-    /// The descriptors of a root, to change them.
-    fn root_mut(&mut self, root: u64) -> Option<&mut [Section]>;
+    /// The descriptors of all roots, to change them.
+    fn sections_mut(&mut self) -> &mut [Section];
 
-    /// Makes the root `new.root` with `sections` descriptors of zeros; it does not exist yet.
+    /// Where each root begins, up to the highest that was made.
+    fn roots(&self) -> &[Root];
+
+    /// Makes the root `new.root` with `sections` descriptors of zeros behind all others; it does not exist yet.
     ///
     /// # Errors
     /// [`StoreFull::Root`]; nothing changed then.
     fn add_root(&mut self, new: NewRoot, sections: usize) -> Result<(), StoreFull>;
+
+    /// Has descriptors of zeros follow until there are `sections` of them: a static array is there as far as it is used.
+    ///
+    /// # Errors
+    /// [`StoreFull::Root`] with the number of the first root that is missing, of `per_root` descriptors; nothing changed
+    /// then.
+    fn extend(&mut self, sections: usize, per_root: usize) -> Result<(), StoreFull>;
 
     /// Takes `sections` zeroed usage maps of `words` words each, one behind the other, for a group of sections.
     ///
@@ -147,8 +195,10 @@ pub trait Store {
 /// [`Needs`] says how large they must be for a list of memory ranges.
 #[derive(Debug)]
 pub struct LentStore<'m> {
-    roots: &'m mut [Option<&'m mut [Section]>],
+    roots: &'m mut [Root],
     sections: &'m mut [Section],
+    /// Descriptors of roots that were made: they come first.
+    made: usize,
     usage: &'m mut [u64],
     used: usize,
     free: Usage,
@@ -157,12 +207,18 @@ pub struct LentStore<'m> {
 impl<'m> LentStore<'m> {
     /// A store without roots: `roots` holds their places, `sections` their descriptors, `usage` the usage maps.
     #[must_use]
-    pub const fn new(
-        roots: &'m mut [Option<&'m mut [Section]>],
-        sections: &'m mut [Section],
-        usage: &'m mut [u64],
-    ) -> Self {
-        Self { roots, sections, usage, used: 0, free: Usage::NONE }
+    pub fn new(roots: &'m mut [Root], sections: &'m mut [Section], usage: &'m mut [u64]) -> Self {
+        roots.fill(Root::NONE);
+        Self { roots, sections, made: 0, usage, used: 0, free: Usage::NONE }
+    }
+
+    /// Zeroes the next `sections` descriptors; says where they begin, or `None` if there are not so many.
+    fn make(&mut self, sections: usize) -> Option<usize> {
+        let start = self.made;
+        let end = start.checked_add(sections)?;
+        self.sections.get_mut(start..end)?.fill(Section::default());
+        self.made = end;
+        Some(start)
     }
 
     fn take_freed(&mut self, words: usize) -> Option<Usage> {
@@ -175,32 +231,40 @@ impl<'m> LentStore<'m> {
     }
 }
 
-fn slot(root: u64) -> usize {
-    usize::try_from(root).unwrap_or(usize::MAX)
+/// A number as an index: beyond every slice where the host has no such index.
+#[inline]
+pub(crate) fn slot(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 impl Store for LentStore<'_> {
-    fn root(&self, root: u64) -> Option<&[Section]> {
-        self.roots.get(slot(root))?.as_deref()
+    fn sections(&self) -> &[Section] {
+        self.sections.get(..self.made).unwrap_or_default()
     }
 
-    fn root_mut(&mut self, root: u64) -> Option<&mut [Section]> {
-        self.roots.get_mut(slot(root))?.as_deref_mut()
+    fn sections_mut(&mut self) -> &mut [Section] {
+        self.sections.get_mut(..self.made).unwrap_or_default()
+    }
+
+    fn roots(&self) -> &[Root] {
+        self.roots
     }
 
     fn add_root(&mut self, new: NewRoot, sections: usize) -> Result<(), StoreFull> {
         let full = StoreFull::Root { root: new.root };
-        let place = self.roots.get_mut(slot(new.root)).ok_or(full)?;
-        let pool = core::mem::take(&mut self.sections);
-        match pool.split_at_mut_checked(sections) {
-            Some((root, rest)) => {
-                root.fill(Section::default());
-                *place = Some(root);
-                self.sections = rest;
-                Ok(())
-            }
-            None => Err(full), // the pool is too small for any further root: it may as well be gone
+        if slot(new.root) >= self.roots.len() {
+            return Err(full);
         }
+        let root = self.make(sections).and_then(Root::at).ok_or(full)?;
+        if let Some(place) = self.roots.get_mut(slot(new.root)) {
+            *place = root;
+        }
+        Ok(())
+    }
+
+    fn extend(&mut self, sections: usize, per_root: usize) -> Result<(), StoreFull> {
+        let full = StoreFull::Root { root: (self.made / per_root.max(1)) as u64 };
+        self.make(sections.saturating_sub(self.made)).map(|_| ()).ok_or(full)
     }
 
     fn take_usage(&mut self, sections: u64, words: usize) -> Result<Usage, StoreFull> {
@@ -240,9 +304,9 @@ impl Store for LentStore<'_> {
 /// How much memory a [`LentStore`] needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Needs {
-    /// Places for roots: all that the geometry has up to the highest section.
+    /// Places for roots: all that the geometry has up to the highest section; none for a static array.
     pub roots: u64,
-    /// Section descriptors: a root full for each root in use.
+    /// Section descriptors: a root full for each root in use, in a static array for each up to the highest.
     pub sections: u64,
     /// Words of usage maps.
     pub usage_words: u64,
@@ -266,9 +330,13 @@ impl Needs {
             let per_root = geometry.sections_per_root();
             let first_root = (first / per_root).max(next_root);
             let past_root = (past - 1) / per_root + 1;
-            needs.sections += past_root.saturating_sub(first_root) * per_root;
             needs.usage_words += (past - first) * geometry.usage_words() as u64;
-            needs.roots = past_root;
+            if geometry.is_array() {
+                needs.sections = past_root * per_root;
+            } else {
+                needs.sections += past_root.saturating_sub(first_root) * per_root;
+                needs.roots = past_root;
+            }
             (next_section, next_root) = (past, past_root);
         }
         needs

@@ -174,7 +174,7 @@ impl WordFormat {
         if raw & PRESENT == 0 {
             return Word::Odd { raw };
         }
-        if raw & HAS_MAP != 0 {
+        if is_mapped(raw) {
             return Word::Mapped { coded: VirtAddr(raw & self.mask()), flags: raw & !self.mask() };
         }
         let flags = raw & !(!0 << self.nid_shift);
@@ -194,6 +194,12 @@ impl WordFormat {
             Word::Odd { raw } => raw,
         }
     }
+}
+
+/// Whether `raw` is the word of a section that has page descriptors.
+#[inline]
+pub(crate) const fn is_mapped(raw: u64) -> bool {
+    raw & (PRESENT | HAS_MAP) == PRESENT | HAS_MAP
 }
 
 /// A map of page descriptors lies at an address that a section's word cannot hold.

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where an answer is missing")]
 
 use kernmem_base::{Era, Granule};
-use kernmem_sparse::{Geometry, GeometryError, GeometryFacts, MigrateType, Model, SparseArch};
+use kernmem_sparse::{Geometry, GeometryError, GeometryFacts, MigrateType, Model, SparseArch, can_be_built};
 
 fn facts(arch: SparseArch, era: Era, granule: Granule) -> GeometryFacts {
     GeometryFacts::new(arch, era, granule)
@@ -83,6 +83,31 @@ fn configuration(row: &[&str], page_bytes: i64, pageblock_order: i64) -> Geometr
         page_bytes: page_bytes as u64,
         ..facts(arch, era, granule)
     }
+}
+
+/// Whoever could be built with sections was: the configurations are all that their Kconfig allows. A flat model has no
+/// constants of sections.
+#[test]
+fn exactly_the_models_that_were_built_can_be_built() {
+    let lines = include_str!("data/section_constants.csv").lines().skip(1);
+    let built: Vec<GeometryFacts> =
+        lines.map(|line| configuration(&line.split(',').collect::<Vec<_>>(), 64, 9)).collect();
+    let mut compared = 0;
+    for era in [Era::V5_10, Era::V6_1, Era::V6_12, Era::V7_2] {
+        for arch in [SparseArch::Arm64, SparseArch::X86_64, SparseArch::I386Pae, SparseArch::I386] {
+            let of_kernel = |own: &&GeometryFacts| own.era == era && own.arch == arch;
+            let own: Vec<_> = built.iter().filter(of_kernel).collect();
+            for model in Model::ALL.into_iter().filter(|model| !own.is_empty() && model.has_sections()) {
+                let was_built = own.iter().any(|own| own.model == model);
+                assert_eq!(can_be_built(arch, era, model), was_built, "{arch:?} {era} {model:?}");
+                compared += 1;
+            }
+        }
+    }
+    assert_eq!(compared, 15 * 3); // nobody built 7.2 with PAE
+    let flat = |arch, era| can_be_built(arch, era, Model::Flat);
+    assert!(flat(SparseArch::Arm64, Era::V5_10) && flat(SparseArch::I386, Era::V7_2));
+    assert!(!flat(SparseArch::Arm64, Era::V6_1) && !flat(SparseArch::X86_64, Era::V5_10));
 }
 
 /// Sections, subsections of one, bytes of descriptors of one, bits of a frame within one.

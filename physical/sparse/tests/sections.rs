@@ -4,7 +4,7 @@
 use kernmem_base::{Era, Granule, Pfn, VirtAddr};
 use kernmem_sparse::{
     ActivateError, Activated, Deactivated, FlatMap, Geometry, GeometryFacts, LentStore, MapFate, Memmap, MigrateType,
-    Model, Needs, Nid, Section, SectionNr, Sections, SparseArch, Store, StoreFull, VecStore, VirtualMap,
+    Model, Needs, Nid, Root, Section, SectionNr, Sections, SparseArch, Store, StoreFull, VecStore, VirtualMap,
 };
 
 const VMEMMAP: u64 = 0xffff_ea00_0000_0000;
@@ -262,7 +262,7 @@ fn lent_memory_of_the_size_asked_for_suffices_and_less_does_not() {
     for missing in [0, 1] {
         let mut descriptors = vec![Section::default(); needs.sections as usize - missing];
         let mut usage = vec![!0; needs.usage_words as usize];
-        let mut roots = [const { None }; 2];
+        let mut roots = [Root::NONE; 2];
         let mut ours = Sections::new(geometry, LentStore::new(&mut roots, &mut descriptors, &mut usage));
         let last = ranges.map(|(start, end)| ours.memory_present(Nid(0), start, end, |_| {}))[2];
         assert_eq!(last.err(), (missing == 1).then_some(StoreFull::Root { root: 1 }));
@@ -276,7 +276,7 @@ fn lent_memory_of_the_size_asked_for_suffices_and_less_does_not() {
 fn a_freed_usage_map_is_lent_again() {
     let geometry = Geometry::new(facts(Era::V6_1)).unwrap();
     let (mut descriptors, mut usage) = ([Section::default(); 256], [0; 5]);
-    let mut roots = [const { None }; 1];
+    let mut roots = [Root::NONE; 1];
     let mut ours = Sections::new(geometry, LentStore::new(&mut roots, &mut descriptors, &mut usage));
     for round in 0..3 {
         let at = Pfn(round * SECTION);

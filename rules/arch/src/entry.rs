@@ -39,7 +39,7 @@ pub enum Entry<A> {
 ///
 /// Laws, for every `raw` and `level`: `decode` does not panic; `encode(decode(raw))` is `Ok(raw)`; `decode(0)` is
 /// `Absent { sw: 0 }`; for every leaf level, `page_attrs(leaf_attrs(a, level, c), level)` is `a` without its
-/// contiguous mark.
+/// contiguous mark; the kind of an entry and a leaf's attributes do not depend on [`EntryFormat::address_bits`].
 pub trait EntryFormat: 'static {
     /// Every bit but the output address, in place: a listing needs each one.
     type Attrs: Copy + PartialEq + fmt::Debug;
@@ -62,6 +62,10 @@ pub trait EntryFormat: 'static {
         pa.0
     }
 
+    /// The bits that hold the output address of a leaf of `level`; of no meaning where no leaf can be. Entries that are
+    /// equal in all other bits are of one kind and, if they are leaves, have the same attributes.
+    fn address_bits(level: Level) -> u64;
+
     /// The attribute bits in place.
     fn bits(attrs: Self::Attrs) -> u64;
 
@@ -73,6 +77,7 @@ pub trait EntryFormat: 'static {
 
     /// The form that the attributes of table entries take in an entry of `level`: the same, unless a level knows fewer
     /// bits than the others.
+    #[inline]
     fn table_attrs(attrs: Self::Attrs, level: Level) -> Self::Attrs {
         let _ = level;
         attrs
@@ -91,6 +96,7 @@ pub trait EntryFormat: 'static {
     ///
     /// # Errors
     /// The attributes or the address do not exist at this level.
+    #[inline]
     fn encode(entry: Entry<Self::Attrs>, level: Level) -> Result<u64, EncodeError> {
         let raw = match entry {
             Entry::Absent { sw: raw } | Entry::Reserved { raw } => raw,

@@ -38,6 +38,7 @@ fn check<F: EntryFormat>(name: &str) {
         assert_eq!(F::decode(0, level), Entry::Absent { sw: 0 }, "{name} {level}");
         for raw in raws() {
             entry_keeps_every_bit::<F>(raw, level);
+            kind_does_not_hang_on_the_address::<F>(raw, level);
             checked += 1;
         }
     }
@@ -62,6 +63,31 @@ fn entry_keeps_every_bit<F: EntryFormat>(raw: u64, level: Level) {
                 assert!(base.is_aligned(shape.bytes()), "{raw:#x} at {level}");
                 leaf_forms_convert::<F>(attrs, shape);
             }
+        }
+    }
+}
+
+/// Whatever the bits of its address are, an entry is of one kind, with one set of attributes, and may change alike.
+fn kind_does_not_hang_on_the_address<F: EntryFormat>(raw: u64, level: Level) {
+    if !F::shape().levels.iter().any(|shape| shape.level == level && shape.leaf) {
+        return;
+    }
+    let mask = F::address_bits(level);
+    let others = [raw & !mask, raw | mask, raw ^ raw.wrapping_mul(0x9e37_79b9_7f4a_7c15) & mask];
+    for other in others {
+        match (F::decode(raw, level), F::decode(other, level)) {
+            (Entry::Leaf { base, attrs }, Entry::Leaf { base: moved, attrs: same }) => {
+                assert_eq!(same, attrs, "{raw:#x} and {other:#x} at {level}");
+                assert_eq!((F::place(base), F::place(moved)), (raw & mask, other & mask));
+            }
+            (Entry::Table { .. }, Entry::Table { .. })
+            | (Entry::Absent { .. }, Entry::Absent { .. })
+            | (Entry::Reserved { .. }, Entry::Reserved { .. }) => {}
+            (one, two) => panic!("{one:?} and {two:?} at {level}"),
+        }
+        for change in [1, 2, 1 << 7, 3 << 7, 1 << 11, 1 << 52, 1 << 54].map(|change| change & !mask) {
+            let moved = F::change_is_safe(other, other ^ change);
+            assert_eq!(moved, F::change_is_safe(raw, raw ^ change), "{raw:#x} and {other:#x} by {change:#x}");
         }
     }
 }

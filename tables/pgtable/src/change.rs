@@ -3,11 +3,11 @@
 use kernmem_arch::{EncodeError, Entry, EntryFormat, LevelShape};
 use kernmem_base::{FrameSource, Level, PhysAddr, PhysMem, Slot, Tlb, VirtAddr, VirtRange};
 
-use crate::cursor::{Under, slots};
+use crate::Stale;
+use crate::cursor::{Node, Under, slots};
 use crate::error::{Failed, MapError, Stopped};
 use crate::map::table_entry;
-use crate::span::{block_around, covers, leaf_around, over};
-use crate::{Stale, Tables};
+use crate::span::{Runs, block_around, covers, leaf_around, over};
 
 /// A change of attribute bits: `clear` goes first, then `set`. Address bits, the leaf's size and its contiguous mark
 /// are not touched if the masks leave them alone.
@@ -53,42 +53,53 @@ fn mark_bits<F: EntryFormat>(attrs: F::Attrs, level: Level) -> u64 {
 
 /// Changes the leaves of `range` below one table; `stale` takes the debt, also of an operation that stops half-way.
 pub(crate) fn protect<F: EntryFormat, M: PhysMem>(
-    tables: &Tables<'_, F, M>,
-    table: PhysAddr,
-    depth: usize,
+    mem: &M,
+    node: Node,
     range: VirtRange,
     change: Change,
     stale: &mut Stale,
 ) -> Result<(), Stopped> {
-    let shape = &F::shape().levels[depth];
-    let slots = slots(tables, table, depth).map_err(Stopped::at(range.start))?;
+    let shape = &F::shape().levels[node.depth];
+    let slots = slots::<F, M>(mem, node).map_err(Stopped::at(range.start))?;
     // Attributes that were proven to change by these bits: what holds for one leaf holds for its equals.
     let mut proven = None;
-    for (slot, part) in over(slots, shape, range) {
-        let raw = slot.load();
-        match F::decode(raw, shape.level) {
-            Entry::Table { next, .. } => protect(tables, next, depth + 1, part, change, stale)?,
-            Entry::Leaf { base, attrs } => {
-                if !covers(range, leaf_around(part.start, shape, F::is_contiguous(attrs))) {
-                    let error = MapError::Inside { va: part.start, level: shape.level };
-                    return Err(Stopped { va: part.start, error });
-                }
-                let new = change.apply(raw);
-                if proven != Some((attrs, new ^ raw)) {
-                    let leaf = (base, attrs);
-                    change.check::<F>(raw, leaf, part.start, shape.level).map_err(Stopped::at(part.start))?;
-                    proven = Some((attrs, new ^ raw));
-                }
-                if new == 0 {
-                    tables.mem().note(table).map_err(Stopped::at(part.start))?.take(1);
-                }
-                if new != raw {
-                    slot.store(new);
-                    stale.owe(part);
-                }
+    let mut runs = Runs::new(slots, shape, range);
+    while let Some((raw, part)) = runs.peek() {
+        let (base, attrs) = match F::decode(raw, shape.level) {
+            Entry::Table { next, .. } => {
+                protect::<F, M>(mem, node.below(next), part, change, stale)?;
+                runs.skip(1);
+                continue;
             }
-            Entry::Absent { .. } | Entry::Reserved { .. } => {}
+            Entry::Absent { .. } | Entry::Reserved { .. } => {
+                runs.skip_alike(0, usize::MAX);
+                continue;
+            }
+            Entry::Leaf { base, attrs } => (base, attrs),
+        };
+        let covered = runs.covered(if F::is_contiguous(attrs) { shape.contiguous_bits } else { 0 });
+        if covered == 0 {
+            let error = MapError::Inside { va: part.start, level: shape.level };
+            return Err(Stopped { va: part.start, error });
         }
+        let new = change.apply(raw);
+        if proven != Some((attrs, new ^ raw)) {
+            change.check::<F>(raw, (base, attrs), part.start, shape.level).map_err(Stopped::at(part.start))?;
+            proven = Some((attrs, new ^ raw));
+        }
+        let address = F::address_bits(shape.level);
+        if new == raw {
+            runs.skip_alike(address, covered);
+            continue;
+        }
+        // One that moves or vanishes does so alone.
+        let goes_alone = (change.set | change.clear) & address != 0 || new & !address == 0;
+        let most = if goes_alone { 1 } else { covered };
+        if new == 0 {
+            mem.note(node.table).map_err(Stopped::at(part.start))?.take(1);
+        }
+        let (_, part) = runs.rewrite(mem, node.table, most, address, (!change.clear, change.set))?;
+        stale.owe(part);
     }
     Ok(())
 }
@@ -109,7 +120,7 @@ fn replace<F: EntryFormat>(slot: &F::Slot, raw: u64, block: VirtRange, tlb: &mut
 /// Splits the leaf `under` that maps `va`; returns the size of the leaves that are there now. `leaves` are their
 /// attributes if they are not those of the leaf.
 pub(crate) fn split<F: EntryFormat, M: PhysMem>(
-    tables: &Tables<'_, F, M>,
+    mem: &M,
     under: &Under<F::Attrs>,
     va: VirtAddr,
     frames: &mut impl FrameSource,
@@ -117,24 +128,26 @@ pub(crate) fn split<F: EntryFormat, M: PhysMem>(
     table_attrs: F::Attrs,
     leaves: Option<F::Attrs>,
 ) -> Result<(u64, Stale), Failed> {
-    let shape = &F::shape().levels[under.depth];
+    let shape = &F::shape().levels[under.node.depth];
     let Entry::Leaf { base, attrs } = under.entry else {
         return Err(MapError::Hole { va, level: shape.level }.into());
     };
-    let slots = slots(tables, under.table, under.depth)?;
+    let slots = slots::<F, M>(mem, under.node)?;
     if F::is_contiguous(attrs) {
         return Ok((shape.bytes(), unmark_group::<F>(slots, shape, va, tlb)));
     }
-    let Some(below) = F::shape().levels.get(under.depth + 1) else {
+    let Some(below) = F::shape().levels.get(under.node.depth + 1) else {
         return Ok((shape.bytes(), Stale::NONE));
     };
+    let parent = mem.note(under.node.table)?;
     let frame = frames.take(below.level)?;
     let leaves = leaves.unwrap_or_else(|| F::leaf_attrs(F::page_attrs(attrs, shape.level), below.level, false));
     let link = table_entry::<F>(frame.pa, table_attrs, shape.level)
         .map_err(MapError::from)
-        .and_then(|link| fill_smaller(tables, frame.pa, below, base, leaves).map(|()| link));
+        .and_then(|link| fill_smaller::<F, M>(mem, frame.pa, below, base, leaves).map(|()| link));
     match link {
         Ok(link) => {
+            parent.set_may_link();
             let block = block_around(va, shape.bytes());
             Ok((below.bytes(), replace::<F>(&slots[under.index], link, block, tlb, false)))
         }
@@ -147,16 +160,16 @@ pub(crate) fn split<F: EntryFormat, M: PhysMem>(
 
 /// Fills a new table with leaves for the memory from `base`; `attrs` are in the form of its level.
 fn fill_smaller<F: EntryFormat, M: PhysMem>(
-    tables: &Tables<'_, F, M>,
+    mem: &M,
     table: PhysAddr,
     shape: &LevelShape,
     base: PhysAddr,
     attrs: F::Attrs,
 ) -> Result<(), MapError> {
     let first = F::encode(Entry::Leaf { base, attrs }, shape.level)?;
-    let note = tables.mem().note(table)?;
-    tables.mem().fill::<F::Slot>(table, 0, shape.entries(), first, shape.bytes())?;
-    note.set_used(shape.entries() as u16);
+    let note = mem.note(table)?;
+    mem.fill::<F::Slot>(table, 0, shape.entries(), first, shape.bytes())?;
+    note.set_leaves(shape.entries() as u16);
     Ok(())
 }
 
@@ -187,7 +200,8 @@ fn unmark_group<F: EntryFormat>(slots: &[F::Slot], shape: &LevelShape, va: VirtA
 
 /// Replaces the table that the entry of `level` for `va` links by one leaf; the leaf must lie in `range`.
 pub(crate) fn collapse<F: EntryFormat, M: PhysMem>(
-    tables: &Tables<'_, F, M>,
+    mem: &M,
+    top: Node,
     range: VirtRange,
     va: VirtAddr,
     level: Level,
@@ -201,30 +215,29 @@ pub(crate) fn collapse<F: EntryFormat, M: PhysMem>(
     if !covers(range, block) {
         return Err(MapError::Inside { va, level }.into());
     }
-    let under = Under::find(tables, va, depth)?;
+    let under = Under::find::<F, M>(mem, top, va, depth)?;
     let next = match under.entry {
         Entry::Table { next, .. } => next,
         Entry::Leaf { .. } => return Err(MapError::Unequal { va: block.start }.into()),
-        _ => return Err(MapError::Hole { va, level: F::shape().levels[under.depth].level }.into()),
+        _ => return Err(MapError::Hole { va, level: F::shape().levels[under.node.depth].level }.into()),
     };
-    let (base, page) = equal_leaves(tables, next, depth + 1, block)?;
+    let (base, page) = equal_leaves::<F, M>(mem, under.node.below(next), block)?;
     let raw = F::encode(Entry::Leaf { base, attrs: F::leaf_attrs(page, level, false) }, level)?;
-    let slots = slots(tables, under.table, depth)?;
+    let slots = slots::<F, M>(mem, under.node)?;
     let mut stale = replace::<F>(&slots[under.index], raw, block, tlb, true);
-    stale.bury(tables, next, depth + 1);
+    stale.bury::<F, M>(mem, under.node.below(next));
     Ok(stale)
 }
 
 /// What the leaves of a full table say together: first byte and page attributes.
 fn equal_leaves<F: EntryFormat, M: PhysMem>(
-    tables: &Tables<'_, F, M>,
-    table: PhysAddr,
-    depth: usize,
+    mem: &M,
+    node: Node,
     block: VirtRange,
 ) -> Result<(PhysAddr, F::Attrs), MapError> {
-    let Some(shape) = F::shape().levels.get(depth) else { return Err(MapError::Unequal { va: block.start }) };
+    let Some(shape) = F::shape().levels.get(node.depth) else { return Err(MapError::Unequal { va: block.start }) };
     let mut first = None;
-    for (slot, part) in over(slots(tables, table, depth)?, shape, block) {
+    for (slot, part) in over(slots::<F, M>(mem, node)?, shape, block) {
         let Entry::Leaf { base, attrs } = F::decode(slot.load(), shape.level) else {
             return Err(MapError::Unequal { va: part.start });
         };

@@ -4,6 +4,13 @@
 //! A cursor borrows its [`Tables`] mutably, so it is alone. `map`, `unmap`, `protect` work from where it stands to
 //! the end of their run in one descent: index arithmetic is done once per run of entries, a table's note is written
 //! once per run, and a table that was just taken is filled before its parent's entry is published.
+//!
+//! # Descents
+//! The work is done by functions over `(mem, Node, range, …)`, which know neither `Tables` nor a root: [`Filler::fill`],
+//! [`unmap`], [`protect`], `remap`, and for one leaf [`Under::find`], `split`, `collapse`. A [`Node`] is a table and its
+//! depth. Whoever calls one holds that table exclusively, with every table below it and no entry above it: a table that
+//! covers the range does as well as the root. None of them changes an entry outside the node's subtree; the node itself
+//! stays, even if nothing is left in it. Each returns or fills a [`Stale`] and says by [`Stopped`] where it ended.
 
 use core::fmt;
 
@@ -13,9 +20,10 @@ use kernmem_base::{BusError, FrameSource, Level, PhysAddr, PhysMem, Tlb, VirtAdd
 use crate::change::protect;
 use crate::error::Stopped;
 use crate::map::Filler;
-use crate::span::block_around;
+use crate::pages::map_pages;
+use crate::span::{block_around, is_in_one_root};
 use crate::unmap::{Emptied, unmap};
-use crate::{Change, Failed, MapError, Mapping, Stale, Tables};
+use crate::{Change, Failed, MapError, Mapping, PageForm, Stale, Tables};
 
 /// Exclusive over one range of a tree.
 pub struct CursorMut<'t, 'm, F, M> {
@@ -23,6 +31,8 @@ pub struct CursorMut<'t, 'm, F, M> {
     range: VirtRange,
     /// `None` behind the end of the range.
     at: Option<VirtAddr>,
+    /// Where descents start: the root, or a table that contains the range.
+    top: Node,
 }
 
 impl<F, M> fmt::Debug for CursorMut<'_, '_, F, M> {
@@ -31,28 +41,43 @@ impl<F, M> fmt::Debug for CursorMut<'_, '_, F, M> {
     }
 }
 
+/// A table and where it stands: what a descent starts at and goes on with. Whoever descends holds it exclusively, with
+/// every table below it; it may be the root or a table that covers the range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Node {
+    pub table: PhysAddr,
+    /// Levels below the root.
+    pub depth: usize,
+}
+
+impl Node {
+    /// The table at `next`, which an entry of this one links.
+    pub(crate) const fn below(self, next: PhysAddr) -> Self {
+        Self { table: next, depth: self.depth + 1 }
+    }
+}
+
 /// An entry on the path to an address: where it stands and what it says.
 pub(crate) struct Under<A> {
-    pub table: PhysAddr,
-    pub depth: usize,
+    pub node: Node,
     pub index: usize,
     pub entry: Entry<A>,
 }
 
 impl<A: Copy> Under<A> {
-    /// The first entry for `va` that is no table, or the table entry at depth `deepest`.
-    pub(crate) fn find<F, M>(tables: &Tables<'_, F, M>, va: VirtAddr, deepest: usize) -> Result<Self, BusError>
+    /// The first entry for `va` below `top` that is no table, or the table entry at depth `deepest`.
+    pub(crate) fn find<F, M>(mem: &M, node: Node, va: VirtAddr, deepest: usize) -> Result<Self, BusError>
     where
         F: EntryFormat<Attrs = A>,
         M: PhysMem,
     {
-        let mut table = tables.root();
-        for (depth, shape) in F::shape().levels.iter().enumerate() {
+        let mut node = node;
+        for shape in &F::shape().levels[node.depth..] {
             let index = shape.index(va);
-            let raw = tables.mem().entry::<F::Slot>(table, index)?;
+            let raw = mem.entry::<F::Slot>(node.table, index)?;
             match F::decode(raw, shape.level) {
-                Entry::Table { next, .. } if depth < deepest => table = next,
-                entry => return Ok(Self { table, depth, index, entry }),
+                Entry::Table { next, .. } if node.depth < deepest => node = node.below(next),
+                entry => return Ok(Self { node, index, entry }),
             }
         }
         unreachable!("the last level of a format holds no tables")
@@ -61,7 +86,18 @@ impl<A: Copy> Under<A> {
 
 impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     pub(crate) const fn new(tables: &'t mut Tables<'m, F, M>, range: VirtRange) -> Self {
-        Self { tables, range, at: Some(range.start) }
+        let top = tables.node();
+        Self { tables, range, at: Some(range.start), top }
+    }
+
+    /// A cursor that stands at `at` and goes no higher than `top`, which contains the range.
+    pub(crate) const fn below(
+        tables: &'t mut Tables<'m, F, M>,
+        top: Node,
+        range: VirtRange,
+        at: Option<VirtAddr>,
+    ) -> Self {
+        Self { tables, range, at, top }
     }
 
     /// Where the cursor stands; `None` behind the end of its range.
@@ -80,15 +116,17 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     }
 
     /// What the operations work on: from the cursor to the end of its range.
-    fn rest(&self) -> Result<VirtRange, MapError> {
+    pub(crate) fn rest(&self) -> Result<VirtRange, MapError> {
         let start = self.at.ok_or(MapError::PastEnd)?;
         let range = VirtRange { start, last: self.range.last };
-        let upper = F::shape().va_bits();
-        if range.start.0 >> upper == range.last.0 >> upper { Ok(range) } else { Err(MapError::BeyondRoot { range }) }
+        if is_in_one_root::<F>(range) { Ok(range) } else { Err(MapError::BeyondRoot { range }) }
     }
 
     /// Moves behind the range, or to where the operation stopped.
     fn finish(&mut self, done: Result<(), Stopped>, stale: Stale) -> Result<Stale, Failed> {
+        if stale.frees_tables() {
+            self.tables.set_unlinked(true);
+        }
         match done {
             Ok(()) => {
                 self.at = None;
@@ -103,7 +141,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
 
     /// The first entry for `va` that is no table.
     fn under(&self, va: VirtAddr) -> Result<Under<F::Attrs>, BusError> {
-        Under::find(self.tables, va, F::shape().levels.len())
+        Under::find::<F, M>(self.tables.mem(), self.top, va, F::shape().levels.len())
     }
 
     /// The next leaf, hole or reserved entry in address order, clipped to the range, and moves past it.
@@ -114,7 +152,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     pub fn next_slot(&mut self) -> Result<Option<(VirtRange, Level, Entry<F::Attrs>)>, BusError> {
         let Some(va) = self.at else { return Ok(None) };
         let under = self.under(va)?;
-        let shape = F::shape().levels[under.depth];
+        let shape = F::shape().levels[under.node.depth];
         let slot = VirtRange { start: va, last: block_around(va, shape.bytes()).last.min(self.range.last) };
         self.advance_to_end_of(slot);
         Ok(Some((slot, shape.level, under.entry)))
@@ -129,15 +167,64 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     /// The cursor stands at the offender; what lies before it is mapped, and tables that hold nothing have been given
     /// back. [`MapError::Misaligned`] and [`MapError::Encode`] of a leaf come before anything is written.
     pub fn map(&mut self, frames: &mut impl FrameSource, mapping: &Mapping<F>) -> Result<Stale, Failed> {
+        let filler = self.filler(mapping)?;
+        self.fill(&filler, frames)
+    }
+
+    /// Proves that the rest of the range can be mapped by `mapping`; nothing is written.
+    pub(crate) fn filler<'f>(&self, mapping: &'f Mapping<F>) -> Result<Filler<'f, F, M>, MapError>
+    where
+        'm: 'f,
+    {
         let rest = self.rest()?;
         let granule = F::shape().granule.bytes();
         let is_aligned =
             rest.start.is_aligned(granule) && rest.end().is_aligned(granule) && mapping.pa.is_aligned(granule);
         if !is_aligned || mapping.pa.checked_add(rest.size() - 1).is_none() {
-            return Err(MapError::Misaligned { va: rest.start, pa: mapping.pa }.into());
+            return Err(MapError::Misaligned { va: rest.start, pa: mapping.pa });
         }
-        let done = Filler::new(self.tables, mapping, rest)?.fill(frames);
+        Filler::new(self.tables.mem(), mapping, rest)
+    }
+
+    pub(crate) fn fill(&mut self, filler: &Filler<'_, F, M>, frames: &mut impl FrameSource) -> Result<Stale, Failed> {
+        let done = filler.fill(self.top, frames);
         self.finish(done, Stale::NONE)
+    }
+
+    /// Maps consecutive base pages from where the cursor stands on, one for each of `pages`, to the frame at its `pa`,
+    /// with the tables that are missing. The cursor ends behind the last. Nothing may be mapped there yet; a fresh mapping
+    /// leaves no debt.
+    ///
+    /// # Errors
+    /// [`MapError::PastEnd`] if the range has no room for all, [`MapError::Misaligned`] and [`MapError::Encode`] if an
+    /// address cannot be that of a page: nothing has changed then. Otherwise the cursor stands at the offender, and what
+    /// lies before it is mapped.
+    pub fn map_pages<T>(
+        &mut self,
+        frames: &mut impl FrameSource,
+        form: &PageForm<F>,
+        pages: &[T],
+        pa: impl Fn(&T) -> PhysAddr,
+    ) -> Result<(), MapError> {
+        if pages.is_empty() {
+            return Ok(());
+        }
+        let (rest, page) = (self.rest()?, F::shape().granule.bytes());
+        if !rest.start.is_aligned(page) {
+            return Err(MapError::Misaligned { va: rest.start, pa: PhysAddr(0) });
+        }
+        let size = (pages.len() as u64).checked_mul(page).filter(|size| *size <= rest.size());
+        let run = size.and_then(|size| VirtRange::of_size(rest.start, size)).ok_or(MapError::PastEnd)?;
+        match map_pages::<F, M, T>(self.tables.mem(), self.top, run.start, (form, &pa), pages, frames) {
+            Ok(()) => {
+                self.advance_to_end_of(run);
+                Ok(())
+            }
+            Err(Stopped { va, error }) => {
+                self.at = Some(va);
+                Err(error)
+            }
+        }
     }
 
     /// Removes every leaf of the range, and every table that held nothing else; subtrees that the range covers are
@@ -167,10 +254,10 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
         self.remove(Emptied::DropCovered)
     }
 
-    fn remove(&mut self, emptied: Emptied) -> Result<Stale, Failed> {
+    pub(crate) fn remove(&mut self, emptied: Emptied) -> Result<Stale, Failed> {
         let rest = self.rest()?;
         let mut stale = Stale::NONE;
-        let done = unmap(self.tables, self.tables.root(), 0, rest, emptied, &mut stale);
+        let done = unmap::<F, M>(self.tables.mem(), self.top, rest, emptied, &mut stale);
         self.finish(done, stale)
     }
 
@@ -186,7 +273,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     pub fn protect(&mut self, change: Change) -> Result<Stale, Failed> {
         let rest = self.rest()?;
         let mut stale = Stale::NONE;
-        let done = protect(self.tables, self.tables.root(), 0, rest, change, &mut stale);
+        let done = protect::<F, M>(self.tables.mem(), self.top, rest, change, &mut stale);
         self.finish(done, stale)
     }
 
@@ -203,7 +290,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
         to: impl Fn(VirtAddr) -> (PhysAddr, F::Attrs),
     ) -> Result<Stale, Failed> {
         let rest = self.rest()?;
-        let stale = crate::remap::remap(self.tables, rest, tlb, &to)?;
+        let stale = crate::remap::remap::<F, M>(self.tables.mem(), self.top, rest, tlb, &to)?;
         self.at = None;
         Ok(stale)
     }
@@ -226,7 +313,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     ) -> Result<(u64, Stale), Failed> {
         let va = self.rest()?.start;
         let under = self.under(va)?;
-        crate::change::split(self.tables, &under, va, frames, tlb, table_attrs, None)
+        crate::change::split::<F, M>(self.tables.mem(), &under, va, frames, tlb, table_attrs, None)
     }
 
     /// As [`CursorMut::split`], with attributes of the smaller leaves that the caller chose, in the form of their
@@ -243,7 +330,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     ) -> Result<(u64, Stale), Failed> {
         let va = self.rest()?.start;
         let under = self.under(va)?;
-        crate::change::split(self.tables, &under, va, frames, tlb, table_attrs, Some(leaves))
+        crate::change::split::<F, M>(self.tables.mem(), &under, va, frames, tlb, table_attrs, Some(leaves))
     }
 
     /// Replaces the table under the cursor by one leaf of `level`, if all its leaves together say what that leaf
@@ -256,15 +343,13 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
     /// that has no leaves; nothing has changed then.
     pub fn collapse(&mut self, level: Level, tlb: &mut impl Tlb) -> Result<Stale, Failed> {
         let va = self.rest()?.start;
-        crate::change::collapse(self.tables, self.range, va, level, tlb)
+        let done = crate::change::collapse::<F, M>(self.tables.mem(), self.top, self.range, va, level, tlb);
+        self.tables.set_unlinked(true);
+        done
     }
 }
 
 /// The slots of a table, for writing.
-pub(crate) fn slots<'m, F: EntryFormat, M: PhysMem>(
-    tables: &Tables<'m, F, M>,
-    table: PhysAddr,
-    depth: usize,
-) -> Result<&'m [F::Slot], BusError> {
-    tables.mem().table_mut::<F::Slot>(table, F::shape().levels[depth].entries())
+pub(crate) fn slots<F: EntryFormat, M: PhysMem>(mem: &M, node: Node) -> Result<&[F::Slot], BusError> {
+    mem.table_mut::<F::Slot>(node.table, F::shape().levels[node.depth].entries())
 }

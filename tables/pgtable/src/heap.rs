@@ -6,8 +6,8 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::RefCell;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use kernmem_base::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use kernmem_base::{
     BusError, BusFault, Frame, FrameOrigin, FrameSource, Granule, Level, NoFrame, PhysAddr, PhysMem, PhysRange,
     PhysRead, Slot, TableNote, Words,

@@ -1,17 +1,20 @@
 //! Page tables of any format: walks, range cursors, splits, and the flush debts that they leave.
 //!
 //! * [`translate`], [`steps`]: follow one address as the MMU would.
-//! * [`visit`]: hand every entry of a range to a visitor, as listings need it.
+//! * [`translate_many`]: many addresses at once, whose misses overlap; [`CachedTables`]: addresses and single pages
+//!   of a tree that remembers its tables of pages.
+//! * [`visit()`]: hand every entry of a range to a visitor, as listings need it.
 //! * [`CursorMut`]: exclusive over one range; maps with the largest allowed leaves, unmaps with whole subtrees
-//!   dropped, changes rights, splits and collapses.
+//!   dropped, changes rights, splits and collapses. [`PageForm`]: pages one by one.
+//! * [`SharedTables`]: the same by several CPUs at once, each with cursors of its own and no lock around the tree.
 //! * [`Stale`]: what TLBs may still hold after a change, with the dead tables that may not be reused until it is paid.
 //!
 //! Not here: entry formats and shapes (`kernmem-arch`), where frames come from (the caller's `FrameSource`), what is
 //! mapped and why (`kernmem`).
 //!
 //! # Invariants
-//! 1. A table's note counts its entries that are not zero; a table below the root whose count falls to zero in an
-//!    unmap is dead.
+//! 1. A table's note counts its entries that are not zero, and says so if one may link a table; a table below the root
+//!    whose count falls to zero in an unmap is dead.
 //! 2. A table is written before it is linked: its parent's entry is published after its own entries.
 //! 3. A dead table's memory is given back only when its `Stale` is paid.
 //!
@@ -44,13 +47,16 @@
 #[cfg(any(test, feature = "heap"))]
 extern crate alloc;
 
+mod cache;
 mod change;
 mod cursor;
 mod error;
 #[cfg(any(test, feature = "heap"))]
 pub mod heap;
 mod map;
+mod pages;
 mod remap;
+mod shared;
 mod sizes;
 mod span;
 mod stale;
@@ -59,12 +65,15 @@ mod unmap;
 mod visit;
 mod walk;
 
+pub use cache::CachedTables;
 pub use change::Change;
 pub use cursor::CursorMut;
 pub use error::{Failed, MapError};
 pub use map::Mapping;
+pub use pages::PageForm;
+pub use shared::{CpuSlot, CpuTables, Entangled, Reading, SharedCursor, SharedTables};
 pub use sizes::Sizes;
 pub use stale::Stale;
 pub use tables::Tables;
 pub use visit::{Visitor, visit};
-pub use walk::{Step, Walk, WalkError, steps, translate};
+pub use walk::{Step, Walk, WalkError, steps, translate, translate_many};

@@ -12,10 +12,10 @@ use core::fmt;
 use kernmem_arch::{EncodeError, Entry, EntryFormat, LeafSize, LevelShape};
 use kernmem_base::{BusError, Frame, FrameSource, Level, PhysAddr, PhysMem, Slot, TableNote, VirtAddr, VirtRange};
 
-use crate::cursor::slots;
+use crate::Sizes;
+use crate::cursor::{Node, slots};
 use crate::error::{MapError, Stopped};
 use crate::span::block_around;
-use crate::{Sizes, Tables};
 
 /// What a run is mapped to.
 pub struct Mapping<F: EntryFormat> {
@@ -69,22 +69,21 @@ struct LeafForm {
 /// A table, and whether nobody can reach it yet.
 #[derive(Clone, Copy)]
 struct Place {
-    table: PhysAddr,
-    depth: usize,
+    node: Node,
     is_fresh: bool,
 }
 
 /// One descent that maps a run.
-pub(crate) struct Filler<'t, 'm, F: EntryFormat, M> {
-    tables: &'t Tables<'m, F, M>,
+pub(crate) struct Filler<'t, F: EntryFormat, M> {
+    mem: &'t M,
     mapping: &'t Mapping<F>,
     run: VirtRange,
     forms: [LeafForm; MAX_LEVELS],
 }
 
-impl<'t, 'm, F: EntryFormat, M: PhysMem> Filler<'t, 'm, F, M> {
+impl<'t, F: EntryFormat, M: PhysMem> Filler<'t, F, M> {
     /// Finds the leaf sizes that the run can use.
-    pub(crate) fn new(tables: &'t Tables<'m, F, M>, mapping: &'t Mapping<F>, run: VirtRange) -> Result<Self, MapError> {
+    pub(crate) fn new(mem: &'t M, mapping: &'t Mapping<F>, run: VirtRange) -> Result<Self, MapError> {
         let shape = F::shape();
         let mut forms = [LeafForm::default(); MAX_LEVELS];
         let (size, apart) = (run.size(), run.start.0 ^ mapping.pa.0);
@@ -94,27 +93,33 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> Filler<'t, 'm, F, M> {
             let form = &mut forms[depth];
             *(if leaf.contiguous { &mut form.contiguous } else { &mut form.single }) = Some(bits);
         }
-        Ok(Self { tables, mapping, run, forms })
+        Ok(Self { mem, mapping, run, forms })
     }
 
-    pub(crate) fn fill(&self, frames: &mut impl FrameSource) -> Result<(), Stopped> {
-        let place = self.lowest_table().map_err(Stopped::at(self.run.start))?;
+    /// Maps the run in the tree below `top`.
+    pub(crate) fn fill(&self, top: Node, frames: &mut impl FrameSource) -> Result<(), Stopped> {
+        let place = self.lowest_table(top).map_err(Stopped::at(self.run.start))?;
         self.fill_table(place, self.run, frames)
     }
 
+    /// Whether the run begins with a leaf of the level `depth`, if nothing is in the way.
+    pub(crate) fn starts_with_leaf(&self, depth: usize) -> bool {
+        self.leaf_run(depth, &F::shape().levels[depth], self.run).is_some()
+    }
+
     /// The lowest table in place that holds the whole run.
-    fn lowest_table(&self) -> Result<Place, BusError> {
-        let mut place = Place { table: self.tables.root(), depth: 0, is_fresh: false };
-        for shape in F::shape().levels {
+    fn lowest_table(&self, top: Node) -> Result<Place, BusError> {
+        let mut node = top;
+        for shape in &F::shape().levels[top.depth..] {
             let index = shape.index(self.run.start);
             if index != shape.index(self.run.last) {
                 break;
             }
-            let raw = self.tables.mem().entry::<F::Slot>(place.table, index)?;
+            let raw = self.mem.entry::<F::Slot>(node.table, index)?;
             let Entry::Table { next, .. } = F::decode(raw, shape.level) else { break };
-            place = Place { table: next, depth: place.depth + 1, is_fresh: false };
+            node = node.below(next);
         }
-        Ok(place)
+        Ok(Place { node, is_fresh: false })
     }
 
     fn pa(&self, va: VirtAddr) -> PhysAddr {
@@ -123,7 +128,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> Filler<'t, 'm, F, M> {
 
     /// Maps `part` of the run in one table.
     fn fill_table(&self, place: Place, part: VirtRange, frames: &mut impl FrameSource) -> Result<(), Stopped> {
-        let slots = slots(self.tables, place.table, place.depth).map_err(Stopped::at(part.start))?;
+        let slots = slots::<F, M>(self.mem, place.node).map_err(Stopped::at(part.start))?;
         let mut rest = part;
         loop {
             let done = self.fill_some(place, slots, rest, frames)?;
@@ -142,8 +147,8 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> Filler<'t, 'm, F, M> {
         part: VirtRange,
         frames: &mut impl FrameSource,
     ) -> Result<VirtRange, Stopped> {
-        let shape = &F::shape().levels[place.depth];
-        if let Some((bits, run)) = self.leaf_run(place.depth, shape, part) {
+        let shape = &F::shape().levels[place.node.depth];
+        if let Some((bits, run)) = self.leaf_run(place.node.depth, shape, part) {
             match first_used(place, slots, shape, run) {
                 None => {
                     self.write_leaves(place, slots, bits, run)?;
@@ -183,22 +188,22 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> Filler<'t, 'm, F, M> {
 
     /// Writes a run of equal leaves into free slots of one table.
     fn write_leaves(&self, place: Place, slots: &[F::Slot], bits: u64, run: VirtRange) -> Result<(), Stopped> {
-        let shape = &F::shape().levels[place.depth];
+        let shape = &F::shape().levels[place.node.depth];
         let (first, count) = (shape.index(run.start), (run.size() >> shape.shift) as usize);
         let base = self.pa(run.start);
         let (raw, last) = (F::place(base) | bits, run.size() - shape.bytes());
         // Not where a carry would leave the bits of the address, which need not lie together.
         let is_even = F::place(base + last) | bits == raw.wrapping_add(last);
-        let mem = self.tables.mem();
-        let note = mem.note(place.table).map_err(Stopped::at(run.start))?;
+        let mem = self.mem;
+        let note = mem.note(place.node.table).map_err(Stopped::at(run.start))?;
         if place.is_fresh && is_even {
-            mem.fill::<F::Slot>(place.table, first, count, raw, shape.bytes()).map_err(Stopped::at(run.start))?;
+            mem.fill::<F::Slot>(place.node.table, first, count, raw, shape.bytes()).map_err(Stopped::at(run.start))?;
         } else {
             for (slot, number) in slots[first..first + count].iter().zip(0..) {
                 slot.store(F::place(base + number * shape.bytes()) | bits);
             }
         }
-        note.add(count as u16);
+        note.add_leaves(count as u16);
         Ok(())
     }
 
@@ -210,16 +215,16 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> Filler<'t, 'm, F, M> {
         part: VirtRange,
         frames: &mut impl FrameSource,
     ) -> Result<(), Stopped> {
-        let level = F::shape().levels[place.depth].level;
-        let depth = place.depth + 1;
+        let level = F::shape().levels[place.node.depth].level;
+        let depth = place.node.depth + 1;
         match F::decode(slot.load(), level) {
             Entry::Table { next, .. } => {
-                return self.fill_table(Place { table: next, depth, is_fresh: false }, part, frames);
+                return self.fill_table(Place { node: place.node.below(next), is_fresh: false }, part, frames);
             }
             Entry::Absent { sw: 0 } => {}
             _ => return Err(Stopped { va: part.start, error: MapError::Occupied { va: part.start, level } }),
         }
-        let parent = self.tables.mem().note(place.table).map_err(Stopped::at(part.start))?;
+        let parent = self.mem.note(place.node.table).map_err(Stopped::at(part.start))?;
         let frame = frames.take(F::shape().levels[depth].level).map_err(Stopped::at(part.start))?;
         let (note, link) = match self.prepare(frame, depth, part) {
             Ok(prepared) => prepared,
@@ -228,7 +233,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> Filler<'t, 'm, F, M> {
                 return Err(Stopped { va: part.start, error });
             }
         };
-        let done = self.fill_table(Place { table: frame.pa, depth, is_fresh: true }, part, frames);
+        let done = self.fill_table(Place { node: place.node.below(frame.pa), is_fresh: true }, part, frames);
         if note.used() == 0 {
             frames.give_back(frame.pa);
         } else {
@@ -240,18 +245,18 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> Filler<'t, 'm, F, M> {
 
     /// Makes `frame` a table in which only the slots for `part` are still to be written, and none if one of them is
     /// to be a table. Returns its note and the entry that links it.
-    fn prepare(&self, frame: Frame, depth: usize, part: VirtRange) -> Result<(&'m TableNote, u64), MapError> {
+    fn prepare(&self, frame: Frame, depth: usize, part: VirtRange) -> Result<(&'t TableNote, u64), MapError> {
         let parent = F::shape().levels[depth - 1].level;
         let link = table_entry::<F>(frame.pa, self.mapping.table_attrs, parent)?;
         let shape = &F::shape().levels[depth];
-        let note = self.tables.mem().note(frame.pa)?;
-        note.set_used(0);
+        let note = self.mem.note(frame.pa)?;
+        note.set_leaves(0);
         if !frame.zeroed {
             let ends_aligned = part.start.is_aligned(shape.bytes()) && part.end().is_aligned(shape.bytes());
             let is_written_whole = self.forms[depth].single.is_some() && ends_aligned;
             let (first, end) =
                 if is_written_whole { (shape.index(part.start), shape.index(part.last) + 1) } else { (0, 0) };
-            let slots = slots(self.tables, frame.pa, depth)?;
+            let slots = slots::<F, M>(self.mem, Node { table: frame.pa, depth })?;
             for slot in slots[..first].iter().chain(&slots[end..]) {
                 slot.store(0);
             }

@@ -8,14 +8,15 @@
 use kernmem_arch::{Entry, EntryFormat};
 use kernmem_base::{Level, PhysAddr, PhysMem, Slot, Tlb, VirtAddr, VirtRange};
 
-use crate::cursor::slots;
+use crate::Stale;
+use crate::cursor::{Node, slots};
 use crate::error::{Failed, MapError};
 use crate::span::over;
-use crate::{Stale, Tables};
 
 /// Gives every base page of `range` the frame and attributes that `to` names for its address.
 pub(crate) fn remap<F: EntryFormat, M: PhysMem>(
-    tables: &Tables<'_, F, M>,
+    mem: &M,
+    top: Node,
     range: VirtRange,
     tlb: &mut impl Tlb,
     to: &impl Fn(VirtAddr) -> (PhysAddr, F::Attrs),
@@ -24,15 +25,15 @@ pub(crate) fn remap<F: EntryFormat, M: PhysMem>(
         let (base, attrs) = to(va);
         F::encode(Entry::Leaf { base, attrs }, level)
     };
-    pages(tables, tables.root(), 0, range, &mut |_, va, level| Ok(raw(va, level).map(|_| ())?))?;
+    pages::<F, M>(mem, top, range, &mut |_, va, level| Ok(raw(va, level).map(|_| ())?))?;
     if F::BREAK_BEFORE_MAKE {
-        pages(tables, tables.root(), 0, range, &mut |slot, _, _| {
+        pages::<F, M>(mem, top, range, &mut |slot, _, _| {
             slot.swap(0);
             Ok(())
         })?;
         tlb.flush(range, false);
     }
-    make(tables, tables.root(), 0, range, &mut |slot, va, level| {
+    make::<F, M>(mem, top, range, &mut |slot, va, level| {
         slot.publish(raw(va, level)?);
         Ok(())
     })?;
@@ -41,18 +42,17 @@ pub(crate) fn remap<F: EntryFormat, M: PhysMem>(
 
 /// Calls `each` for every page of `range`; all must be mapped by base pages.
 fn pages<F: EntryFormat, M: PhysMem>(
-    tables: &Tables<'_, F, M>,
-    table: PhysAddr,
-    depth: usize,
+    mem: &M,
+    node: Node,
     range: VirtRange,
     each: &mut impl FnMut(&F::Slot, VirtAddr, Level) -> Result<(), MapError>,
 ) -> Result<(), MapError> {
-    let shape = &F::shape().levels[depth];
-    let is_last = depth + 1 == F::shape().levels.len();
-    for (slot, part) in over(slots(tables, table, depth)?, shape, range) {
+    let shape = &F::shape().levels[node.depth];
+    let is_last = node.depth + 1 == F::shape().levels.len();
+    for (slot, part) in over(slots::<F, M>(mem, node)?, shape, range) {
         let (va, level) = (part.start, shape.level);
         match F::decode(slot.load(), level) {
-            Entry::Table { next, .. } => pages(tables, next, depth + 1, part, each)?,
+            Entry::Table { next, .. } => pages::<F, M>(mem, node.below(next), part, each)?,
             Entry::Leaf { attrs, .. } if is_last && !F::is_contiguous(attrs) && part.size() == shape.bytes() => {
                 each(slot, va, level)?;
             }
@@ -65,17 +65,16 @@ fn pages<F: EntryFormat, M: PhysMem>(
 
 /// Calls `each` for every entry of the last level, whatever it says: the range was found whole before.
 fn make<F: EntryFormat, M: PhysMem>(
-    tables: &Tables<'_, F, M>,
-    table: PhysAddr,
-    depth: usize,
+    mem: &M,
+    node: Node,
     range: VirtRange,
     each: &mut impl FnMut(&F::Slot, VirtAddr, Level) -> Result<(), MapError>,
 ) -> Result<(), MapError> {
-    let shape = &F::shape().levels[depth];
-    let is_last = depth + 1 == F::shape().levels.len();
-    for (slot, part) in over(slots(tables, table, depth)?, shape, range) {
+    let shape = &F::shape().levels[node.depth];
+    let is_last = node.depth + 1 == F::shape().levels.len();
+    for (slot, part) in over(slots::<F, M>(mem, node)?, shape, range) {
         match F::decode(slot.load(), shape.level) {
-            Entry::Table { next, .. } => make(tables, next, depth + 1, part, each)?,
+            Entry::Table { next, .. } => make::<F, M>(mem, node.below(next), part, each)?,
             _ if is_last => each(slot, part.start, shape.level)?,
             _ => return Err(MapError::Hole { va: part.start, level: shape.level }),
         }

@@ -1,9 +1,10 @@
 //! The debt of a change: what TLBs may still hold, and the tables that wait for it.
 
 use kernmem_arch::{Entry, EntryFormat};
-use kernmem_base::{FrameSource, PhysAddr, PhysMem, Slot, Tlb, VirtRange};
+use kernmem_base::{FrameSource, PhysAddr, PhysMem, Slot, TableNote, Tlb, VirtRange};
 
 use crate::Tables;
+use crate::cursor::Node;
 
 /// What TLBs may still hold after a change: pay it, hand it on, or forgive it with a reason.
 ///
@@ -46,38 +47,56 @@ impl Stale {
 
     /// Hangs a detached table, with everything below it, on the debt. One outside memory came from no source and is
     /// let go.
-    pub(crate) fn bury<F: EntryFormat, M: PhysMem>(
-        &mut self,
-        tables: &Tables<'_, F, M>,
-        table: PhysAddr,
-        depth: usize,
-    ) {
+    pub(crate) fn bury<F: EntryFormat, M: PhysMem>(&mut self, mem: &M, node: Node) {
         let granule = F::shape().granule;
-        if let Ok(note) = tables.mem().note(table) {
-            note.bury(depth, self.dead.map(|pa| pa.pfn(granule)));
-            self.dead = Some(table);
+        if let Ok(note) = mem.note(node.table) {
+            note.bury(node.depth, self.dead.map(|pa| pa.pfn(granule)));
+            self.dead = Some(node.table);
         }
     }
 
     /// Flushes the range once, then gives every dead table back to `frames`, with the tables below it. A debt without
     /// a range was flushed when it was made.
+    #[inline]
     pub fn pay<F: EntryFormat, M: PhysMem>(
         self,
         tlb: &mut impl Tlb,
         tables: &mut Tables<'_, F, M>,
         frames: &mut impl FrameSource,
     ) {
+        self.settle::<F, M>(tlb, tables.mem(), frames);
+    }
+
+    /// [`Stale::pay`] where the tables are reached by other means.
+    #[inline]
+    pub(crate) fn settle<F: EntryFormat, M: PhysMem>(self, tlb: &mut impl Tlb, mem: &M, frames: &mut impl FrameSource) {
+        if let Some(first) = self.flush(tlb) {
+            free_list::<F, M>(mem, first, frames);
+        }
+    }
+
+    /// Flushes the range; the dead tables, of which the first is returned, go over to the caller.
+    #[inline]
+    pub(crate) fn flush(self, tlb: &mut impl Tlb) -> Option<PhysAddr> {
         if let Some(range) = self.range {
             tlb.flush(range, self.dead.is_some());
         }
-        let granule = F::shape().granule;
-        let mut next = self.dead;
-        while let Some(table) = next {
-            let Ok(note) = tables.mem().note(table) else { return };
-            let depth = note.dead_depth();
-            next = note.link().and_then(|pfn| pfn.to_phys(granule));
-            free_subtree(tables, table, depth, frames);
+        self.dead
+    }
+
+    /// The first of the dead tables, which are linked by their notes.
+    pub(crate) const fn first_dead(&self) -> Option<PhysAddr> {
+        self.dead
+    }
+
+    /// Takes over the debt of an operation that went before.
+    pub(crate) fn join<F: EntryFormat, M: PhysMem>(&mut self, mem: &M, other: Self) {
+        if let Some(range) = other.range {
+            self.owe(range);
         }
+        let Some(first) = other.dead else { return };
+        append::<F, M>(mem, first, self.dead);
+        self.dead = Some(first);
     }
 
     /// Drops a debt that cannot matter.
@@ -89,25 +108,79 @@ impl Stale {
     }
 }
 
-/// Gives back a dead table and the tables below it; leaves are not looked at in the last level.
-fn free_subtree<F: EntryFormat, M: PhysMem>(
-    tables: &mut Tables<'_, F, M>,
-    table: PhysAddr,
-    depth: usize,
-    frames: &mut impl FrameSource,
-) {
-    let levels = F::shape().levels;
-    if depth + 1 < levels.len()
-        && let Ok(slots) = tables.mem().table::<F::Slot>(table, levels[depth].entries())
-    {
-        for slot in slots.iter() {
-            if let Entry::Table { next, .. } = F::decode(slot.load(), levels[depth].level) {
-                free_subtree(tables, next, depth + 1, frames);
+/// Hangs `behind` on the end of the list of dead tables that begins with `first`; returns how many that list had.
+pub(crate) fn append<F: EntryFormat, M: PhysMem>(mem: &M, first: PhysAddr, behind: Option<PhysAddr>) -> usize {
+    let granule = F::shape().granule;
+    let (mut last, mut count) = (first, 1);
+    while let Some(next) = mem.note(last).ok().and_then(|note| note.link()?.to_phys(granule)) {
+        last = next;
+        count += 1;
+    }
+    if let (Some(behind), Ok(note)) = (behind, mem.note(last)) {
+        note.bury(note.dead_depth(), Some(behind.pfn(granule)));
+    }
+    count
+}
+
+/// Gives back the dead tables from `first` on, with those below them.
+#[inline(never)]
+pub(crate) fn free_list<F: EntryFormat, M: PhysMem>(mem: &M, first: PhysAddr, frames: &mut impl FrameSource) {
+    let granule = F::shape().granule;
+    let mut dead = Dead { frames, held: [PhysAddr(0); HELD], count: 0 };
+    let mut next = Some(first);
+    while let Some(table) = next {
+        let Ok(note) = mem.note(table) else { break };
+        next = note.link().and_then(|pfn| pfn.to_phys(granule));
+        let depth = note.dead_depth();
+        if note.may_link() {
+            free_below::<F, M>(mem, Node { table, depth }, &mut dead);
+        }
+        note.clear();
+        dead.add(table);
+    }
+    dead.flush();
+}
+
+/// Gives back the tables below one that may link some. What can link none is not read, nor what lies behind the last
+/// entry in use.
+fn free_below<F: EntryFormat, M: PhysMem>(mem: &M, node: Node, dead: &mut Dead<'_, impl FrameSource>) {
+    let Some(shape) = F::shape().levels.get(node.depth) else { return };
+    let Ok(slots) = mem.table::<F::Slot>(node.table, shape.entries()) else { return };
+    let used = mem.note(node.table).map_or(0, TableNote::used);
+    for slot in slots.iter().filter(|slot| slot.peek() != 0).take(usize::from(used)) {
+        let Entry::Table { next, .. } = F::decode(slot.peek(), shape.level) else { continue };
+        if let Ok(note) = mem.note(next) {
+            if note.may_link() {
+                free_below::<F, M>(mem, node.below(next), dead);
             }
+            note.clear();
+        }
+        dead.add(next);
+    }
+}
+
+/// How many frames go back together.
+const HELD: usize = 64;
+
+/// Frames of dead tables on their way back.
+struct Dead<'f, S> {
+    frames: &'f mut S,
+    held: [PhysAddr; HELD],
+    count: usize,
+}
+
+impl<S: FrameSource> Dead<'_, S> {
+    #[inline]
+    fn add(&mut self, frame: PhysAddr) {
+        self.held[self.count % HELD] = frame;
+        self.count += 1;
+        if self.count == HELD {
+            self.flush();
         }
     }
-    if let Ok(note) = tables.mem().note(table) {
-        note.bury(0, None);
+
+    fn flush(&mut self) {
+        self.frames.give_back_all(&self.held[..self.count]);
+        self.count = 0;
     }
-    frames.give_back(table);
 }

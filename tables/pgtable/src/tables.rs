@@ -6,6 +6,7 @@ use core::marker::PhantomData;
 use kernmem_arch::{Entry, EntryFormat};
 use kernmem_base::{BusError, Frame, FrameSource, Level, PhysAddr, PhysMem, PhysRange, Slot, VirtAddr, VirtRange};
 
+use crate::cursor::Node;
 use crate::map::table_entry;
 use crate::{CursorMut, MapError};
 
@@ -15,7 +16,9 @@ use crate::{CursorMut, MapError};
 pub struct Tables<'m, F, M> {
     mem: &'m M,
     root: PhysAddr,
-    format: PhantomData<F>,
+    /// Whether a table may have been unlinked since [`crate::CachedTables`] looked last.
+    has_unlinked: bool,
+    format: PhantomData<fn() -> F>,
 }
 
 impl<F, M> fmt::Debug for Tables<'_, F, M> {
@@ -28,19 +31,38 @@ impl<'m, F: EntryFormat, M: PhysMem> Tables<'m, F, M> {
     /// Takes over the tree at `root`, whose tables carry true notes (a zeroed root table does).
     #[must_use]
     pub const fn new(mem: &'m M, root: PhysAddr) -> Self {
-        Self { mem, root, format: PhantomData }
+        Self { mem, root, has_unlinked: false, format: PhantomData }
     }
 
     /// The memory that holds the tables.
+    #[inline]
     #[must_use]
     pub const fn mem(&self) -> &'m M {
         self.mem
     }
 
     /// The root table.
+    #[inline]
     #[must_use]
     pub const fn root(&self) -> PhysAddr {
         self.root
+    }
+
+    /// Whether walks that were remembered are void.
+    #[inline]
+    pub(crate) const fn has_unlinked(&self) -> bool {
+        self.has_unlinked
+    }
+
+    /// Says that an operation may have unlinked a table, or that nothing is remembered of before.
+    #[inline]
+    pub(crate) const fn set_unlinked(&mut self, has_unlinked: bool) {
+        self.has_unlinked = has_unlinked;
+    }
+
+    /// The root as the node at which a descent starts.
+    pub(crate) const fn node(&self) -> Node {
+        Node { table: self.root, depth: 0 }
     }
 
     /// A cursor over `range`, standing at its start.
@@ -82,8 +104,10 @@ impl<'m, F: EntryFormat, M: PhysMem> Tables<'m, F, M> {
         let slots = self.mem.table_mut::<F::Slot>(table, F::shape().levels[depth].entries())?;
         let note = self.mem.note(table)?;
         let old = slots[index].swap(raw);
+        self.set_unlinked(true);
         match (old != 0, raw != 0) {
             (false, true) => note.add(1),
+            (true, true) => note.set_may_link(),
             (true, false) => {
                 note.take(1);
             }
@@ -134,7 +158,7 @@ impl<'m, F: EntryFormat, M: PhysMem> Tables<'m, F, M> {
         if !frame.zeroed {
             self.mem.zero(PhysRange::new(frame.pa, frame.pa + F::shape().granule.bytes()))?;
         }
-        note.set_used(0);
+        note.set_leaves(0);
         Ok(link)
     }
 }

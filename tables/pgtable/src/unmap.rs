@@ -1,12 +1,12 @@
 //! Unmapping: whole subtrees by one store, leaves by runs, tables freed when their count falls to zero.
 
-use kernmem_arch::{Entry, EntryFormat};
+use kernmem_arch::{Entry, EntryFormat, LevelShape};
 use kernmem_base::{PhysAddr, PhysMem, Slot, VirtRange};
 
-use crate::cursor::slots;
+use crate::Stale;
+use crate::cursor::{Node, slots};
 use crate::error::{MapError, Stopped};
-use crate::span::{covers, leaf_around, over};
-use crate::{Stale, Tables};
+use crate::span::Runs;
 
 /// What happens to tables that hold nothing behind the operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,29 +21,31 @@ pub(crate) enum Emptied {
 
 /// Removes what `range` maps below one table; `stale` takes the debt, also of an operation that stops half-way.
 pub(crate) fn unmap<F: EntryFormat, M: PhysMem>(
-    tables: &Tables<'_, F, M>,
-    table: PhysAddr,
-    depth: usize,
+    mem: &M,
+    node: Node,
     range: VirtRange,
     emptied: Emptied,
     stale: &mut Stale,
 ) -> Result<(), Stopped> {
-    let shape = &F::shape().levels[depth];
-    let slots = slots(tables, table, depth).map_err(Stopped::at(range.start))?;
-    let note = tables.mem().note(table).map_err(Stopped::at(range.start))?;
+    let shape = &F::shape().levels[node.depth];
+    let slots = slots::<F, M>(mem, node).map_err(Stopped::at(range.start))?;
+    let note = mem.note(node.table).map_err(Stopped::at(range.start))?;
     let (mut gone, mut result) = (0, Ok(()));
-    for (slot, part) in over(slots, shape, range) {
-        let is_gone = match F::decode(slot.load(), shape.level) {
-            Entry::Absent { sw: 0 } => continue,
-            Entry::Table { next, .. } => unmap_table(tables, next, depth, part, emptied, stale),
-            entry => unmap_entry::<F>(entry, depth, range, part, stale),
-        };
-        match is_gone {
-            Ok(false) => {}
-            Ok(true) => {
-                slot.store(0);
-                gone += 1;
+    let mut runs = Runs::new(slots, shape, range);
+    while let Some((raw, part)) = runs.peek() {
+        let done = match F::decode(raw, shape.level) {
+            Entry::Absent { sw: 0 } => {
+                runs.skip_alike(0, usize::MAX);
+                continue;
             }
+            Entry::Table { next, .. } => {
+                let below = node.below(next);
+                unmap_table::<F, M>(mem, below, part, emptied, stale).map(|is_gone| take_table(&mut runs, is_gone))
+            }
+            entry => unmap_run::<F, M>(mem, node.table, &mut runs, shape, entry, stale),
+        };
+        match done {
+            Ok(count) => gone += count,
             Err(stopped) => {
                 result = Err(stopped);
                 break;
@@ -54,46 +56,62 @@ pub(crate) fn unmap<F: EntryFormat, M: PhysMem>(
     result
 }
 
-/// Removes `part` of what an entry at `depth` reaches through the table `next`. Returns whether the entry is to go:
+/// Goes past an entry that links a table, and makes it empty if it `is_gone`. Returns how many entries went.
+fn take_table<S: Slot>(runs: &mut Runs<'_, S>, is_gone: bool) -> u16 {
+    if is_gone {
+        runs.first().store(0);
+    }
+    runs.skip(1);
+    u16::from(is_gone)
+}
+
+/// Removes `part` of what an entry reaches through the table `below` it. Returns whether the entry is to go:
 /// its table hangs on the debt then.
 fn unmap_table<F: EntryFormat, M: PhysMem>(
-    tables: &Tables<'_, F, M>,
-    next: PhysAddr,
-    depth: usize,
+    mem: &M,
+    below: Node,
     part: VirtRange,
     emptied: Emptied,
     stale: &mut Stale,
 ) -> Result<bool, Stopped> {
-    let is_whole = part.size() == F::shape().levels[depth].bytes();
+    let is_whole = part.size() == F::shape().levels[below.depth - 1].bytes();
     if emptied == Emptied::Keep || !is_whole {
-        unmap(tables, next, depth + 1, part, emptied, stale)?;
-        let used = tables.mem().note(next).map_err(Stopped::at(part.start))?.used();
+        unmap::<F, M>(mem, below, part, emptied, stale)?;
+        let used = mem.note(below.table).map_err(Stopped::at(part.start))?.used();
         if emptied != Emptied::Drop || used != 0 {
             return Ok(false);
         }
     }
     // also for a table without leaves: CPUs cache the entries that lead to it
     stale.owe(part);
-    stale.bury(tables, next, depth + 1);
+    stale.bury::<F, M>(mem, below);
     Ok(true)
 }
 
-/// Whether an entry that is neither empty nor a table may go; what TLBs may hold of it joins the debt.
-fn unmap_entry<F: EntryFormat>(
+/// Makes a run of entries like the next, `entry`, empty: neither they nor it are empty or link tables. What TLBs may
+/// hold of them joins the debt. Returns how many entries went.
+fn unmap_run<F: EntryFormat, M: PhysMem>(
+    mem: &M,
+    table: PhysAddr,
+    runs: &mut Runs<'_, F::Slot>,
+    shape: &LevelShape,
     entry: Entry<F::Attrs>,
-    depth: usize,
-    range: VirtRange,
-    part: VirtRange,
     stale: &mut Stale,
-) -> Result<bool, Stopped> {
-    let shape = &F::shape().levels[depth];
+) -> Result<u16, Stopped> {
     let is_contiguous = matches!(entry, Entry::Leaf { attrs, .. } if F::is_contiguous(attrs));
-    if !covers(range, leaf_around(part.start, shape, is_contiguous)) {
-        let error = MapError::Inside { va: part.start, level: shape.level };
-        return Err(Stopped { va: part.start, error });
+    let covered = runs.covered(if is_contiguous { shape.contiguous_bits } else { 0 });
+    if covered == 0 {
+        let va = runs.part(1).start;
+        return Err(Stopped { va, error: MapError::Inside { va, level: shape.level } });
     }
-    if !matches!(entry, Entry::Absent { .. }) {
+    let (most, is_absent) = match entry {
+        Entry::Leaf { .. } => (covered, false),
+        Entry::Absent { .. } => (1, true),
+        Entry::Table { .. } | Entry::Reserved { .. } => (1, false),
+    };
+    let (count, part) = runs.rewrite(mem, table, most, F::address_bits(shape.level), (0, 0))?;
+    if !is_absent {
         stale.owe(part);
     }
-    Ok(true)
+    Ok(count as u16)
 }

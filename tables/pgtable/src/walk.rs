@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use kernmem_arch::{EncodeError, Entry, EntryFormat};
+use kernmem_arch::{EncodeError, Entry, EntryFormat, LevelShape};
 use kernmem_base::{BusError, Level, PhysAddr, PhysRead, VirtAddr};
 
 /// Where a walk ends.
@@ -104,24 +104,77 @@ pub fn steps<F: EntryFormat, M: PhysRead>(
 ///
 /// # Errors
 /// A table cannot be read, or an entry is malformed.
-///
-/// # Panics
-/// The format breaks its law that the last level holds no tables.
+#[inline]
 pub fn translate<F: EntryFormat, M: PhysRead>(
     mem: &M,
     root: PhysAddr,
     va: VirtAddr,
 ) -> Result<Walk<F::Attrs>, WalkError> {
-    let mut table = root;
-    for shape in F::shape().levels {
-        let level = shape.level;
+    let (mut table, (above, last)) = (root, levels::<F>());
+    for shape in above {
         let raw = mem.entry::<F::Slot>(table, shape.index(va))?;
-        match F::decode(raw, level) {
+        match F::decode(raw, shape.level) {
             Entry::Table { next, .. } => table = next,
-            Entry::Leaf { base, attrs } => return Ok(Walk::Mapped { pa: base + shape.offset(va), level, attrs }),
-            Entry::Absent { .. } => return Ok(Walk::Hole { level }),
-            Entry::Reserved { raw } => return Err(WalkError::Malformed { level, raw }),
+            _ => return ended_above::<F>(raw, shape, va),
         }
     }
-    unreachable!("the last level of a format holds no tables")
+    ended::<F>(mem.entry::<F::Slot>(table, last.index(va))?, last, va)
+}
+
+/// The levels of tables that link others, and the level of base pages.
+#[inline]
+pub(crate) fn levels<F: EntryFormat>() -> (&'static [LevelShape], &'static LevelShape) {
+    let levels = F::shape().levels;
+    let last = levels.len() - 1;
+    (&levels[..last], &levels[last])
+}
+
+/// [`ended`] out of the way of walks to base pages.
+#[inline(never)]
+fn ended_above<F: EntryFormat>(raw: u64, shape: &LevelShape, va: VirtAddr) -> Result<Walk<F::Attrs>, WalkError> {
+    ended::<F>(raw, shape, va)
+}
+
+/// What `raw`, the entry of a level that ends the walk for `va`, says.
+#[inline]
+pub(crate) fn ended<F: EntryFormat>(raw: u64, shape: &LevelShape, va: VirtAddr) -> Result<Walk<F::Attrs>, WalkError> {
+    let level = shape.level;
+    match F::decode(raw, level) {
+        Entry::Leaf { base, attrs } => Ok(Walk::Mapped { pa: base + shape.offset(va), level, attrs }),
+        Entry::Absent { .. } => Ok(Walk::Hole { level }),
+        Entry::Table { .. } | Entry::Reserved { .. } => Err(WalkError::Malformed { level, raw }),
+    }
+}
+
+/// Addresses that go down the levels together.
+const BATCH: usize = 32;
+
+/// Follows each of `vas` from `root`, level by level, so that the loads of one level wait for memory together; hands
+/// each result to `each` with its place in `vas`, in no certain order.
+pub fn translate_many<F: EntryFormat, M: PhysRead>(
+    mem: &M,
+    root: PhysAddr,
+    vas: &[VirtAddr],
+    mut each: impl FnMut(usize, Result<Walk<F::Attrs>, WalkError>),
+) {
+    for (batch, first) in vas.chunks(BATCH).zip((0..).step_by(BATCH)) {
+        let mut tables = [root; BATCH];
+        let mut ended_early = 0_u32;
+        for shape in F::shape().levels {
+            for (number, (va, table)) in batch.iter().zip(&mut tables).enumerate() {
+                if ended_early >> number & 1 != 0 {
+                    continue;
+                }
+                let raw = mem.entry::<F::Slot>(*table, shape.index(*va));
+                if let Ok(raw) = raw
+                    && let Entry::Table { next, .. } = F::decode(raw, shape.level)
+                {
+                    *table = next;
+                    continue;
+                }
+                ended_early |= 1 << number;
+                each(first + number, raw.map_err(WalkError::from).and_then(|raw| ended::<F>(raw, shape, *va)));
+            }
+        }
+    }
 }

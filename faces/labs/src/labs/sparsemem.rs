@@ -1,12 +1,8 @@
-//! Document 003: sections, the two-level array of their descriptors, holes, the coded pointer, and what a lookup
-//! costs in each memory model.
+//! Document 003: sections, the two-level array of their descriptors, holes, and the coded pointer.
 
-use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysRange, VirtAddr};
+use kernmem_base::{Era, Granule, Pfn, PhysRange, VirtAddr};
 use kernmem_firmware::{Arch, Bank};
-use kernmem_sparse::{
-    FlatMap, Geometry, GeometryFacts, Group, Memmap, Model, Nid, SectionNr, Sections, SparseArch, Spending, VecStore,
-    VirtualMap, Word,
-};
+use kernmem_sparse::{Geometry, GeometryFacts, Model, SparseArch, Spending, VirtualMap, Word};
 
 use crate::bench::{Bench, Booted, Own, frame_zero, reached};
 use crate::notebook::Notebook;
@@ -17,13 +13,12 @@ const COUNT: ClaimId = ClaimId::new(3, 1);
 const ARRAY: ClaimId = ClaimId::new(3, 2);
 const HOLES: ClaimId = ClaimId::new(3, 3);
 const CODED: ClaimId = ClaimId::new(3, 4);
-const SLOWER: ClaimId = ClaimId::new(3, 5);
 
 pub(crate) const LAB: Lab = Lab {
     name: "sparsemem",
     title: Text::SparsememTitle,
     reverse: Text::SparsememReverse,
-    claims: &[COUNT, ARRAY, HOLES, CODED, SLOWER],
+    claims: &[COUNT, ARRAY, HOLES, CODED],
     run,
 };
 
@@ -56,8 +51,7 @@ fn run(options: &LabOptions, book: &mut Notebook<'_>) -> Result<(), LabError> {
     array(book)?;
     bench.boot(|booted| {
         holes(&bench, booted, book)?;
-        coded(&bench, booted, book)?;
-        slower(&bench, booted, book)
+        coded(&bench, booted, book)
     })
 }
 
@@ -72,7 +66,7 @@ fn fill_holes(bench: &mut Bench) -> Result<(), LabError> {
             machine.memory = vec![Bank { range: PhysRange::new(start, end), nid: None, hotplug: false }];
             Ok(())
         }
-        arch @ (Arch::X86_64 | Arch::I386) => Err(LabError::Architecture { lab: LAB.name, arch }),
+        arch @ (Arch::X86_64 | Arch::I386) => Err(LabError::Architecture { lab: LAB.name, arch, wanted: Arch::Arm64 }),
     }
 }
 
@@ -234,68 +228,4 @@ fn coded(bench: &Bench, booted: &Booted<'_>, book: &mut Notebook<'_>) -> Result<
     let holds =
         if equal == total && mapped == total { Holds::OnlyIf(Text::BesideFlags) } else { Holds::No(Text::NotCoded) };
     book.conclude(bench.era(), holds)
-}
-
-fn slower(bench: &Bench, booted: &Booted<'_>, book: &mut Notebook<'_>) -> Result<(), LabError> {
-    book.claim(SLOWER, Text::SlowerClaim)?;
-    let own = &booted.kernel.sections;
-    let geometry = *own.geometry();
-    let (base, variable) = frame_zero(&booted.kernel)?;
-    let virtuals = Memmap::<VecStore>::Virtual(VirtualMap { base, page_bytes: geometry.page_bytes(), variable });
-    let classic = classic(booted, geometry.with_model(Model::Extreme))?;
-    let by_word = Memmap::Sections(&classic);
-    let flat = Memmap::<VecStore>::Flat(FlatMap {
-        map: booted.linear(PhysAddr(0))?,
-        first: Pfn(0),
-        frames: geometry.max_pfn().0,
-        page_bytes: geometry.page_bytes(),
-        variable: true,
-    });
-    let (mut sections, mut agree) = (0, 0);
-    for nr in own.present() {
-        sections += 1;
-        let first = geometry.first_pfn(nr);
-        let ends = [first, Pfn(first.0 + geometry.pages_per_section() - 1)];
-        agree += u64::from(ends.iter().all(|&pfn| {
-            let there_and_back = |map: &Memmap<'_, VecStore>| {
-                map.pfn_to_page(pfn).and_then(|page| map.page_to_pfn(page, || nr)) == Some(pfn)
-            };
-            own.pfn_to_page(pfn) == virtuals.pfn_to_page(pfn) && there_and_back(&virtuals) && there_and_back(&by_word)
-        }));
-    }
-    let total = |map: &Memmap<'_, VecStore>| Value::Count(u64::from(map.pfn_to_page_references().total()));
-    book.say(
-        Text::LookupCost,
-        &[
-            ("flat_loads", total(&flat)),
-            ("classic_loads", total(&by_word)),
-            ("classic_back", Value::Count(u64::from(by_word.page_to_pfn_references().total()))),
-            ("vmemmap_loads", total(&virtuals)),
-        ],
-    )?;
-    book.say(Text::LookupsAgree, &[("agree", Value::Count(agree)), ("sections", Value::Count(sections))])?;
-    book.conclude(bench.era(), Holds::OnlyIf(Text::ClassicModel))
-}
-
-/// The same memory in the classic model: an array of descriptors for each section, one behind the other in the
-/// linear map.
-fn classic(booted: &Booted<'_>, geometry: Geometry) -> Result<Sections<VecStore>, LabError> {
-    let mut sections = Sections::new(geometry, VecStore::new());
-    let page = geometry.granule();
-    for bank in booted.banks() {
-        let (start, end) = (bank.start.pfn(page), bank.end.pfn(page));
-        sections.memory_present(Nid(0), start, end, |_| {}).map_err(kernmem::BootError::from)?;
-    }
-    let start = booted.banks().first().map(|bank| bank.start).ok_or(LabError::Missing("memory"))?;
-    let mut next = booted.linear(start)?;
-    let groups: Vec<Group> = sections.groups().collect();
-    for group in groups {
-        let array = |_: SectionNr| {
-            let at = next;
-            next = next + geometry.section_memmap_bytes();
-            Some(at)
-        };
-        sections.bring_up(group, array).map_err(|_| LabError::Missing("room for section arrays"))?;
-    }
-    Ok(sections)
 }

@@ -153,7 +153,7 @@ pub const fn text(key: Text) -> &'static str {
              2M and {tables} tables"
         }
         Text::NotTheImage => "the first kernel map holds something else",
-        Text::SparsememTitle => "sections, their descriptors, holes, and what a lookup costs",
+        Text::SparsememTitle => "sections, their descriptors, and holes",
         Text::SparsememReverse => "a machine with a hole; reversed the hole is filled with memory",
         Text::CountClaim => "\"x86-64 with four levels: 2^(46-27) = 2^19 sections.\"",
         Text::Counts => {
@@ -190,18 +190,44 @@ pub const fn text(key: Text) -> &'static str {
         Text::CodedAll => "{equal} of {total} sections are coded so; the tables map the descriptors of {mapped}",
         Text::BesideFlags => "the flags in the low bits are masked away; start_pfn counts descriptors, not bytes",
         Text::NotCoded => "a section's word says something else",
+        Text::MemoryModelsTitle => "what it costs to find a page descriptor, in each memory model",
+        Text::MemoryModelsReverse => "memory where the machine has it; reversed, its second half as far up as 512 GiB",
         Text::SlowerClaim => {
             "\"With sections, pfn_to_page is slower than with a flat array; a vmemmap makes up for it.\""
         }
-        Text::LookupCost => {
-            "loads for pfn_to_page: flat {flat_loads}, classic sections {classic_loads} ({classic_back} \
-             back), vmemmap {vmemmap_loads}"
+        Text::ModelLoads => {
+            "{model}: loads that wait for each other: {loads} for pfn_to_page, {back} for page_to_pfn; variables \
+             of the kernel: {variables}; {agree} of {sections} sections as the arithmetic says"
         }
-        Text::LookupsAgree => "{agree} of {sections} sections: all ways there and back agree",
+        Text::HiddenWalk => {
+            "where a TLB knows nothing, the MMU reads {vmemmap_walk} entries for a descriptor in the \
+             vmemmap (leaves of {vmemmap_leaf}), {linear_walk} in the linear map ({linear_leaf})"
+        }
+        Text::MeasuredRatios => {
+            "{reach}, {way}: flat {flat_ns} ns; by the flat one's time static {static_ratio}, extreme \
+             {extreme_ratio}, vmemmap {vmemmap_ratio}"
+        }
+        Text::MeasuredHere => "measured on this host in one run; another run gives other numbers",
         Text::ClassicModel => {
-            "the classic model is meant: a vmemmap adds the frame to a base, which is a constant or one \
-             variable"
+            "the classic model is meant, {extreme_loads} loads in place of {flat_loads}, and {extreme_back} \
+             back; with the vmemmap that this kernel has unless told otherwise: {vmemmap_loads}"
         }
+        Text::ArrayOfSections => {
+            "sections are chosen: {static_loads} load in place of {flat_loads}, and {static_back} back; \
+             there is no vmemmap here, and a flat array unless told otherwise"
+        }
+        Text::OnlyVmemmap => {
+            "this kernel has a vmemmap and no other model: {vmemmap_loads} loads as with a flat array, so \
+             nothing is slower"
+        }
+        Text::SpaceClaim => "\"A vmemmap buys time with space: its tables say where page descriptors are.\"",
+        Text::ModelSpends => "{model}: {memmap} of page descriptors, {tables} of tables, {usage} of usage maps",
+        Text::LittleSpace => {
+            "{more} more than with roots alone are called space: page tables and subsections; roots and \
+             words stay, since pfn_valid asks them"
+        }
+        Text::NothingMore => "a vmemmap takes no more memory than roots alone",
+        Text::NoVmemmap => "this architecture has no vmemmap",
         Text::VmemmapTitle => "how large a virtual memory map is, and what one costs",
         Text::VmemmapReverse => "descriptors of 64 bytes; reversed, computed with 128",
         Text::OneTebibyteClaim => "\"64T of memory need 1T of vmemmap: ffffea0000000000 to ffffeaffffffffff.\"",
@@ -471,6 +497,36 @@ pub const fn text(key: Text) -> &'static str {
              descriptors lie in {homes}"
         }
         Text::NotOfBoot => "descriptors lie elsewhere, or zones came first",
+        Text::VmallocSyncI386Title => "how processes of i386 come to see a new area of vmalloc",
+        Text::VmallocSyncI386Reverse => {
+            "each area lies below a PMD entry of its own; reversed all lie below one that is older than the processes"
+        }
+        Text::BackToTheListClaim => {
+            "\"x86-32 went back to the old way: tables are synchronised after each change, by the list of all \
+             top-level tables, unless processes share the kernel's PMD tables.\""
+        }
+        Text::I386Setup => {
+            "PAE {pae}, tables of user mode apart {pti}; {old} processes, {areas} areas, {young} more processes; a \
+             tenth of the old ones and all young ones read each area ({reads} reads)"
+        }
+        Text::I386AtMapping => {
+            "by who maps (from 5.8 on): {walks} walks over pgd_list visit {visited} roots and copy {copied} PMD \
+             entries; {lost} reads fault for good"
+        }
+        Text::I386OnFault => {
+            "on fault alone (up to 5.7): {faults} faults copy {fault_copied} entries, {fault_lost} reads fault for \
+             good; without either way {none_lost} do"
+        }
+        Text::I386Shared => {
+            "with PMD tables that all share: {listed} roots on the list, {shared_walks} walks, {shared_copied} \
+             entries copied; {shared_lost} reads fault for good"
+        }
+        Text::OwnPmds => {
+            "each process has PMD entries of its own: two levels, or user tables apart; this kernel's processes \
+             share one PMD table, and there is nothing to synchronise"
+        }
+        Text::NewPmdEntry => "the area needs a new PMD entry: below one that all have, nothing is copied",
+        Text::FaultsAlone => "this era never left the old way of faults, which copy; nobody else does",
         Text::VmallocSyncTitle => "how processes of x86-64 come to see a new area of vmalloc",
         Text::VmallocSyncReverse => {
             "each area lies below a top-level entry of its own; reversed all lie below one that boot has made"

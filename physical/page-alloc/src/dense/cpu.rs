@@ -13,7 +13,8 @@
 //! # Invariants
 //! 1. A frame is in at most one of: the field, an open word, a stack, a magazine of any CPU, somebody's hands.
 //! 2. While a zone and column are hot, their places in the zone's set are empty.
-//! 3. Words that are hot hold frames of one zone alone: a word at a zone's edge is neither left open nor comes back here.
+//! 3. Words that are hot hold frames of one zone alone: a word at a zone's edge is neither left open nor comes back here,
+//!    and one with frames that are nobody's is not left open.
 
 use core::fmt;
 
@@ -59,12 +60,18 @@ pub struct Want {
     pub order: u8,
 }
 
+/// Whether a word may be kept open: all its frames were handed over to the zone.
+#[inline]
+fn may_open<M: Mem>(at: At<'_, M, impl Kinds>, number: u64) -> bool {
+    at.field.is_inner(number) && at.kinds.strangers(number) == 0
+}
+
 /// One CPU's frames, a set for each zone.
 #[derive(Clone)]
 pub struct CpuFrames<S> {
     key: u64,
     hot: Open,
-    /// Which frames of the word that came back last were free then.
+    /// Which frames of the word that came back last were free or nobody's then.
     known: u64,
     /// The block that was last taken from the hot stack.
     last: u64,
@@ -194,7 +201,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             self.open_single(at, kind)?;
         }
         let taken = self.hot.take_single();
-        if !at.field.is_inner(self.hot.single.number) {
+        if !may_open(at, self.hot.single.number) {
             let rest = core::mem::replace(&mut self.hot.single, NO_WORD);
             let set = self.sets.as_mut().get_mut(at.zone)?;
             set.release(at, Some(rest).filter(|word| word.mask != 0));
@@ -236,7 +243,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             set.wait(at, self.column, old);
         }
         let taken = self.hot.take_small(order);
-        if !at.field.is_inner(word.number) {
+        if !may_open(at, word.number) {
             let rest = core::mem::replace(&mut self.hot.small, NO_WORD);
             set.release(at, Some(rest).filter(|word| word.mask != 0));
         }

@@ -14,17 +14,31 @@ use super::mem::{CHUNK_LINES, LINE_WORDS, Mem};
 use super::shape::{Cut, Shape};
 use super::word::{WORD_FRAMES, runs};
 
+/// Blocks that one word of the index knows.
+const GROUP: usize = 64;
+
 /// What pageblocks are meant for.
 ///
 /// A type that changes is told to the field afterwards: [`Field::retyped`].
 pub trait Kinds {
     /// The type of the pageblock of a frame of the zone.
     fn kind(&self, pfn: Pfn) -> MigrateType;
+
+    /// Which of the 64 frames that begin at `64 * number` were never handed over: to give such a frame back is foreign,
+    /// which the caller tells, and an open word could not.
+    #[inline]
+    fn strangers(&self, _number: u64) -> u64 {
+        0
+    }
 }
 
 impl<K: Kinds + ?Sized> Kinds for &K {
     fn kind(&self, pfn: Pfn) -> MigrateType {
         (**self).kind(pfn)
+    }
+
+    fn strangers(&self, number: u64) -> u64 {
+        (**self).strangers(number)
     }
 }
 
@@ -266,6 +280,13 @@ impl<M: Mem> Field<M> {
             }
             let block = self.cut.block_of(at);
             let first = self.cut.block_start(block);
+            let group = Pfn(first.0 + GROUP as u64 * u64::from(self.cut.whole()));
+            let is_group = at == first && block.is_multiple_of(GROUP) && group <= end.min(self.shape.end);
+            let noted = if is_group && !eager { self.add_group(kinds, block) } else { 0 };
+            if noted != 0 {
+                at = self.cut.block_start(block + noted);
+                continue;
+            }
             let next = Pfn(first.0 + u64::from(self.cut.whole())).min(end);
             let is_whole = at == first && next.0 - at.0 == u64::from(self.cut.whole());
             if is_whole && next <= self.shape.end && !eager && self.add_lazily(kinds, block) {
@@ -283,19 +304,48 @@ impl<M: Mem> Field<M> {
 
     /// Notes a block of which nothing is known as wholly free; false if something is.
     fn add_lazily(&self, kinds: &impl Kinds, block: usize) -> bool {
-        let whole = self.cut.whole();
-        let Some(entry) = self.mem.entry(block) else { return false };
-        if self.cut.places(block).any(|place| self.look(place) != 0) {
-            return false;
-        }
-        // AcqRel: Release pairs with the taker's `promise`. A failure publishes nothing.
-        let noted = entry.compare_exchange(0, Entry::lazy(whole).0, Ordering::AcqRel, Ordering::Relaxed);
-        if noted.is_err() {
+        if !self.is_unknown(block) || !self.note(block) {
             return false;
         }
         self.mark(kinds, block, Bitmap::Whole);
-        self.raise_level(whole);
+        self.raise_level(self.cut.whole());
         true
+    }
+
+    /// The same for the [`GROUP`] blocks of one word of the index, of which the first ones are noted: none if something is
+    /// known of one of them, or if they are of several types. How many were.
+    fn add_group(&self, kinds: &impl Kinds, first: usize) -> usize {
+        let kind = self.kind_of(kinds, first);
+        let group = first..first + GROUP;
+        let Some(tree) = self.trees.tree(kind, Bitmap::Whole) else { return 0 };
+        // The group's bits lie in one chunk.
+        let is_closed = self.cut.places(first).all(|place| self.bits(place).is_none());
+        let is_unknown = |block| if is_closed { self.entry(block) == Entry(0) } else { self.is_unknown(block) };
+        if !group.clone().all(|block| is_unknown(block) && self.kind_of(kinds, block) == kind) {
+            return 0;
+        }
+        let noted = group.clone().take_while(|&block| self.note(block)).count();
+        if noted == 0 {
+            return 0;
+        }
+        self.trees.set_word(&self.mem, tree, first, u64::MAX >> (GROUP - noted));
+        self.raise_level(noted as u32 * self.cut.whole());
+        // A type that changed meanwhile is followed, as in `mark`; the bit that is left behind is a hint that stands for
+        // nothing.
+        let followed = group.take(noted).filter(|&block| self.kind_of(kinds, block) != kind);
+        followed.for_each(|block| self.mark(kinds, block, Bitmap::Whole));
+        noted
+    }
+
+    fn is_unknown(&self, block: usize) -> bool {
+        self.entry(block) == Entry(0) && self.cut.places(block).all(|place| self.look(place) == 0)
+    }
+
+    /// Notes a block as wholly free; false if it is not empty.
+    fn note(&self, block: usize) -> bool {
+        let Some(entry) = self.mem.entry(block) else { return false };
+        // AcqRel: Release pairs with the taker's `promise`. A failure publishes nothing.
+        entry.compare_exchange(0, Entry::lazy(self.cut.whole()).0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Takes note that the pageblock of `pfn` has become of another type than `from`: what is free in it is found under

@@ -118,21 +118,15 @@ impl<M: Mem> Field<M> {
         if outside == !0 {
             return !0;
         }
-        let place = self.cut.place(number);
-        let lazy = if self.entry(self.cut.block(place)).is_lazy() { !0 } else { 0 };
-        self.look(place) | lazy | outside
+        self.free_bits(number) | outside
     }
 
-    /// Which of 64 frames of the zone are free, as far as the bits tell; all, where no frame was ever taken.
+    /// Which of 64 frames of the zone are free; the caller knows that none lies outside.
     #[inline]
     pub(super) fn free_bits(&self, number: u64) -> u64 {
-        // Relaxed: a frame that its giver holds does not become free meanwhile.
-        self.bits(self.cut.place(number)).map_or(!0, |bits| bits.load(Ordering::Relaxed))
-    }
-
-    /// Whether the bits of a word were not written since all its frames are free.
-    pub(super) fn is_lazy(&self, number: u64) -> bool {
-        self.entry(self.cut.block(self.cut.place(number))).is_lazy()
+        let place = self.cut.place(number);
+        let lazy = if self.entry(self.cut.block(place)).is_lazy() { !0 } else { 0 };
+        self.look(place) | lazy
     }
 
     /// Which of 64 frames are none of the zone's.

@@ -95,7 +95,7 @@ impl CpuSet {
     }
 
     /// Takes in `frames` frames of one word that came back, unless they are near for column `hot`: then it answers which of the
-    /// word's frames are free or here already.
+    /// word's frames are free, here or nobody's.
     ///
     /// # Errors
     /// The lowest of the frames that is free already, or here; nothing was changed.
@@ -107,7 +107,8 @@ impl CpuSet {
         frames: u32,
         hot: Option<usize>,
     ) -> Result<Option<u64>, Doubled> {
-        let known = self.known(at, word.number);
+        let strangers = at.kinds.strangers(word.number);
+        let known = self.known(at, word.number) | strangers;
         doubled(known, word)?;
         let place = match self.magazine.find(word.number) {
             Found::Place(place) => place,
@@ -119,8 +120,7 @@ impl CpuSet {
         };
         match self.near(at, word) {
             Near::Far => self.put(at, place, word, frames),
-            Near::Hot(_) if at.field.is_lazy(word.number) => return Err(Doubled { pfn: word.first() }),
-            Near::Hot(column) if Some(column) == hot => return Ok(Some(known)),
+            Near::Hot(column) if Some(column) == hot && strangers == 0 => return Ok(Some(known)),
             Near::Hot(column) => self.wait(at, column, word),
             Near::Never => {
                 at.field.give_word(at.kinds, word).map_err(|mask| Doubled { pfn: Word { mask, ..word }.first() })?

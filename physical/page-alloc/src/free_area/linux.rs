@@ -14,7 +14,7 @@
 use kernmem_base::{Order, Pfn};
 use kernmem_sparse::MigrateType;
 
-use super::{Block, Counts, End, FreeArea, KINDS, ORDERS, lists_follow_pageblocks, may_merge};
+use super::{Block, Counts, End, KINDS, ORDERS, lists_follow_pageblocks, may_merge};
 use crate::ground::{Ground, State};
 use crate::store::{CHUNK_SHIFT, States, Words};
 
@@ -124,35 +124,39 @@ impl<W: Words> LinuxLists<W> {
         let above = block.pfn.0 & !(1 << block.order);
         ground.state(Pfn(above ^ 1 << (block.order + 1))) == State::Free(Order(block.order + 1))
     }
-}
 
-impl<T: States, W: Words> FreeArea<T> for LinuxLists<W> {
-    fn open(&mut self, ground: &Ground<T>, pfn: Pfn) -> bool {
+    /// Opens the records around a frame; false if there is no memory for them.
+    pub fn open<T: States>(&mut self, ground: &Ground<T>, pfn: Pfn) -> bool {
         self.words.open(ground.chunk(pfn), 2 << CHUNK_SHIFT) && ground.open(pfn)
     }
 
-    fn count(&self, order: u8, kind: MigrateType) -> u64 {
+    /// Blocks of exactly this order and type.
+    pub fn count(&self, order: u8, kind: MigrateType) -> u64 {
         self.counts[usize::from(order)][kind as usize]
     }
 
-    fn first(&self, _ground: &Ground<T>, order: u8, kind: MigrateType) -> Option<Pfn> {
+    /// The block of exactly this order and type that would be taken next.
+    pub fn first(&self, order: u8, kind: MigrateType) -> Option<Pfn> {
         self.ends[usize::from(order)][kind as usize].first.checked_sub(1).map(Pfn)
     }
 
-    fn choose(&self, ground: &Ground<T>, order: u8, kind: MigrateType) -> Option<Block> {
+    /// The block of this type that a request of `order` would be cut from.
+    pub fn choose<T: States>(&self, ground: &Ground<T>, order: u8, kind: MigrateType) -> Option<Block> {
         (order..=ground.max_order).find_map(|order| {
-            let pfn = FreeArea::<T>::first(self, ground, order, kind)?;
+            let pfn = self.first(order, kind)?;
             Some(Block { pfn, order, kind })
         })
     }
 
-    fn insert(&mut self, ground: &Ground<T>, block: Block, end: End) {
+    /// Puts a block in without looking at its neighbours.
+    pub fn insert<T: States>(&mut self, ground: &Ground<T>, block: Block, end: End) {
         self.link(ground, block, end);
         self.counts[usize::from(block.order)][block.kind as usize] += 1;
         ground.set(block.pfn, State::Free(Order(block.order)));
     }
 
-    fn give(&mut self, ground: &Ground<T>, block: Block, end: Option<End>) -> Block {
+    /// Puts a block in, merged with its neighbours; answers what became of it. Without `end` Linux's rule decides.
+    pub fn give<T: States>(&mut self, ground: &Ground<T>, block: Block, end: Option<End>) -> Block {
         let mut block = block;
         while let Some(mate) = self.mate(ground, block) {
             self.remove(ground, mate);
@@ -168,13 +172,15 @@ impl<T: States, W: Words> FreeArea<T> for LinuxLists<W> {
         block
     }
 
-    fn remove(&mut self, ground: &Ground<T>, block: Block) {
+    /// Takes a whole block out.
+    pub fn remove<T: States>(&mut self, ground: &Ground<T>, block: Block) {
         self.unlink(ground, block);
         self.counts[usize::from(block.order)][block.kind as usize] -= 1;
         ground.set(block.pfn, State::Nothing);
     }
 
-    fn find(&self, ground: &Ground<T>, pfn: Pfn) -> Option<Block> {
+    /// The free block that a frame lies in.
+    pub fn find<T: States>(&self, ground: &Ground<T>, pfn: Pfn) -> Option<Block> {
         (0..=ground.max_order).find_map(|order| {
             let head = Pfn(pfn.0 >> order << order);
             let is_free = ground.state(head) == State::Free(Order(order));
@@ -182,7 +188,8 @@ impl<T: States, W: Words> FreeArea<T> for LinuxLists<W> {
         })
     }
 
-    fn move_free(&mut self, ground: &Ground<T>, block_start: Pfn, to: MigrateType) {
+    /// Moves what is free in a pageblock to the lists of `to`; the pageblock's own type stays.
+    pub fn move_free<T: States>(&mut self, ground: &Ground<T>, block_start: Pfn, to: MigrateType) {
         let mut pfn = block_start.max(ground.start);
         let end = block_start.0 + ground.block_frames();
         while pfn.0 < end {
@@ -199,7 +206,8 @@ impl<T: States, W: Words> FreeArea<T> for LinuxLists<W> {
         }
     }
 
-    fn retype(&mut self, ground: &Ground<T>, block_start: Pfn, to: MigrateType) {
+    /// Says what a pageblock is meant for; free blocks in it stay on their lists.
+    pub fn retype<T: States>(&mut self, ground: &Ground<T>, block_start: Pfn, to: MigrateType) {
         ground.set_kind(block_start.max(ground.start), to);
     }
 }

@@ -1,7 +1,8 @@
-//! Free areas: the free blocks of one zone, by order and migrate type, behind one trait.
+//! Free areas: the free blocks of one zone, by order and migrate type.
 //!
-//! Here: the trait, the choice between its two implementations, and when neighbours merge.
-//! Not here: which type a request takes from (`fallback`), blocks that were not opened yet (`deferred`).
+//! Here: when neighbours merge, and whose list a block is on; the lists themselves (`linux`).
+//! Not here: which type a request takes from (`fallback`), blocks that were not opened yet (`deferred`), dense placement
+//! (`dense`).
 //!
 //! # Invariants
 //! 1. A free block of order n begins at a multiple of 2^n frames, counted from frame 0, and lies in the zone.
@@ -11,16 +12,11 @@
 //!
 //! Source: Linux 6.1 mm/page_alloc.c `__free_one_page`, `expand`.
 
-mod dense;
 mod linux;
 
 use kernmem_base::{Era, Pfn};
 use kernmem_sparse::MigrateType;
 
-use crate::ground::Ground;
-use crate::store::{States, Words};
-
-pub(crate) use dense::DenseBits;
 pub(crate) use linux::LinuxLists;
 
 /// Orders that a zone may have: 0 to 15.
@@ -36,17 +32,30 @@ pub(crate) const MERGES_AS: Era = Era::V6_1;
 /// Blocks by order and type.
 pub(crate) type Counts = [[u64; KINDS]; ORDERS];
 
-/// Where the free blocks of a zone are kept, and in which order they are taken.
+/// Where the free frames of a zone are kept, and in which order they are taken.
 ///
-/// What both have in common: every free set is kept in maximal aligned blocks, so equal free sets with equal types of
+/// What both have in common: free frames are listed in maximal aligned blocks, so equal free sets with equal types of
 /// pageblocks have equal numbers of blocks of each order, summed over types (in 5.10 as long as no pageblock is kept for
-/// CMA or urgent requests: [`Placement::Dense`] never merges those with others); requests of order 0 succeed or fail alike and leave equal numbers of free
-/// frames in each zone, as long as no frames wait for urgent requests alone.
-/// Where they differ: addresses, hence which larger requests find a block later; and up to 6.1 the types that blocks are
-/// listed under, since [`Placement::Dense`] lists each under the type of its pageblock, as Linux does from 6.12 on.
+/// CMA or urgent requests: [`Placement::Dense`] never merges those with others). Zonelists, watermarks and the order of
+/// types in a fallback are the same rules. Where only single frames are asked for and enough are left, each zone loses as
+/// many frames to its takers in both.
+///
+/// Where [`Placement::Dense`] differs:
+/// * A CPU keeps 64 frames open for the next requests of one kind, and serves them without a look at zones or watermarks;
+///   those are looked at when frames leave a zone. What a CPU keeps is free in no zone's count, as with Linux's lists,
+///   and how much comes back at once does not follow their batch.
+/// * [`crate::Zone::free`] may lag behind the blocks that are listed by fewer than 64 frames a CPU until that CPU drains.
+/// * Orders of blocks that somebody has are not recorded: any aligned part of a block may come back by itself, and a wrong
+///   order is told only where the frame cannot begin such a block, or where some of its frames are free. Frames that are
+///   free, or that were never handed over, are told; one that two CPUs gave back is told to the one who brings it to the
+///   zone second, at a later call.
+/// * A fallback takes over the lowest whole free pageblock of another type, one at a time; where there is none it takes 64
+///   frames at most from a pageblock of another type, which keeps its type.
+/// * Blocks are listed under the type of their pageblock in every era, as Linux does from 6.12 on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Placement {
-    /// Lowest address first, in pageblocks that are partly used before whole ones: keeps large blocks whole.
+    /// A bit a frame, and no lock: lowest address first, in pageblocks that are partly used before whole ones, which keeps
+    /// large blocks whole. A pageblock has at least 64 frames.
     Dense,
     /// Linux's lists, with their order of members.
     Linux,
@@ -67,71 +76,6 @@ pub(crate) enum End {
     Head,
     /// Taken last.
     Tail,
-}
-
-/// The free blocks of one zone.
-pub(crate) trait FreeArea<T: States> {
-    /// Opens the records around a frame; false if there is no memory for them.
-    fn open(&mut self, ground: &Ground<T>, pfn: Pfn) -> bool;
-
-    /// Blocks of exactly this order and type.
-    fn count(&self, order: u8, kind: MigrateType) -> u64;
-
-    /// The block of exactly this order and type that would be taken next.
-    fn first(&self, ground: &Ground<T>, order: u8, kind: MigrateType) -> Option<Pfn>;
-
-    /// The block of this type that a request of `order` would be cut from.
-    fn choose(&self, ground: &Ground<T>, order: u8, kind: MigrateType) -> Option<Block>;
-
-    /// Puts a block in without looking at its neighbours.
-    fn insert(&mut self, ground: &Ground<T>, block: Block, end: End);
-
-    /// Puts a block in, merged with its neighbours; answers what became of it. Without `end` Linux's rule decides.
-    fn give(&mut self, ground: &Ground<T>, block: Block, end: Option<End>) -> Block;
-
-    /// Takes a whole block out.
-    fn remove(&mut self, ground: &Ground<T>, block: Block);
-
-    /// The free block that a frame lies in.
-    fn find(&self, ground: &Ground<T>, pfn: Pfn) -> Option<Block>;
-
-    /// Moves what is free in a pageblock to the lists of `to`; the pageblock's own type stays.
-    fn move_free(&mut self, ground: &Ground<T>, block_start: Pfn, to: MigrateType);
-
-    /// Says what a pageblock is meant for; free blocks in it stay on their lists, where there are lists.
-    fn retype(&mut self, ground: &Ground<T>, block_start: Pfn, to: MigrateType);
-}
-
-/// The two implementations.
-// One value a zone, and nowhere to box it: the difference of sizes costs nothing.
-#[allow(clippy::large_enum_variant)]
-#[derive(Debug)]
-pub(crate) enum Areas<W> {
-    Dense(DenseBits<W>),
-    Linux(LinuxLists<W>),
-}
-
-impl<W: Words> Areas<W> {
-    pub fn new(placement: Placement, words: W) -> Self {
-        match placement {
-            Placement::Dense => Self::Dense(DenseBits::new(words)),
-            Placement::Linux => Self::Linux(LinuxLists::new(words)),
-        }
-    }
-
-    pub fn get<T: States>(&self) -> &dyn FreeArea<T> {
-        match self {
-            Self::Dense(area) => area,
-            Self::Linux(area) => area,
-        }
-    }
-
-    pub fn get_mut<T: States>(&mut self) -> &mut dyn FreeArea<T> {
-        match self {
-            Self::Dense(area) => area,
-            Self::Linux(area) => area,
-        }
-    }
 }
 
 /// Whether two free buddies in pageblocks of these types become one block.

@@ -1,18 +1,18 @@
 //! A store on the heap: each root is made when its first section appears.
 
-use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::{NewRoot, Section, Store, StoreFull, Usage, slot};
+use super::{NewRoot, Root, Section, Store, StoreFull, Usage, slot};
 
 /// Section descriptors and usage maps on the heap.
 ///
-/// The list of roots grows to the highest root in use, roots and the usage maps of a group are zeroed memory: a
-/// machine of 64 TiB costs what is written to, not what it could hold.
+/// The list of roots grows to the highest root in use, and the usage maps of a group are zeroed memory: a machine of
+/// 64 TiB costs what it has, not what it could hold.
 #[derive(Clone, Debug, Default)]
 pub struct VecStore {
-    roots: Vec<Option<Box<[Section]>>>,
+    roots: Vec<Root>,
+    sections: Vec<Section>,
     groups: Vec<Group>,
     next: usize,
     free: Vec<Usage>,
@@ -28,7 +28,7 @@ impl VecStore {
     /// A store without roots.
     #[must_use]
     pub const fn new() -> Self {
-        Self { roots: Vec::new(), groups: Vec::new(), next: 0, free: Vec::new() }
+        Self { roots: Vec::new(), sections: Vec::new(), groups: Vec::new(), next: 0, free: Vec::new() }
     }
 
     fn group(&self, index: usize) -> Option<usize> {
@@ -37,20 +37,34 @@ impl VecStore {
 }
 
 impl Store for VecStore {
-    fn root(&self, root: u64) -> Option<&[Section]> {
-        self.roots.get(slot(root))?.as_deref()
+    fn sections(&self) -> &[Section] {
+        &self.sections
     }
 
-    fn root_mut(&mut self, root: u64) -> Option<&mut [Section]> {
-        self.roots.get_mut(slot(root))?.as_deref_mut()
+    fn sections_mut(&mut self) -> &mut [Section] {
+        &mut self.sections
+    }
+
+    fn roots(&self) -> &[Root] {
+        &self.roots
     }
 
     fn add_root(&mut self, new: NewRoot, sections: usize) -> Result<(), StoreFull> {
+        let full = StoreFull::Root { root: new.root };
+        let place = Root::at(self.sections.len()).ok_or(full)?;
         let at = slot(new.root);
         if at >= self.roots.len() {
-            self.roots.resize_with(at + 1, || None);
+            self.roots.resize(at + 1, Root::NONE);
         }
-        self.roots[at] = Some(vec![Section::default(); sections].into_boxed_slice());
+        self.sections.resize(self.sections.len() + sections, Section::default());
+        self.roots[at] = place;
+        Ok(())
+    }
+
+    fn extend(&mut self, sections: usize, _per_root: usize) -> Result<(), StoreFull> {
+        if sections > self.sections.len() {
+            self.sections.resize(sections, Section::default());
+        }
         Ok(())
     }
 

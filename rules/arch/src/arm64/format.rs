@@ -9,7 +9,7 @@
 //! Source: Arm ARM, VMSAv8-64 descriptors; Linux 5.10–7.2 arch/arm64/include/asm/pgtable-hwdef.h.
 
 use core::fmt;
-use core::sync::atomic::AtomicU64;
+use kernmem_base::sync::atomic::AtomicU64;
 
 use kernmem_base::{Era, Level, PhysAddr};
 
@@ -171,6 +171,7 @@ impl<const PAGE: u32, const VA: u32> EntryFormat for Arm64<PAGE, VA> {
     type Slot = AtomicU64;
     const BREAK_BEFORE_MAKE: bool = true;
 
+    #[inline]
     fn shape() -> &'static Shape {
         Self::SHAPE
     }
@@ -194,28 +195,39 @@ impl<const PAGE: u32, const VA: u32> EntryFormat for Arm64<PAGE, VA> {
         Self::OUTPUT.place(pa.0)
     }
 
+    #[inline]
+    fn address_bits(level: Level) -> u64 {
+        if level == Level::Pte { Self::PAGE_MASK } else { Self::BLOCK_MASK[level as usize] }
+    }
+
+    #[inline]
     fn bits(attrs: Arm64Attrs) -> u64 {
         attrs.0
     }
 
+    #[inline]
     fn attrs(bits: u64) -> Arm64Attrs {
         Arm64Attrs(bits)
     }
 
+    #[inline]
     fn leaf_attrs(page: Arm64Attrs, level: Level, contiguous: bool) -> Arm64Attrs {
         let sized = if level == Level::Pte { page.0 | bit::TABLE } else { page.0 & !bit::TABLE };
         Arm64Attrs(if contiguous { sized | bit::CONT } else { sized & !bit::CONT })
     }
 
+    #[inline]
     fn page_attrs(leaf: Arm64Attrs, _level: Level) -> Arm64Attrs {
         Arm64Attrs((leaf.0 | bit::TABLE) & !bit::CONT)
     }
 
+    #[inline]
     fn is_contiguous(attrs: Arm64Attrs) -> bool {
         attrs.0 & bit::CONT != 0
     }
 
     /// By 6.1's rule, which forgives least; what is not valid is no live leaf.
+    #[inline]
     fn change_is_safe(old: u64, new: u64) -> bool {
         old & new & bit::VALID == 0 || change_is_safe(Era::V6_1, old, new)
     }

@@ -66,52 +66,52 @@ macro_rules! shape {
     };
 }
 
-static K4_39: Shape = shape!(
+const K4_39: Shape = shape!(
     K4,
     levels [Pgd 30 9 true 0, Pmd 21 9 true 4, Pte 12 9 true 4],
     leaves [Pgd 30 false, Pmd 25 true, Pmd 21 false, Pte 16 true, Pte 12 false]
 );
-static K4_48: Shape = shape!(
+const K4_48: Shape = shape!(
     K4,
     levels [Pgd 39 9 false 0, Pud 30 9 true 0, Pmd 21 9 true 4, Pte 12 9 true 4],
     leaves [Pud 30 false, Pmd 25 true, Pmd 21 false, Pte 16 true, Pte 12 false]
 );
-static K4_52: Shape = shape!(
+const K4_52: Shape = shape!(
     K4,
     levels [Pgd 48 4 false 0, P4d 39 9 false 0, Pud 30 9 true 0, Pmd 21 9 true 4, Pte 12 9 true 4],
     leaves [Pud 30 false, Pmd 25 true, Pmd 21 false, Pte 16 true, Pte 12 false]
 );
-static K16_36: Shape = shape!(
+const K16_36: Shape = shape!(
     K16,
     levels [Pgd 25 11 true 0, Pte 14 11 true 7],
     leaves [Pgd 25 false, Pte 21 true, Pte 14 false]
 );
-static K16_47: Shape = shape!(
+const K16_47: Shape = shape!(
     K16,
     levels [Pgd 36 11 false 0, Pmd 25 11 true 5, Pte 14 11 true 7],
     leaves [Pmd 30 true, Pmd 25 false, Pte 21 true, Pte 14 false]
 );
-static K16_48: Shape = shape!(
+const K16_48: Shape = shape!(
     K16,
     levels [Pgd 47 1 false 0, Pud 36 11 false 0, Pmd 25 11 true 5, Pte 14 11 true 7],
     leaves [Pmd 30 true, Pmd 25 false, Pte 21 true, Pte 14 false]
 );
-static K16_52: Shape = shape!(
+const K16_52: Shape = shape!(
     K16,
     levels [Pgd 47 5 false 0, Pud 36 11 false 0, Pmd 25 11 true 5, Pte 14 11 true 7],
     leaves [Pmd 30 true, Pmd 25 false, Pte 21 true, Pte 14 false]
 );
-static K64_42: Shape = shape!(
+const K64_42: Shape = shape!(
     K64,
     levels [Pgd 29 13 true 0, Pte 16 13 true 5],
     leaves [Pgd 29 false, Pte 21 true, Pte 16 false]
 );
-static K64_48: Shape = shape!(
+const K64_48: Shape = shape!(
     K64,
     levels [Pgd 42 6 false 0, Pmd 29 13 true 5, Pte 16 13 true 5],
     leaves [Pmd 34 true, Pmd 29 false, Pte 21 true, Pte 16 false]
 );
-static K64_52: Shape = shape!(
+const K64_52: Shape = shape!(
     K64,
     levels [Pgd 42 10 false 0, Pmd 29 13 true 5, Pte 16 13 true 5],
     leaves [Pmd 34 true, Pmd 29 false, Pte 21 true, Pte 16 false]

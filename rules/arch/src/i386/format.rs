@@ -15,7 +15,7 @@
 //! Source: Intel SDM volume 3, 32-bit paging, PAE paging; Linux 5.10–7.2 arch/x86/include/asm/pgtable-2level.h,
 //! pgtable-3level.h, pgtable-2level_types.h, pgtable-3level_types.h.
 
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use kernmem_base::sync::atomic::{AtomicU32, AtomicU64};
 
 use kernmem_base::{Access, Era, Granule, Half, Level, PhysAddr, Privilege, VirtAddr};
 
@@ -28,7 +28,7 @@ use crate::x86::error_code::ErrorCode;
 use crate::x86::mmu::{Control, is_canonical, reserved_bits};
 use crate::x86::prot::{Masks, table};
 use crate::x86::user::{protection, reprotect, settle};
-use crate::x86::{X86Attrs, X86Format, decode, leaf, user_format, x86_entries, x86_mmu};
+use crate::x86::{X86Attrs, X86Format, decode, leaf, leaf_frame, user_format, x86_entries, x86_mmu};
 use crate::{
     Entry, EntryFormat, FaultKind, LeafSize, LevelShape, MmuFormat, Refusal, Rights, Shape, Syndrome, UserFormat,
     UserRights,
@@ -49,14 +49,14 @@ const fn level(level: Level, shift: u32, index_bits: u32, leaf: bool) -> LevelSh
 const PAE_LEAVES: &[LeafSize] = &[leaf(1 << 21, Level::Pmd), leaf(1 << 12, Level::Pte)];
 const LEVEL_2_LEAVES: &[LeafSize] = &[leaf(1 << 22, Level::Pmd), leaf(1 << 12, Level::Pte)];
 
-static SHAPE_PAE: Shape = Shape {
+const SHAPE_PAE: Shape = Shape {
     arch: "ia32_pae",
     granule: Granule::K4,
     levels: &[level(Level::Pgd, 30, 2, false), level(Level::Pmd, 21, 9, true), level(Level::Pte, 12, 9, true)],
     leaves: PAE_LEAVES,
 };
 
-static SHAPE_2: Shape = Shape {
+const SHAPE_2: Shape = Shape {
     arch: "ia32",
     granule: Granule::K4,
     levels: &[level(Level::Pmd, 22, 10, true), level(Level::Pte, 12, 10, true)],
@@ -98,6 +98,14 @@ fn decode_32(raw: u64, level: Level) -> Entry<X86Attrs> {
     }
 }
 
+/// The output address of a leaf of `level`.
+const fn leaf_frame_32(level: Level) -> u64 {
+    match level {
+        Level::Pte => FRAME_32,
+        Level::Pgd | Level::P4d | Level::Pud | Level::Pmd => LEAF_4M,
+    }
+}
+
 const fn leaf_entry(raw: u64, frame: u64) -> Entry<X86Attrs> {
     Entry::Leaf { base: PhysAddr(raw & frame), attrs: X86Attrs(raw & !frame) }
 }
@@ -113,19 +121,18 @@ const fn same(attrs: X86Attrs, _level: Level) -> X86Attrs {
     attrs
 }
 
-x86_entries!([] I386Pae, AtomicU64, &SHAPE_PAE, decode_pae, root_has_no_rights);
-x86_entries!([] I386Level2, AtomicU32, &SHAPE_2, decode_32, same);
+x86_entries!([] I386Pae, AtomicU64, &SHAPE_PAE, decode_pae, root_has_no_rights, leaf_frame);
+x86_entries!([] I386Level2, AtomicU32, &SHAPE_2, decode_32, same, leaf_frame_32);
 
 impl X86Format for I386Pae {}
 
 impl X86Format for I386Level2 {
     fn raw_leaf(masks: Masks, base: PhysAddr, attrs: X86Attrs, level: Level) -> u64 {
-        let frame = if level == Level::Pte { FRAME_32 } else { LEAF_4M };
-        (base.0 & frame) | masks.supported(attrs).0
+        (base.0 & leaf_frame_32(level)) | masks.supported(attrs).0
     }
 
     fn base_of(raw: u64, level: Level) -> PhysAddr {
-        PhysAddr(raw & if level == Level::Pte { FRAME_32 } else { LEAF_4M })
+        PhysAddr(raw & leaf_frame_32(level))
     }
 }
 

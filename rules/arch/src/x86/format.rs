@@ -8,7 +8,7 @@
 //! Source: Intel SDM volume 3, 4-level and 5-level paging; Linux 5.10–7.2 arch/x86/include/asm/pgtable_types.h.
 
 use core::fmt;
-use core::sync::atomic::AtomicU64;
+use kernmem_base::sync::atomic::AtomicU64;
 
 use kernmem_base::{Era, Granule, Level, PhysAddr};
 
@@ -169,7 +169,7 @@ const LEAF_2M: u64 = 0x000f_ffff_ffe0_0000; // bits 51:21
 const LEAF_1G: u64 = 0x000f_ffff_c000_0000; // bits 51:30
 
 /// The output address of a leaf of `level`; above the pud there is none, and the page's mask stands.
-pub(super) const fn leaf_frame(level: Level) -> u64 {
+pub(crate) const fn leaf_frame(level: Level) -> u64 {
     match level {
         Level::Pud => LEAF_1G,
         Level::Pmd => LEAF_2M,
@@ -187,7 +187,7 @@ pub(crate) const fn leaf(bytes: u64, level: Level) -> LeafSize {
 
 const LEAVES: &[LeafSize] = &[leaf(1 << 30, Level::Pud), leaf(1 << 21, Level::Pmd), leaf(1 << 12, Level::Pte)];
 
-static SHAPE_4: Shape = Shape {
+const SHAPE_4: Shape = Shape {
     arch: "x86_64",
     granule: Granule::K4,
     levels: &[
@@ -199,7 +199,7 @@ static SHAPE_4: Shape = Shape {
     leaves: LEAVES,
 };
 
-static SHAPE_5: Shape = Shape {
+const SHAPE_5: Shape = Shape {
     arch: "x86_64",
     granule: Granule::K4,
     levels: &[
@@ -234,16 +234,15 @@ impl<const LEVELS: usize> X86<LEVELS> {
 /// An entry at `level`; the formats of both depths agree.
 #[inline]
 pub(crate) fn decode(raw: u64, level: Level) -> Entry<X86Attrs> {
+    // What most entries above the last level are, by one comparison.
+    if raw & (bit::PRESENT | bit::PSE) == bit::PRESENT && level != Level::Pte {
+        return Entry::Table { next: PhysAddr(raw & bit::FRAME), attrs: X86Attrs(raw & !bit::FRAME) };
+    }
     if raw & bit::PRESENT == 0 {
         return Entry::Absent { sw: raw }; // bit 7 means nothing to the MMU here, though a listing looks at it
     }
-    let is_leaf = match (level, raw & bit::PSE != 0) {
-        (Level::Pte, _) | (Level::Pmd | Level::Pud, true) => true,
-        (_, false) => false,
-        (Level::Pgd | Level::P4d, true) => return Entry::Reserved { raw },
-    };
-    if !is_leaf {
-        return Entry::Table { next: PhysAddr(raw & bit::FRAME), attrs: X86Attrs(raw & !bit::FRAME) };
+    if matches!(level, Level::Pgd | Level::P4d) {
+        return Entry::Reserved { raw };
     }
     let frame = leaf_frame(level);
     if level != Level::Pte && raw & bit::FRAME & !frame & !bit::PAT_LARGE != 0 {
@@ -253,9 +252,9 @@ pub(crate) fn decode(raw: u64, level: Level) -> Entry<X86Attrs> {
 }
 
 /// The entries of a format whose attributes are [`X86Attrs`]: its slots, its shape, its `decode`, and the form of
-/// attributes in table entries.
+/// attributes in table entries, and where leaves hold their address.
 macro_rules! x86_entries {
-    ([$($generics:tt)*] $format:ty, $slot:ty, $shape:expr, $decode:expr, $table_attrs:expr) => {
+    ([$($generics:tt)*] $format:ty, $slot:ty, $shape:expr, $decode:expr, $table_attrs:expr, $address_bits:expr) => {
         impl<$($generics)*> EntryFormat for $format {
             type Attrs = X86Attrs;
             type Slot = $slot;
@@ -271,31 +270,43 @@ macro_rules! x86_entries {
                 $decode(raw, level)
             }
 
+            #[inline]
+            fn address_bits(level: Level) -> u64 {
+                $address_bits(level)
+            }
+
+            #[inline]
             fn bits(attrs: X86Attrs) -> u64 {
                 attrs.0
             }
 
+            #[inline]
             fn attrs(bits: u64) -> X86Attrs {
                 X86Attrs(bits)
             }
 
+            #[inline]
             fn leaf_attrs(page: X86Attrs, level: Level, _contiguous: bool) -> X86Attrs {
                 if level == Level::Pte { page } else { page.page_to_large() }
             }
 
+            #[inline]
             fn table_attrs(attrs: X86Attrs, level: Level) -> X86Attrs {
                 $table_attrs(attrs, level)
             }
 
+            #[inline]
             fn page_attrs(leaf: X86Attrs, level: Level) -> X86Attrs {
                 if level == Level::Pte { leaf } else { leaf.large_to_page() }
             }
 
+            #[inline]
             fn is_contiguous(_attrs: X86Attrs) -> bool {
                 false
             }
 
             /// Always: a stale translation may be used until the flush, but two that disagree are no fault here.
+            #[inline]
             fn change_is_safe(_old: u64, _new: u64) -> bool {
                 true
             }
@@ -318,7 +329,7 @@ const fn shape(paging: Paging) -> &'static Shape {
     }
 }
 
-x86_entries!([const LEVELS: usize] X86<LEVELS>, AtomicU64, shape(Self::PAGING), decode, same);
+x86_entries!([const LEVELS: usize] X86<LEVELS>, AtomicU64, shape(Self::PAGING), decode, same, leaf_frame);
 
 /// What the formats of x86 differ in beyond their entries: the frame of an entry that is not present.
 pub trait X86Format: UserFormat<Attrs = X86Attrs> {

@@ -13,7 +13,9 @@ use kernmem_arch::x86::X86;
 use kernmem_arch::{EncodeError, Entry, EntryFormat, LeafSize, Shape};
 use kernmem_base::{BusError, Level, PhysAddr, PhysMem, PhysRange, PhysRead, Slot, Tlb, VirtAddr, VirtRange};
 use kernmem_pgtable::heap::HeapMem;
-use kernmem_pgtable::{Change, Failed, MapError, Mapping, Sizes, Stale, Tables, Walk, translate};
+use kernmem_pgtable::{
+    CachedTables, Change, Failed, MapError, Mapping, PageForm, Sizes, Stale, Tables, Walk, translate, translate_many,
+};
 
 /// A format with attributes and changes to play with.
 pub trait Subject: EntryFormat {
@@ -116,6 +118,23 @@ pub enum Op {
         sizes: Sizes,
         attrs: usize,
     },
+    /// Pages to frames that lie anywhere.
+    MapPages {
+        first: usize,
+        units: usize,
+        place: u16,
+        attrs: usize,
+    },
+    /// One page, through the cache of tables.
+    MapPage {
+        first: usize,
+        place: u16,
+        attrs: usize,
+    },
+    /// One page, through the cache of tables.
+    UnmapPage {
+        first: usize,
+    },
     Unmap {
         first: usize,
         units: usize,
@@ -152,7 +171,11 @@ impl Op {
         let first = aligned(usize::from(at) % window.units, kind >> 4);
         let units = aligned(usize::from(len) % (window.units - first), kind >> 6).max(1);
         let skew = u64::from(pa >> 2) * [0, 1, 16, 512][usize::from(pa % 4)] % (1 << 14);
+        let is_page = window.unit == shape.granule.bytes();
         match kind % 16 {
+            3 if is_page => Self::MapPages { first, units, place: pa, attrs: usize::from(how >> 8) % 3 },
+            4 if is_page => Self::MapPage { first, place: pa, attrs: usize::from(how >> 8) % 3 },
+            5 if is_page => Self::UnmapPage { first },
             0..=5 => {
                 let sizes = Sizes::only(shape, |leaf| {
                     shape.leaves.iter().position(|own| own == leaf).is_some_and(|bit| how >> bit & 1 != 0)
@@ -190,7 +213,7 @@ pub struct Play<'m, F: Subject> {
     mem: &'m HeapMem,
     frames: usize,
     window: Window,
-    tables: Tables<'m, F, HeapMem>,
+    tables: CachedTables<'m, F, HeapMem>,
     pages: Vec<Option<Page>>,
     tlb: Flushed,
     bare_tables: usize,
@@ -201,7 +224,7 @@ pub fn play<F: Subject>(window: Window, frames: usize, words: &[[u16; 5]]) {
     let granule = F::shape().granule;
     let end = PhysAddr((1 << 30) + frames as u64 * granule.bytes());
     let mem = HeapMem::with_frames(PhysRange::new(PhysAddr(1 << 30), end), granule);
-    let tables = Tables::new(&mem, mem.take_root());
+    let tables = CachedTables::new(Tables::new(&mem, mem.take_root()));
     let pages = vec![None; window.units];
     let mut play = Play::<F> { mem: &mem, frames, window, tables, pages, tlb: Flushed::default(), bare_tables: 0 };
     for words in words {
@@ -224,6 +247,9 @@ impl<F: Subject> Play<'_, F> {
                 let pa = memory + (self.window.va(first).0 & place) + skew * self.window.unit;
                 self.map(first, units, pa, sizes, F::ATTRS[attrs]);
             }
+            Op::MapPages { first, units, place, attrs } => self.map_pages(first, units, place, F::ATTRS[attrs]),
+            Op::MapPage { first, place, attrs } => self.map_page(first, place, F::ATTRS[attrs]),
+            Op::UnmapPage { first } => self.unmap_page(first),
             Op::Unmap { first, units } => self.unmap(first, units, true),
             Op::Clear { first, units } => self.unmap(first, units, false),
             Op::Protect { first, units, change } => {
@@ -262,7 +288,7 @@ impl<F: Subject> Play<'_, F> {
             Err(Failed { error, stale }) => (stale, Err((position.unwrap(), error))),
         };
         assert_eq!(found, expected);
-        stale.pay(&mut self.tlb, &mut self.tables, &mut self.mem.frames());
+        self.tables.pay(stale, &mut self.tlb, &mut self.mem.frames());
     }
 
     fn depth(level: Level) -> usize {
@@ -271,7 +297,7 @@ impl<F: Subject> Play<'_, F> {
 
     /// How deep below the root the last table on the path to a unit stands.
     fn table_depth(&self, unit: usize) -> usize {
-        let steps = kernmem_pgtable::steps::<F, _>(self.mem, self.tables.root(), self.window.va(unit));
+        let steps = kernmem_pgtable::steps::<F, _>(self.mem, self.tables.tables().root(), self.window.va(unit));
         steps.count() - 1
     }
 
@@ -355,22 +381,97 @@ impl<F: Subject> Play<'_, F> {
         page.leaf.bytes > self.window.unit && !(range.contains(leaf.start) && range.contains(leaf.last))
     }
 
-    fn unmap(&mut self, first: usize, units: usize, drops_tables: bool) {
+    /// A frame that a page of the model may have: no neighbour of the one before.
+    fn frame(&self, unit: usize, place: u16) -> PhysAddr {
+        let (memory, bits) = F::MEMORY;
+        let drawn = (unit as u64 ^ u64::from(place) << 16).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8;
+        PhysAddr(memory + (drawn & bits & !(self.window.unit - 1)))
+    }
+
+    /// What the model holds of a page that was mapped by itself.
+    fn page_at(&self, unit: usize, place: u16, attrs: u64) -> Page {
+        let leaf = *F::shape().leaves.last().unwrap();
+        Page { pa: self.frame(unit, place).0, attrs, leaf, is_live: true }
+    }
+
+    fn form(attrs: u64) -> PageForm<F> {
+        PageForm::new(F::attrs(attrs)).unwrap().with_table_attrs(F::attrs(F::TABLE))
+    }
+
+    fn map_pages(&mut self, first: usize, units: usize, place: u16, attrs: u64) {
+        let window = self.window;
+        let used = (first..first + units).find(|unit| self.pages[*unit].is_some());
+        let pages: Vec<PhysAddr> = (first..first + units).map(|unit| self.frame(unit, place)).collect();
+        let mut cursor = self.tables.cursor(window.range(first, window.units - first));
+        let done = cursor.map_pages(&mut self.mem.frames(), &Self::form(attrs), &pages, |pa| *pa);
+        let behind = if first + units < window.units { Some(first + units) } else { None };
+        let position = cursor.position().map(|va| ((va - window.start) / window.unit) as usize);
+        let end = match done {
+            Ok(()) => {
+                assert_eq!((position, used), (behind, None));
+                first + units
+            }
+            Err(MapError::NoFrame(_)) => {
+                assert!(self.mem.free_frames() <= F::shape().levels.len(), "frames were left");
+                assert!(used.is_none_or(|used| position.unwrap() <= used));
+                position.unwrap()
+            }
+            Err(error) => {
+                let (va, level) = (window.va(used.unwrap()), self.pages[used.unwrap()].unwrap().leaf.level);
+                assert_eq!((error, position), (MapError::Occupied { va, level }, used));
+                used.unwrap()
+            }
+        };
+        for unit in first..end {
+            self.pages[unit] = Some(self.page_at(unit, place, attrs));
+        }
+    }
+
+    fn map_page(&mut self, unit: usize, place: u16, attrs: u64) {
+        let va = self.window.va(unit);
+        let pa = self.frame(unit, place);
+        let done = self.tables.map_page(va + 0x123, pa, &Self::form(attrs), &mut self.mem.frames());
+        match (done, self.pages[unit]) {
+            (Ok(()), None) => self.pages[unit] = Some(self.page_at(unit, place, attrs)),
+            (Err(MapError::NoFrame(_)), None) => {
+                assert!(self.mem.free_frames() <= F::shape().levels.len(), "frames were left");
+            }
+            (done, page) => {
+                assert_eq!(done, Err(MapError::Occupied { va, level: page.unwrap().leaf.level }));
+            }
+        }
+    }
+
+    fn unmap_page(&mut self, unit: usize) {
+        let expected = self.expect_unmap(unit, 1);
+        let (stale, found) = match self.tables.unmap_page(self.window.va(unit) + 0x321) {
+            Ok(stale) => (stale, Ok(())),
+            Err(error) => (Stale::default(), Err((self.window.va(unit), error))),
+        };
+        assert_eq!(found, expected);
+        self.tables.pay(stale, &mut self.tlb, &mut self.mem.frames());
+    }
+
+    /// Takes from the model what an unmap removes, and tells where it stops.
+    fn expect_unmap(&mut self, first: usize, units: usize) -> Result<(), (VirtAddr, MapError)> {
         let range = self.window.range(first, units);
-        let mut expected = Ok(());
         for unit in first..first + units {
             let Some(page) = self.pages[unit] else { continue };
             if self.is_cut(unit, &page, range) {
                 let va = self.window.va(unit);
-                expected = Err((va, MapError::Inside { va, level: page.leaf.level }));
-                break;
+                return Err((va, MapError::Inside { va, level: page.leaf.level }));
             }
             self.pages[unit] = None;
         }
+        Ok(())
+    }
+
+    fn unmap(&mut self, first: usize, units: usize, drops_tables: bool) {
+        let expected = self.expect_unmap(first, units);
         self.run((first, units), expected, |cursor, _| if drops_tables { cursor.unmap() } else { cursor.clear() });
         if drops_tables && expected.is_ok() {
             for unit in first..first + units {
-                let path = kernmem_pgtable::steps::<F, _>(self.mem, self.tables.root(), self.window.va(unit));
+                let path = kernmem_pgtable::steps::<F, _>(self.mem, self.tables.tables().root(), self.window.va(unit));
                 for step in path.skip(1) {
                     let used = self.mem.note(step.unwrap().table).unwrap().used();
                     assert_ne!(used, 0, "an empty table stays behind");
@@ -433,7 +534,7 @@ impl<F: Subject> Play<'_, F> {
             F::BREAK_BEFORE_MAKE || bytes == F::shape().granule.bytes() && stale == Stale::default(),
             stale == Stale::default()
         );
-        stale.pay(&mut self.tlb, &mut self.tables, &mut self.mem.frames());
+        self.tables.pay(stale, &mut self.tlb, &mut self.mem.frames());
         let page = live.unwrap();
         let is_next = |leaf: &&LeafSize| {
             let depth = Self::depth(page.leaf.level) + usize::from(!page.leaf.contiguous);
@@ -528,8 +629,9 @@ impl<F: Subject> Play<'_, F> {
         for unit in 0..self.window.units {
             self.check_unit(unit, after);
         }
+        self.check_others();
         let mut census = Census { tables: BTreeSet::new(), bare: 0 };
-        census.count::<F>(self.mem, self.tables.root(), 0).unwrap();
+        census.count::<F>(self.mem, self.tables.tables().root(), 0).unwrap();
         assert_eq!(census.tables.len() + self.mem.free_frames(), self.frames, "{after:?}: frames");
         let format = format!("{after:?}");
         if format.starts_with("Map") || format.starts_with("Unmap") {
@@ -538,10 +640,24 @@ impl<F: Subject> Play<'_, F> {
         self.bare_tables = census.bare;
     }
 
+    /// A walk from a remembered table, and walks in batches, end where each by itself does.
+    fn check_others(&mut self) {
+        let vas: Vec<VirtAddr> = (0..self.window.units).map(|unit| self.window.va(unit) + 0x42).collect();
+        let mut walks = vec![None; vas.len()];
+        let root = self.tables.tables().root();
+        translate_many::<F, _>(self.mem, root, &vas, |number, walk| {
+            assert_eq!(walks[number].replace(walk), None, "once each");
+        });
+        for (va, walk) in vas.into_iter().zip(walks) {
+            let alone = translate::<F, _>(self.mem, root, va);
+            assert_eq!((self.tables.translate(va), walk), (alone, Some(alone)), "{va}");
+        }
+    }
+
     fn check_unit(&self, unit: usize, after: &dyn core::fmt::Debug) {
         for offset in [0x123, self.window.unit / 2 + 8, self.window.unit - 1] {
             let va = self.window.va(unit) + offset;
-            let walk = translate::<F, _>(self.mem, self.tables.root(), va);
+            let walk = translate::<F, _>(self.mem, self.tables.tables().root(), va);
             match self.pages[unit].filter(|page| page.is_live) {
                 Some(Page { pa, attrs, leaf, .. }) => {
                     let attrs = F::leaf_attrs(F::attrs(attrs), leaf.level, leaf.contiguous);

@@ -1,0 +1,130 @@
+//! Memory of the host, asked for in whole: what stands for the frames of page tables and for records of pages.
+//!
+//! # Invariants
+//! 1. `base` is the start of `bytes` bytes of a live mapping, a multiple of [`ALIGN`], readable and writable, owned by
+//!    the region and not changed before it is dropped.
+//! 2. A safe method touches words as atomics, or through `&mut self`. Who uses [`Region::base`] for pointers of its own
+//!    answers for who else touches those bytes meanwhile.
+#![allow(unsafe_code)]
+
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+
+/// Regions begin at a multiple of this: the host's own large page.
+pub const ALIGN: usize = 2 << 20;
+
+/// A zeroed piece of the host's memory.
+#[derive(Debug)]
+pub struct Region {
+    mapping: NonNull<u8>,
+    mapped: usize,
+    base: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY:
+// 1. The region owns its mapping (invariant 1) and lends shared borrows of atomics alone (invariant 2).
+unsafe impl Send for Region {}
+
+// SAFETY:
+// 1. As for `Send`: what safe methods do from several threads is atomic (invariant 2).
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// `bytes` bytes of zeros, in the host's large pages if it is `large` and the host agrees.
+    ///
+    /// # Errors
+    /// The host has no such memory.
+    pub fn new(bytes: usize, large: bool) -> Result<Self, Errno> {
+        let mapped = bytes + ALIGN;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY:
+        // 1. A null hint without FIXED: the host picks free addresses, so no mapping is replaced.
+        let start = unsafe { mmap_anonymous(ptr::null_mut(), mapped, ProtFlags::READ | ProtFlags::WRITE, flags)? };
+        let mapping = NonNull::new(start.cast::<u8>()).ok_or(Errno::NOMEM)?;
+        let skip = start.addr().wrapping_neg() % ALIGN;
+        // SAFETY:
+        // 1. `skip` is less than `ALIGN`, and the mapping is that much longer than `bytes`.
+        let base = unsafe { mapping.add(skip) };
+        if large {
+            // SAFETY:
+            // 1. The bytes lie in the mapping just made; the advice changes no contents.
+            unsafe { madvise(base.as_ptr().cast(), bytes, Advice::LinuxHugepage) }.unwrap_or_default();
+        }
+        Ok(Self { mapping, mapped, base, bytes })
+    }
+
+    /// Where the region begins.
+    #[must_use]
+    pub const fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The `count` 64-bit words from byte `at`, a multiple of 8; `None` if they reach past the end.
+    #[inline]
+    #[must_use]
+    pub fn wide(&self, at: u64, count: usize) -> Option<&[AtomicU64]> {
+        let last = self.bytes.checked_sub(count.checked_mul(8)?)? as u64;
+        if at > last || !at.is_multiple_of(8) {
+            return None;
+        }
+        // SAFETY:
+        // 1. `at` lies in the region, checked above.
+        let first = unsafe { self.base.add(at as usize) }.cast::<AtomicU64>();
+        // SAFETY:
+        // 1. The words lie in the live mapping (checked above; invariant 1), aligned as `base` and `at` are.
+        // 2. Whoever touches them meanwhile does so atomically (invariant 2).
+        Some(unsafe { core::slice::from_raw_parts(first.as_ptr(), count) })
+    }
+
+    /// The `count` 32-bit words from byte `at`, a multiple of 4; `None` if they reach past the end.
+    #[inline]
+    #[must_use]
+    pub fn narrow(&self, at: u64, count: usize) -> Option<&[AtomicU32]> {
+        let last = self.bytes.checked_sub(count.checked_mul(4)?)? as u64;
+        if at > last || !at.is_multiple_of(4) {
+            return None;
+        }
+        // SAFETY:
+        // 1. `at` lies in the region, checked above.
+        let first = unsafe { self.base.add(at as usize) }.cast::<AtomicU32>();
+        // SAFETY:
+        // 1. As in `wide`.
+        Some(unsafe { core::slice::from_raw_parts(first.as_ptr(), count) })
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY:
+        // 1. The mapping is this region's own (invariant 1), and no borrow of it outlives `self`.
+        unsafe { munmap(self.mapping.as_ptr().cast(), self.mapped) }.unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::sync::atomic::Ordering;
+
+    use super::*;
+
+    #[test]
+    fn words_of_both_widths_lie_inside_or_are_refused() {
+        let region = Region::new(8192, false).unwrap();
+        assert_eq!(region.base().addr().get() % ALIGN, 0);
+        region.wide(8184, 1).unwrap()[0].store(0x1_0000_0002, Ordering::Relaxed);
+        let halves = region.narrow(8184, 2).unwrap();
+        assert_eq!((halves[0].load(Ordering::Relaxed), halves[1].load(Ordering::Relaxed)), (2, 1));
+        assert!(region.wide(8184, 2).is_none() && region.wide(4, 1).is_none() && region.narrow(2, 1).is_none());
+        assert!(region.wide(u64::MAX - 7, 1).is_none() && region.wide(8192, 0).is_some());
+    }
+}
