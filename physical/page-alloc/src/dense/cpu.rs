@@ -22,10 +22,10 @@ use kernmem_base::Pfn;
 use kernmem_sparse::MigrateType;
 
 use super::field::{Field, Kinds};
-use super::give::Doubled;
+use super::give::{Doubled, words_of};
 use super::mem::Mem;
 use super::open::{NO_WORD, NONE, OPEN_ORDER, Open, STACK_ORDER, put_back};
-use super::set::{CpuSet, Gathered, column_of};
+use super::set::{CpuSet, column_of, doubled, gather};
 use super::word::{WORD_FRAMES, Word, runs};
 
 /// A zone, as a CPU's calls are told of it.
@@ -276,8 +276,12 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         if is_hot && word.number == self.hot.small.number {
             return put_back(&mut self.hot.small, word);
         }
-        let set = self.sets.as_mut().get_mut(at.zone).filter(|_| at.field.is_inner(word.number));
-        let Some(set) = set else { return give(at, word) };
+        if is_hot && self.hot.is_stacked(word.number) || !at.field.is_inner(word.number) {
+            return self.give(at, word.first(), u64::from(frames));
+        }
+        let Some(set) = self.sets.as_mut().get_mut(at.zone) else {
+            return self.give(at, word.first(), u64::from(frames));
+        };
         match set.take_in(at, word, frames, is_hot.then_some(self.column))? {
             None => Ok(()),
             Some(known) => self.come_back(at, word, known),
@@ -306,18 +310,41 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     }
 
     fn free_large<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, pfn: Pfn, order: u8) -> Result<(), Doubled> {
-        let kind = at.kinds.kind(pfn);
+        let column = column_of(at.kinds.kind(pfn));
         let fits = order == STACK_ORDER && at.field.shape().block_order() == STACK_ORDER;
-        let column = column_of(kind).filter(|_| fits);
-        let is_hot = at.zone == self.zone && column == Some(self.column);
-        let set = self.sets.as_mut().get_mut(at.zone);
-        let open =
-            if is_hot { Some(&mut self.hot) } else { column.zip(set).and_then(|(column, set)| set.column(column)) };
-        let Some(open) = open else { return at.field.give_run(at.kinds, pfn, order) };
-        if open.is_stacked(pfn) || at.field.is_free(pfn) {
-            return Err(Doubled { pfn });
+        if !fits {
+            return self.give(at, pfn, 1 << order);
         }
-        if open.stack(pfn) { Ok(()) } else { at.field.give_run(at.kinds, pfn, order) }
+        let end = Pfn(pfn.0 + (1 << order));
+        words_of(pfn, end).try_for_each(|word| doubled(at.field.free_mask(word.number), word))?;
+        self.check(at.zone, pfn, 1 << order)?;
+        let set = self.sets.as_mut().get_mut(at.zone);
+        let open = match column {
+            Some(column) if (at.zone, column) == (self.zone, self.column) => Some(&mut self.hot),
+            Some(column) => set.and_then(|set| set.column(column)),
+            None => None,
+        };
+        if open.is_some_and(|open| open.stack(pfn)) { Ok(()) } else { at.field.give_run(at.kinds, pfn, order) }
+    }
+
+    /// Gives frames to the field.
+    #[cold]
+    fn give<M: Mem>(&self, at: At<'_, M, impl Kinds>, pfn: Pfn, frames: u64) -> Result<(), Doubled> {
+        self.check(at.zone, pfn, frames)?;
+        at.field.give_range(at.kinds, pfn, Pfn(pfn.0.saturating_add(frames)))
+    }
+
+    /// Which frames of a word the CPU keeps.
+    fn kept(&self, zone: usize, number: u64) -> u64 {
+        let hot = if zone == self.zone { self.hot.has(number) } else { 0 };
+        hot | self.sets.as_ref().get(zone).map_or(0, |set| set.has(number))
+    }
+
+    /// # Errors
+    /// The lowest of the frames that the CPU keeps.
+    fn check(&self, zone: usize, pfn: Pfn, frames: u64) -> Result<(), Doubled> {
+        let mut words = words_of(pfn, Pfn(pfn.0.saturating_add(frames)));
+        words.try_for_each(|word| doubled(self.kept(zone, word.number), word))
     }
 
     /// Takes single frames of a zone into `out` until it is full or neither the CPU nor the field has more; how many came.
@@ -368,12 +395,21 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// The first frame that is free already; all before it in the slice were given back, and frames behind it that lie in
     /// the same word may have been.
     pub fn free_bulk<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, frames: &[Pfn]) -> Result<(), Doubled> {
-        let Some(set) = self.sets.as_mut().get_mut(at.zone) else {
-            return frames.iter().try_for_each(|&pfn| give(at, Word::single(pfn)));
-        };
-        let mut found = None;
-        set.release(at, Gathered { frames, doubled: &mut found });
-        found.or(set.take_doubled()).map_or(Ok(()), Err)
+        let (mut lowest, mut wrong, mut left) = (NONE, None, frames);
+        let words = core::iter::from_fn(|| {
+            let word = gather(&mut left, &mut wrong)?;
+            if let Err(doubled) = doubled(self.kept(at.zone, word.number), word) {
+                wrong = Some(doubled);
+                return None;
+            }
+            lowest = lowest.min(word.number);
+            Some(word)
+        });
+        let given = at.field.give_words(at.kinds, words);
+        if let Some(set) = self.sets.as_mut().get_mut(at.zone) {
+            set.given(lowest, Ok(()));
+        }
+        given.and(wrong.map_or(Ok(()), Err))
     }
 
     /// Gives all that the CPU keeps of a zone back to the field.
@@ -398,11 +434,4 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     pub fn sets(&mut self) -> &mut [CpuSet] {
         self.sets.as_mut()
     }
-}
-
-/// Gives frames that are not kept to the field.
-#[cold]
-fn give<M: Mem>(at: At<'_, M, impl Kinds>, word: Word) -> Result<(), Doubled> {
-    let end = Pfn(word.first().0 + u64::from(word.frames()));
-    at.field.give_range(at.kinds, word.first(), end)
 }

@@ -139,8 +139,9 @@ impl<M: Mem> Field<M> {
     /// The bits of a word that are set, for a look: 0 where the chunk is not open.
     #[inline]
     pub(super) fn look(&self, place: usize) -> u64 {
-        // Relaxed: a guess; who acts on it does so by a read-modify-write of the word or owns the block.
-        self.bits(place).map_or(0, |bits| bits.load(Ordering::Relaxed))
+        // Acquire pairs with a taker's clearing: who finds a word empty sees an entry that does not count it, so nobody looks
+        // for the same frames for ever.
+        self.bits(place).map_or(0, |bits| bits.load(Ordering::Acquire))
     }
 
     /// Opens the chunk of a block's bits.

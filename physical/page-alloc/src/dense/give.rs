@@ -44,27 +44,13 @@ impl<M: Mem> Field<M> {
     /// Gives frames of one word. Frames that are free already are left alone; the others are free afterwards.
     ///
     /// # Errors
-    /// The mask of frames that were free already.
+    /// The mask of frames that were free already. A word with frames outside the zone is refused as a whole.
     pub fn give_word(&self, kinds: &impl Kinds, word: Word) -> Result<(), u64> {
-        let doubled = self.give_quietly(kinds, word);
-        self.raise_level(ones(word.mask & !doubled));
+        let mut batch = Batch::new();
+        let doubled = batch.give(self, kinds, word);
+        batch.count(self, kinds);
+        self.raise_level(batch.total);
         if doubled == 0 { Ok(()) } else { Err(doubled) }
-    }
-
-    /// Gives frames of one word without telling the level; answers those that were free already.
-    #[inline]
-    pub(super) fn give_quietly(&self, kinds: &impl Kinds, word: Word) -> u64 {
-        let place = self.cut.place(word.number);
-        let block = self.cut.block(place);
-        if self.entry(block).is_lazy() {
-            return word.mask;
-        }
-        let doubled = self.set_bits(kinds, place, word.mask);
-        let frames = ones(word.mask & !doubled);
-        if frames != 0 {
-            self.credit(kinds, block, frames);
-        }
-        doubled
     }
 
     /// Gives words, those of one block behind each other, each block counted once.
@@ -168,6 +154,9 @@ impl Batch {
     /// Gives a word; answers the frames that were free already.
     #[inline]
     fn give<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, word: Word) -> u64 {
+        if !field.cut.is_inner(word.number) && field.outside(word.number) & word.mask != 0 {
+            return word.mask;
+        }
         let place = field.cut.place(word.number);
         let block = field.cut.block(place);
         if block != self.block {

@@ -91,6 +91,12 @@ impl Magazine {
         Found::Place(place)
     }
 
+    /// Which frames of a word are in the table or wait.
+    pub fn has(&self, number: u64) -> u64 {
+        let words = self.table.iter().filter(|word| word.number == number);
+        words.fold(self.waiting(number), |mask, word| mask | word.mask)
+    }
+
     /// Puts a word at the place that [`Magazine::find`] named; whether the table is full now.
     #[inline]
     pub fn put(&mut self, place: usize, word: Word) -> bool {

@@ -82,15 +82,23 @@ impl Open {
         true
     }
 
-    /// Whether a block is on the stack.
-    pub fn is_stacked(&self, pfn: Pfn) -> bool {
-        self.stack.iter().take(self.height).any(|&first| first == pfn.0)
+    /// Whether the block of a word is on the stack.
+    #[inline]
+    pub fn is_stacked(&self, number: u64) -> bool {
+        self.height != 0 && self.search_stack(number)
+    }
+
+    #[cold]
+    fn search_stack(&self, number: u64) -> bool {
+        let mut stacked = self.stack.iter().take(self.height);
+        stacked.any(|first| first >> STACK_ORDER == number >> (STACK_ORDER - 6))
     }
 
     /// Which frames of a word are here.
     pub fn has(&self, number: u64) -> u64 {
         let words = [self.single, self.small, self.back];
-        words.iter().fold(0, |mask, word| if word.number == number { mask | word.mask } else { mask })
+        let stacked = if self.is_stacked(number) { !0 } else { 0 };
+        words.iter().fold(stacked, |mask, word| if word.number == number { mask | word.mask } else { mask })
     }
 
     /// All that is open, as words.

@@ -179,8 +179,14 @@ impl CpuSet {
         }
     }
 
+    /// Takes note that the field was given frames at `number` and above, and what it said.
+    pub(super) fn given(&mut self, lowest: u64, given: Result<(), Doubled>) {
+        self.note(given);
+        self.draw_back(lowest);
+    }
+
     /// The field has free frames at `number` now.
-    pub(super) fn draw_back(&mut self, number: u64) {
+    fn draw_back(&mut self, number: u64) {
         for frontier in &mut self.frontier {
             *frontier = number.min(*frontier);
         }
@@ -191,8 +197,7 @@ impl CpuSet {
         let mut lowest = NO_WORD.number;
         let words = words.into_iter().inspect(|word| lowest = lowest.min(word.number));
         let given = at.field.give_words(at.kinds, words);
-        self.note(given);
-        self.draw_back(lowest);
+        self.given(lowest, given);
     }
 
     /// Gives all of the magazine to the field.
@@ -203,8 +208,7 @@ impl CpuSet {
         self.note(given);
         let waiting = self.magazine.empty_stack().inspect(|word| lowest = lowest.min(word.number));
         let given = at.field.give_words(at.kinds, waiting);
-        self.note(given);
-        self.draw_back(lowest);
+        self.given(lowest, given);
     }
 
     /// Gives everything to the field.
@@ -248,6 +252,11 @@ impl CpuSet {
         at.field.free_bits(number) | self.magazine.waiting(number) | open
     }
 
+    /// Which frames of a word are here.
+    pub(super) fn has(&self, number: u64) -> u64 {
+        self.magazine.has(number) | self.opened(number)
+    }
+
     fn opened(&self, number: u64) -> u64 {
         self.open.iter().fold(0, |mask, open| mask | open.has(number))
     }
@@ -277,39 +286,29 @@ impl CpuSet {
 /// # Errors
 /// The lowest of the frames of `word` that `known` has.
 #[inline]
-fn doubled(known: u64, word: Word) -> Result<(), Doubled> {
+pub(super) fn doubled(known: u64, word: Word) -> Result<(), Doubled> {
     let mask = known & word.mask;
     if mask == 0 { Ok(()) } else { Err(Doubled { pfn: Word { mask, ..word }.first() }) }
 }
 
-/// The frames of a slice gathered to words, as long as they lie in one; ends before a frame that comes a second time.
-#[derive(Debug)]
-pub(super) struct Gathered<'a> {
-    pub frames: &'a [Pfn],
-    pub doubled: &'a mut Option<Doubled>,
-}
-
-impl Iterator for Gathered<'_> {
-    type Item = Word;
-
-    fn next(&mut self) -> Option<Word> {
-        let (&first, rest) = self.frames.split_first()?;
-        let mut word = Word::of(first, 0);
-        let mut left = rest;
-        while let Some((&next, rest)) = left.split_first() {
-            let single = Word::of(next, 0);
-            if single.number != word.number {
-                break;
-            }
-            if word.mask & single.mask != 0 {
-                *self.doubled = Some(Doubled { pfn: next });
-                left = &[];
-                break;
-            }
-            word.mask |= single.mask;
-            left = rest;
+/// Takes the frames off a slice that lie in the first one's word; stops for good before one that comes a second time.
+#[inline]
+pub(super) fn gather(frames: &mut &[Pfn], wrong: &mut Option<Doubled>) -> Option<Word> {
+    let (&first, rest) = frames.split_first()?;
+    let mut word = Word::single(first);
+    *frames = rest;
+    while let Some((&next, rest)) = frames.split_first() {
+        let single = Word::single(next);
+        if single.number != word.number {
+            break;
         }
-        self.frames = left;
-        Some(word)
+        if word.mask & single.mask != 0 {
+            *wrong = Some(Doubled { pfn: next });
+            *frames = &[];
+            break;
+        }
+        word.mask |= single.mask;
+        *frames = rest;
     }
+    Some(word)
 }

@@ -264,8 +264,8 @@ impl<M: Mem> Field<M> {
         if !seen.is_lazy() {
             for place in self.cut.places(block) {
                 if let Some(bits) = self.bits(place) {
-                    // Relaxed: every frame of the block is the taker's, by the entry; who looks meanwhile guesses.
-                    bits.store(0, Ordering::Relaxed);
+                    // Every frame of the block is the taker's, by the entry. Release pairs with `look`.
+                    bits.store(0, Ordering::Release);
                 }
             }
         }
