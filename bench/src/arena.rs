@@ -11,6 +11,7 @@
 //! 2. One row runs at a time: a reset in one thread makes what others took before it meaningless.
 
 use core::cell::Cell;
+use core::sync::atomic::Ordering;
 use std::sync::OnceLock;
 
 use crate::host::Region;
@@ -52,7 +53,7 @@ pub fn region() -> &'static Region {
         for frame in 0..FRAMES as u64 {
             let first = region.wide(frame << 12, 1).expect("a frame of the arena");
             // Relaxed: no other thread has seen the region.
-            first[0].store(0, core::sync::atomic::Ordering::Relaxed);
+            first[0].store(0, Ordering::Relaxed);
         }
         region
     })
@@ -108,6 +109,23 @@ pub fn give_back_all(pas: impl ExactSizeIterator<Item = u64>) {
 #[must_use]
 pub fn in_use() -> usize {
     STACK.with(|stack| ((FRAMES << 12) >> stack.shift.get()) - stack.len.get())
+}
+
+/// Writes to every line of the `count` frames that the calling thread takes next: they are warm then.
+///
+/// # Panics
+/// It has fewer.
+pub fn warm(count: usize) {
+    STACK.with(|stack| {
+        let next = &stack.free[stack.len.get() - count..stack.len.get()];
+        for frame in next {
+            let words = region().wide(u64::from(frame.get()) << stack.shift.get(), 1 << (stack.shift.get() - 3));
+            for word in words.expect("a frame of the arena").iter().step_by(8) {
+                // Relaxed: the frame is this thread's alone.
+                word.store(0, Ordering::Relaxed);
+            }
+        }
+    });
 }
 
 /// Frames for another thread.

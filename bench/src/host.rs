@@ -73,7 +73,8 @@ impl Region {
     #[inline]
     #[must_use]
     pub fn wide(&self, at: u64, count: usize) -> Option<&[AtomicU64]> {
-        if !self.holds(at, count as u64 * 8) || !at.is_multiple_of(8) {
+        let last = self.bytes.checked_sub(count.checked_mul(8)?)? as u64;
+        if at > last || !at.is_multiple_of(8) {
             return None;
         }
         // SAFETY:
@@ -89,7 +90,8 @@ impl Region {
     #[inline]
     #[must_use]
     pub fn narrow(&self, at: u64, count: usize) -> Option<&[AtomicU32]> {
-        if !self.holds(at, count as u64 * 4) || !at.is_multiple_of(4) {
+        let last = self.bytes.checked_sub(count.checked_mul(4)?)? as u64;
+        if at > last || !at.is_multiple_of(4) {
             return None;
         }
         // SAFETY:
@@ -98,12 +100,6 @@ impl Region {
         // SAFETY:
         // 1. As in `wide`.
         Some(unsafe { core::slice::from_raw_parts(first.as_ptr(), count) })
-    }
-
-    #[inline]
-    fn holds(&self, at: u64, bytes: u64) -> bool {
-        let all = self.bytes as u64;
-        at <= all && bytes <= all - at
     }
 }
 

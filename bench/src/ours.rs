@@ -4,4 +4,5 @@ pub mod formats;
 pub mod frames;
 pub mod memory;
 pub mod models;
+pub mod shared;
 pub mod tables;

@@ -74,12 +74,12 @@ pub fn csv(all: &[RowRun<'_>]) -> String {
     text
 }
 
-/// The table of `docs/performance.md`.
+/// The table of `docs/performance.md`: of what we hold against ourselves the farthest alone.
 #[must_use]
 pub fn markdown(all: &[Verdict], what: impl Fn(&str) -> &'static str) -> String {
     let mut text = "| row | what | ours | figure | against | figure | ratio | aim | of the limit |\n".to_owned();
     text.push_str("|---|---|---|---:|---|---:|---:|---:|---:|\n");
-    for verdict in all {
+    for verdict in all.iter().filter(|verdict| is_told(verdict, all)) {
         let missed = if verdict.is_met() { "" } else { " **missed**" };
         let _ = writeln!(
             text,
@@ -96,6 +96,13 @@ pub fn markdown(all: &[Verdict], what: impl Fn(&str) -> &'static str) -> String 
         );
     }
     text
+}
+
+/// Whether ours is held against somebody else's, or is the farthest of those that an aim holds against ours.
+fn is_told(verdict: &Verdict, all: &[Verdict]) -> bool {
+    let within = matches!(verdict.aim.against, Against::BestOfOurs | Against::Beside(_));
+    let farther = |other: &Verdict| other.row == verdict.row && other.aim == verdict.aim && other.ratio > verdict.ratio;
+    !within || !all.iter().any(farther)
 }
 
 /// A shorter table: for each row the worst of ours against the best peer.
@@ -130,7 +137,9 @@ pub fn is_against_peers(verdict: &Verdict) -> bool {
     matches!(verdict.aim.against, Against::BestPeer | Against::BestBare | Against::Named(_))
 }
 
-fn ours(verdict: &Verdict) -> String {
+/// Our contender with its variant; who is missing, in brackets.
+#[must_use]
+pub fn ours(verdict: &Verdict) -> String {
     match (verdict.ours, verdict.aim.variant) {
         ("", "") => "(nobody)".to_owned(),
         ("", variant) => format!("(nobody, {variant})"),

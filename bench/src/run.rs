@@ -3,7 +3,7 @@
 //! In each round each contender of the row runs once, the first one rotating, so that a disturbance of the machine
 //! meets all alike. A warm-up before the first round is not counted.
 
-use crate::aims::{ROWS, Row};
+use crate::aims::{Against, ROWS, Row};
 use crate::rows::{Contender, Role};
 
 /// Which rows are run, and how often.
@@ -13,9 +13,13 @@ pub struct Choice {
     pub only: Vec<String>,
     /// Rounds at most.
     pub rounds: usize,
-    /// Whether a peer that the warm-up showed far behind the best one has only that round.
+    /// Whether to leave out what decides nothing: contenders that no aim of the row compares with, and all rounds but
+    /// the first of a peer that it showed far behind the best one.
     pub quick: bool,
 }
+
+/// Rounds of a row whose rounds are long, in a quick run.
+const LONG_ROUNDS: usize = 2;
 
 /// How many times the best peer's figure is far behind.
 const FAR: f64 = 3.0;
@@ -62,7 +66,7 @@ pub struct RowRun<'c> {
 pub fn run<'c>(contenders: &'c [Contender], choice: &Choice, mut done: impl FnMut(&RowRun<'c>)) -> Vec<RowRun<'c>> {
     let mut all = Vec::new();
     for row in ROWS.iter().filter(|row| choice.has(row.id)) {
-        let those = contenders.iter().filter(|contender| contender.row == row.id);
+        let those = contenders.iter().filter(|one| one.row == row.id && (!choice.quick || is_compared(row, one)));
         let lines: Vec<Line<'_>> = those.map(|contender| Line { contender, figures: Vec::new() }).collect();
         if lines.is_empty() {
             continue;
@@ -74,18 +78,34 @@ pub fn run<'c>(contenders: &'c [Contender], choice: &Choice, mut done: impl FnMu
     all
 }
 
+/// Whether an aim of the row compares ours with the contender, or it shows where the machine ends.
+fn is_compared(row: &Row, contender: &Contender) -> bool {
+    let names = |against| match against {
+        Against::BestPeer => contender.role == Role::Peer,
+        Against::BestBare => matches!(contender.role, Role::Peer | Role::Bare),
+        Against::Named(name) => contender.name == name,
+        Against::Beside(_) | Against::Own(_) | Against::BestOfOurs | Against::Figure => false,
+    };
+    matches!(contender.role, Role::Ours | Role::Bound) || row.aims.iter().any(|aim| names(aim.against))
+}
+
 fn run_row<'c>(row: &'static Row, mut lines: Vec<Line<'c>>, choice: &Choice) -> RowRun<'c> {
-    let rounds = row.rounds.min(choice.rounds);
+    // A long round warms its caches by itself: the first one counts then.
+    let counts_first = choice.quick && row.is_long();
+    let rounds = row.rounds.min(if counts_first { LONG_ROUNDS } else { choice.rounds });
     let mut left: Vec<usize> = (0..lines.len()).collect();
     if rounds > 1 {
-        let warm: Vec<f64> = lines.iter().map(|line| line.contender.round()).collect();
+        let first: Vec<f64> = lines.iter().map(|line| line.contender.round()).collect();
         if choice.quick {
-            left.retain(|&at| !is_far(&lines, &warm, at));
-            let far = (0..lines.len()).filter(|at| !left.contains(at));
-            far.for_each(|at| lines[at].figures.push(warm[at]));
+            left.retain(|&at| !is_far(&lines, &first, at));
+        }
+        for (at, figure) in first.into_iter().enumerate() {
+            if counts_first || !left.contains(&at) {
+                lines[at].figures.push(figure);
+            }
         }
     }
-    for round in 0..rounds {
+    for round in usize::from(counts_first && rounds > 1)..rounds {
         for turn in 0..left.len() {
             let line = &mut lines[left[(turn + round) % left.len()]];
             line.figures.push(line.contender.round());
@@ -95,11 +115,11 @@ fn run_row<'c>(row: &'static Row, mut lines: Vec<Line<'c>>, choice: &Choice) -> 
 }
 
 /// Whether the contender `at` is a peer far behind the best peer.
-fn is_far(lines: &[Line<'_>], warm: &[f64], at: usize) -> bool {
+fn is_far(lines: &[Line<'_>], first: &[f64], at: usize) -> bool {
     let is_peer = |at: usize| matches!(lines[at].contender.role, Role::Peer | Role::Bare);
     let same_role = |other: &usize| lines[*other].contender.role == lines[at].contender.role;
-    let best = (0..lines.len()).filter(same_role).map(|at| warm[at]).fold(f64::INFINITY, f64::min);
-    is_peer(at) && warm[at] > FAR * best
+    let best = (0..lines.len()).filter(same_role).map(|at| first[at]).fold(f64::INFINITY, f64::min);
+    is_peer(at) && first[at] > FAR * best
 }
 
 #[cfg(test)]
@@ -133,6 +153,14 @@ mod tests {
         let all = run(&contenders, &Choice { rounds: 2, ..Choice::quick() }, |_| {});
         assert_eq!(order.lock().unwrap().as_str(), "abcacca");
         assert_eq!((all[0].lines[1].figures.as_slice(), all[0].lines[2].figures.len()), (&[3.5][..], 2));
+    }
+
+    #[test]
+    fn a_quick_run_asks_only_whom_an_aim_compares_with() {
+        let of = |row, role| Contender::new(row, "one", role, || 1.0);
+        let all = [of("F1", Role::Bare), of("F3", Role::Bare), of("F3", Role::Peer), of("F8", Role::Peer)];
+        let rows = |choice: &Choice| run(&all, choice, |_| {}).iter().map(|run| run.lines.len()).collect::<Vec<_>>();
+        assert_eq!((rows(&Choice::whole()), rows(&Choice::quick())), (vec![1, 2, 1], vec![1, 1]));
     }
 
     #[test]

@@ -4,12 +4,12 @@
 //! suit an implementation: another need is another row.
 
 use core::hint::black_box;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Barrier, Mutex, PoisonError};
+use std::time::Instant;
 
-use crate::arena;
+use crate::arena::{self, Share};
 use crate::rng::Rng;
-use crate::time::{cpu_ns, roi, wall_seconds};
+use crate::time::{cpu_ns, roi};
 
 /// The leaf that a range is mapped with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -283,18 +283,43 @@ pub fn translate_dependent_by<T: Tables>(one: impl Fn(&mut T, u64) -> Option<u64
     })
 }
 
-/// Threads of P7.
-pub const THREADS: usize = 4;
-
-/// Calls of 2 MiB that each of them makes.
+/// Calls of 2 MiB that each thread of P7 makes.
 pub const CALLS: u64 = 128;
 
-/// P7: threads of one tree behind one lock.
-pub fn threads<T: Tables>(threads: usize) -> Spent {
+/// What one thread of P7 changes the tree by.
+pub trait Worker {
+    /// Maps the 2 MiB at `va` by base pages.
+    fn map(&mut self, va: u64);
+    /// Unmaps them.
+    fn unmap(&mut self, va: u64);
+}
+
+/// A tree behind one lock.
+struct Locked<'t, T>(&'t Mutex<T>);
+
+impl<T: Tables> Worker for Locked<'_, T> {
+    fn map(&mut self, va: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).map(va, PA, 2 << 20, Leaf::Page);
+    }
+
+    fn unmap(&mut self, va: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).unmap(va, 2 << 20, Leaf::Page);
+    }
+}
+
+/// How many threads work at P7, and how often each does all its calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Crew {
+    /// The threads.
+    pub threads: usize,
+    /// Repetitions.
+    pub rounds: u64,
+}
+
+/// P7 behind one lock.
+pub fn threads<T: Tables>(crew: Crew) -> Spent {
     let tables = Mutex::new(fresh::<T>());
-    let lock = || tables.lock().unwrap_or_else(PoisonError::into_inner);
-    let map = |va| lock().map(va, PA, 2 << 20, Leaf::Page);
-    in_threads(threads, map, |va| lock().unmap(va, 2 << 20, Leaf::Page))
+    in_threads(crew, |_| Locked(&tables))
 }
 
 /// Time that an entry and operation took.
@@ -302,41 +327,40 @@ pub fn threads<T: Tables>(threads: usize) -> Spent {
 pub struct Spent {
     /// CPU ns of all threads: waiting shows as the spinning and switching that it costs.
     pub cpu_ns: f64,
-    /// ns by the wall clock, from when all threads had begun to when the last one ended.
+    /// ns by the wall clock, from when the first thread began to when the last one ended.
     pub wall_ns: f64,
 }
 
 /// What P7 does: each thread maps and then unmaps 256 MiB of pages in calls of 2 MiB, all in one tree, with frames of
-/// its own. `map` and `unmap` do so with the 2 MiB at an address.
-pub fn in_threads(threads: usize, map: impl Fn(u64) + Sync, unmap: impl Fn(u64) + Sync) -> Spent {
-    let barrier = Barrier::new(threads + 1);
-    let cpu = AtomicU64::new(0);
-    let work = |thread: u64| {
-        let begun = cpu_ns();
-        let base = BASE + (thread << 30);
-        (0..CALLS).for_each(|call| map(base + (call << 21)));
-        (0..CALLS).for_each(|call| unmap(base + (call << 21)));
-        // Relaxed: the scope's end orders it before the sum is read.
-        cpu.fetch_add(cpu_ns() - begun, Relaxed);
-    };
-    let mut seconds = 0.0;
-    std::thread::scope(|scope| {
-        let running: Vec<_> = (0..)
-            .zip(arena::share(threads))
-            .map(|(thread, share)| {
-                let (barrier, work) = (&barrier, &work);
-                scope.spawn(move || {
-                    share.enter();
-                    barrier.wait();
-                    work(thread);
-                })
-            })
-            .collect();
+/// its own that are warm. `start` makes a thread's worker, in that thread.
+///
+/// # Panics
+/// A worker does.
+pub fn in_threads<W: Worker>(crew: Crew, start: impl Fn(usize) -> W + Sync) -> Spent {
+    let barrier = Barrier::new(crew.threads);
+    let work = |thread: usize, share: Share| {
+        share.enter();
+        // Its leaf tables and those above them.
+        arena::warm(CALLS as usize + 4);
+        let (mut worker, base) = (start(thread), BASE + ((thread as u64) << 30));
         barrier.wait();
-        seconds = wall_seconds(|| running.into_iter().for_each(|one| drop(one.join())));
+        let (begun, cpu) = (Instant::now(), cpu_ns());
+        for _ in 0..crew.rounds {
+            (0..CALLS).for_each(|call| worker.map(base + (call << 21)));
+            (0..CALLS).for_each(|call| worker.unmap(base + (call << 21)));
+        }
+        (begun, Instant::now(), cpu_ns() - cpu)
+    };
+    let spent: Vec<(Instant, Instant, u64)> = std::thread::scope(|scope| {
+        let parts = arena::share(crew.threads).into_iter().enumerate();
+        let work = &work;
+        let running: Vec<_> = parts.map(|(thread, share)| scope.spawn(move || work(thread, share))).collect();
+        running.into_iter().map(|one| one.join().expect("a worker that ends")).collect()
     });
-    let entries = (threads as u64 * 2 * CALLS * 512) as f64;
-    Spent { cpu_ns: cpu.load(Relaxed) as f64 / entries, wall_ns: seconds * 1e9 / entries }
+    let entries = (crew.threads as u64 * crew.rounds * 2 * CALLS * 512) as f64;
+    let wall = spent.iter().map(|one| one.1).max().zip(spent.iter().map(|one| one.0).min());
+    let wall = wall.map_or(0, |(last, first)| (last - first).as_nanos());
+    Spent { cpu_ns: spent.iter().map(|one| one.2).sum::<u64>() as f64 / entries, wall_ns: wall as f64 / entries }
 }
 
 #[cfg(test)]
@@ -345,15 +369,28 @@ mod tests {
 
     use super::*;
 
+    /// Notes what it is asked for.
+    struct Noting<'n> {
+        mapped: &'n Mutex<BTreeSet<u64>>,
+        frames: &'n Mutex<BTreeSet<u64>>,
+    }
+
+    impl Worker for Noting<'_> {
+        fn map(&mut self, va: u64) {
+            assert!(self.mapped.lock().unwrap().insert(va), "{va:#x} twice");
+            assert!(self.frames.lock().unwrap().insert(arena::take().unwrap()), "a frame twice");
+        }
+
+        fn unmap(&mut self, va: u64) {
+            assert!(self.mapped.lock().unwrap().remove(&va), "{va:#x} is not mapped");
+        }
+    }
+
     #[test]
     fn threads_map_and_unmap_each_its_own_addresses_with_frames_of_its_own() {
         arena::reset(12);
         let (mapped, frames) = (Mutex::new(BTreeSet::new()), Mutex::new(BTreeSet::new()));
-        let map = |va| {
-            assert!(mapped.lock().unwrap().insert(va), "{va:#x} twice");
-            assert!(frames.lock().unwrap().insert(arena::take().unwrap()), "a frame twice");
-        };
-        in_threads(3, map, |va| assert!(mapped.lock().unwrap().remove(&va), "{va:#x} is not mapped"));
+        in_threads(Crew { threads: 3, rounds: 1 }, |_| Noting { mapped: &mapped, frames: &frames });
         assert!(mapped.lock().unwrap().is_empty());
         assert_eq!(frames.lock().unwrap().len() as u64, 3 * CALLS);
     }

@@ -4,18 +4,24 @@
 //! * `no-std`: the crates above `machines/` build and link without the standard library.
 //! * `boot-cost`: what a boot costs for each doubling of memory, as a table.
 //! * `bench`: the performance rows, ours beside those of the registry's crates; `bench --counts`: their instructions.
+//! * `stress`: all CPUs on one page allocator, every frame accounted for.
+//! * `tsan`: the stress and the tests with threads under ThreadSanitizer.
+//! * `loom`: what CPUs share without a lock, in every order that the memory model allows.
 //! * `fuzz TARGET|all [--seconds N]`: runs fuzz targets, and installs the runner if it is missing.
 //!
-//! Needs nothing beyond Rust, but for `fuzz`, which says what it installs.
+//! Needs nothing beyond Rust, but for `fuzz` and `tsan`, which say what they install.
 
 mod bench;
 mod boot_cost;
 mod failure;
 mod fuzz;
+mod loom;
 mod no_std;
 mod rust_text;
+mod stress;
 mod tidy;
 mod tree;
+mod tsan;
 
 use core::error::Error;
 use std::env;
@@ -32,7 +38,7 @@ struct Chore {
 }
 
 /// All chores, in the order in which the usage tells them.
-const CHORES: [Chore; 5] = [
+const CHORES: [Chore; 8] = [
     Chore { name: "tidy", words: "", run: |root, words| alone(words, || tidy::run(root)) },
     Chore { name: "no-std", words: "", run: |root, words| alone(words, || no_std::run(root)) },
     Chore {
@@ -41,6 +47,13 @@ const CHORES: [Chore; 5] = [
         run: bench::run,
     },
     Chore { name: "boot-cost", words: "", run: |root, words| alone(words, || boot_cost::run(root)) },
+    Chore {
+        name: "stress",
+        words: "[--seconds N] [--seed N] [--cpus all|N] [--placement dense|linux] …",
+        run: stress::run,
+    },
+    Chore { name: "tsan", words: "[--seconds N]", run: tsan::run },
+    Chore { name: "loom", words: "[PACKAGE…]", run: loom::run },
     Chore { name: "fuzz", words: "TARGET|all [--seconds N]", run: fuzz::run },
 ];
 

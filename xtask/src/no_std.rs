@@ -49,7 +49,7 @@ pub fn run(root: &Path) -> Result<(), Failure> {
 }
 
 /// The name of this machine's target: with a target given, flags reach the proof and not its build scripts.
-fn host() -> Result<String, Failure> {
+pub fn host() -> Result<String, Failure> {
     let output = Command::new("rustc").arg("-vV").output().map_err(|error| Failure::Start("rustc", error))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = text.lines().find_map(|line| line.strip_prefix("host: "));

@@ -15,7 +15,7 @@ use std::path::Path;
 use crate::failure::Failure;
 use crate::tree::Tree;
 
-pub use layers::NO_STD;
+pub use layers::{NO_STD, package_name};
 
 /// Something that the style does not allow.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

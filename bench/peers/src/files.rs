@@ -2,11 +2,14 @@
 
 use core::fmt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{fs, io};
 
 use kernmem_bench::aims;
 use kernmem_bench::recorded::{BadLine, Recorded};
 use kernmem_bench::report::{between, brief, is_against_peers, markdown};
+use kernmem_bench::rows;
+use kernmem_bench::run::Choice;
 use kernmem_bench::verdict::Verdict;
 
 use crate::plot;
@@ -72,11 +75,24 @@ pub fn record(recorded: &mut Recorded, found: &[Verdict]) -> Result<(), Failure>
     write(&at_root(RATIOS), &recorded.text("ratio to what stands beside, row;ours;beside: cargo xtask bench --record"))
 }
 
+/// Where and how a run was made, as a sentence.
+fn provenance(choice: &Choice) -> String {
+    let told = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        told.lines().find_map(|line| line.strip_prefix("model name")).map(|rest| rest.trim_matches([' ', '\t', ':']));
+    let commit = Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(at_root("")).output();
+    let commit = commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    let (model, cpus, rounds) = (model.unwrap_or("an unknown CPU"), rows::cpus(), choice.rounds);
+    let quick = if choice.quick { ", `--quick`" } else { "" };
+    format!("{model}, {cpus} CPUs, up to {rounds} rounds{quick}, commit {commit}.\n\n")
+}
+
 /// Writes the tables of documents and the plot.
-pub fn documents(found: &[Verdict]) -> Result<(), Failure> {
+pub fn documents(found: &[Verdict], choice: &Choice) -> Result<(), Failure> {
     let what = |id: &str| aims::row(id).map_or("", |row| row.what);
     let path = at_root("docs/performance.md");
-    let text = between(&read(&path)?, BEGIN, END, &markdown(found, what)).ok_or(Failure::NoPlace(path.clone()))?;
+    let table = provenance(choice) + &markdown(found, what);
+    let text = between(&read(&path)?, BEGIN, END, &table).ok_or(Failure::NoPlace(path.clone()))?;
     write(&path, &text)?;
     let path = at_root("README.md");
     if let Some(text) = between(&read(&path)?, BEGIN, END, &brief(found, what)) {

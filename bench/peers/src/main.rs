@@ -80,7 +80,7 @@ fn whole(all: &[Contender], args: &Args) -> Result<bool, Failure> {
         files::record(&mut recorded, &found)?;
     }
     if args.write {
-        files::documents(&found)?;
+        files::documents(&found, &args.choice)?;
     }
     Ok(behind == 0)
 }

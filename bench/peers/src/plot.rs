@@ -4,7 +4,7 @@
 
 use core::ops::Range;
 
-use kernmem_bench::report::{figure, is_against_peers};
+use kernmem_bench::report::{figure, is_against_peers, ours};
 use kernmem_bench::verdict::Verdict;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -66,14 +66,14 @@ fn draw<D: DrawingBackend>(
     let name = ("sans-serif", 11).into_font().color(&BLACK).pos(Pos::new(HPos::Right, VPos::Center));
     for (verdict, at) in shown.iter().zip(0..) {
         let middle = shown.len() as f64 - f64::from(at) - 0.5;
-        let (ours, aim) = (ratio(verdict, verdict.ratio), ratio(verdict, verdict.aim.ratio));
+        let (end, aim) = (ratio(verdict, verdict.ratio), ratio(verdict, verdict.aim.ratio));
         let colour = if verdict.is_met() { REACHED } else { MISSED };
-        let bar = [(ours.min(1.0), middle - 0.32), (ours.max(1.0), middle + 0.32)];
+        let bar = [(end.min(1.0), middle - 0.32), (end.max(1.0), middle + 0.32)];
         chart.draw_series(core::iter::once(Rectangle::new(bar, colour.filled())))?;
         let mark = [(aim, middle - 0.45), (aim, middle + 0.45)];
         chart.draw_series(core::iter::once(PathElement::new(mark.to_vec(), AIM.stroke_width(2))))?;
         let (_, y) = chart.backend_coord(&(1.0, middle));
-        let label = format!("{}  {}  {}", verdict.row, verdict.ours, figure(verdict.ratio));
+        let label = format!("{}  {}  {}", verdict.row, ours(verdict), figure(verdict.ratio));
         area.draw(&Text::new(label, (248, y), name.clone()))?;
     }
     Ok(())

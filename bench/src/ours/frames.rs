@@ -29,7 +29,7 @@ const fn span(frames: u64) -> ZoneSpan {
 }
 
 impl<const DENSE: bool> Frames for Ours<DENSE> {
-    const NAME: &'static str = if DENSE { "ours, dense" } else { "ours, Linux's order" };
+    const NAME: &'static str = if DENSE { "ours, dense" } else { "ours" };
     type Cpu = CpuPages<HeapStore>;
     type Pfn = Pfn;
 
@@ -72,6 +72,6 @@ impl<const DENSE: bool> Frames for Ours<DENSE> {
     fn metadata_bytes(&self) -> usize {
         let needs = needs::<HeapStore>(&facts(DENSE), &Topology::flat(2), &[span(self.frames)]);
         // The pool has no holes: memory for them is never lent.
-        (needs.state_bytes - needs.hole_bytes + needs.words * 8) as usize + needs.field.bytes()
+        (needs.state_bytes + needs.words * 8) as usize + needs.pageblocks + needs.field.bytes()
     }
 }

@@ -26,7 +26,7 @@ fn sizes<F: EntryFormat>(leaf: Leaf) -> Sizes {
 
 /// # Panics
 /// The range is empty or wraps.
-fn range(va: u64, len: u64) -> VirtRange {
+pub(super) fn range(va: u64, len: u64) -> VirtRange {
     VirtRange::of_size(VirtAddr(va), len).expect("a range of addresses")
 }
 
@@ -41,7 +41,7 @@ fn reached<A>(walk: Result<Walk<A>, WalkError>) -> Option<u64> {
 
 #[cold]
 #[inline(never)]
-fn refused(name: &str, error: MapError) -> ! {
+pub(super) fn refused(name: &str, error: MapError) -> ! {
     panic!("{name}: {error}")
 }
 
@@ -67,6 +67,18 @@ impl<F: Measured> Ours<F> {
     }
 }
 
+/// A tree without leaves.
+///
+/// # Panics
+/// `frames` has none for its root.
+pub(super) fn empty<F: Measured>(frames: &mut ArenaFrames) -> kernmem_pgtable::Tables<'static, F, HostMem> {
+    let memory = host(F::PAGE_SHIFT);
+    let root = frames.take(F::shape().levels[0].level).expect("a frame for the root").pa;
+    memory.zero(PhysRange::new(root, root + (1 << F::PAGE_SHIFT))).expect("the arena is memory");
+    memory.note(root).expect("the arena is memory").set_used(0);
+    kernmem_pgtable::Tables::new(memory, root)
+}
+
 impl<F: Measured> Tables for Ours<F> {
     const NAME: &'static str = F::NAME;
     const PAGE_SHIFT: u32 = F::PAGE_SHIFT;
@@ -75,12 +87,9 @@ impl<F: Measured> Tables for Ours<F> {
     const UNMAP_FREES: bool = true;
 
     fn new() -> Self {
-        let (memory, mut frames) = (host(F::PAGE_SHIFT), ArenaFrames::new());
-        let root = frames.take(F::shape().levels[0].level).expect("a frame for the root").pa;
-        memory.zero(PhysRange::new(root, root + (1 << F::PAGE_SHIFT))).expect("the arena is memory");
-        memory.note(root).expect("the arena is memory").set_used(0);
+        let mut frames = ArenaFrames::new();
         let form = PageForm::new(F::attrs(F::DATA)).expect("attributes of a page");
-        let tables = CachedTables::new(kernmem_pgtable::Tables::new(memory, root));
+        let tables = CachedTables::new(empty(&mut frames));
         Self { tables, frames, form: form.with_table_attrs(F::attrs(F::LINK)) }
     }
 

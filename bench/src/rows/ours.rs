@@ -6,10 +6,10 @@ use kernmem_arch::x86::{X86Level4, X86Level5};
 use kernmem_base::{Granule, VirtAddr};
 use kernmem_sparse::{Model, SparseArch};
 
-use super::{Contender, Role, bring_up, huge_blocks, locked_tables, shared_frames};
+use super::{Contender, Role, bring_up, huge_blocks, one_thread, shared_frames, threads};
 use crate::ours::formats::Measured;
 use crate::ours::models::{self, Way, Who};
-use crate::ours::{frames, tables};
+use crate::ours::{frames, shared, tables};
 use crate::tables as work;
 use crate::tables::{COLD, HOT, Leaf, PAGES, Span};
 
@@ -29,6 +29,13 @@ fn own_pages<F: Measured>() -> Vec<Contender> {
         }),
         of("P6-own", || work::translate::<tables::Ours<F>>(HOT) / F::shape().levels.len() as f64),
     ]
+}
+
+/// Rows P1 to P7 of a format; the tree of P7 has no outer lock.
+fn one_tree<F: Measured>() -> Vec<Contender> {
+    let mut all = one_thread::<tables::Ours<F>>(Role::Ours);
+    all.extend(threads(F::NAME, Role::Ours, shared::threads::<F>));
+    all
 }
 
 /// Other ways of ours to translate: from a table of pages that is remembered, and in batches.
@@ -51,15 +58,15 @@ fn conversions() -> Vec<Contender> {
     const I386: (SparseArch, Granule) = (SparseArch::I386Pae, Granule::K4);
     let model = |model, (arch, granule)| Who::Model(model, arch, granule);
     let who = [
-        ("flat", "flat", model(Model::Flat, X86_64)),
-        ("vmemmap", "vmemmap", model(Model::Vmemmap, X86_64)),
-        ("static x86-64", "static", model(Model::Static, X86_64)),
-        ("extreme x86-64", "extreme", model(Model::Extreme, X86_64)),
-        ("static arm64 4K", "static", model(Model::Static, ARM64)),
-        ("extreme arm64 4K", "extreme", model(Model::Extreme, ARM64)),
-        ("static arm64 64K", "static", model(Model::Static, ARM64_64K)),
-        ("extreme arm64 64K", "extreme", model(Model::Extreme, ARM64_64K)),
-        ("static i386 PAE", "static", model(Model::Static, I386)),
+        ("flat", "", model(Model::Flat, X86_64)),
+        ("any", "vmemmap", model(Model::Vmemmap, X86_64)),
+        ("x86-64", "static", model(Model::Static, X86_64)),
+        ("x86-64", "extreme", model(Model::Extreme, X86_64)),
+        ("arm64 4K", "static", model(Model::Static, ARM64)),
+        ("arm64 4K", "extreme", model(Model::Extreme, ARM64)),
+        ("arm64 64K", "static", model(Model::Static, ARM64_64K)),
+        ("arm64 64K", "extreme", model(Model::Extreme, ARM64_64K)),
+        ("i386 PAE", "static", model(Model::Static, I386)),
         ("nothing", "", Who::Nothing),
     ];
     let rows = ["S1-hot", "S1-hot-chain", "S1-64G", "S1-64G-chain", "S1-16T", "S1-16T-chain"].map(|row| (row, false));
@@ -86,8 +93,8 @@ fn conversions() -> Vec<Contender> {
 /// Our contenders of every row.
 #[must_use]
 pub fn ours() -> Vec<Contender> {
-    let mut all = locked_tables::<tables::Ours<Arm64<12, 48>>>(Role::Ours);
-    all.extend(locked_tables::<tables::Ours<X86Level4>>(Role::Ours));
+    let mut all = one_tree::<Arm64<12, 48>>();
+    all.extend(one_tree::<X86Level4>());
     all.extend(other_translations::<Arm64<12, 48>>());
     all.extend(other_translations::<X86Level4>());
     all.extend(own_pages::<Arm64<12, 39>>());
@@ -105,7 +112,9 @@ pub fn ours() -> Vec<Contender> {
     all.extend(own_pages::<I386Pae>());
     all.extend(own_pages::<I386Level2>());
     all.extend(shared_frames::<frames::Ours<true>>(Role::Ours));
-    all.extend(shared_frames::<frames::Ours<false>>(Role::Ours));
+    all.extend(
+        shared_frames::<frames::Ours<false>>(Role::Ours).into_iter().map(|one| one.with_variant("Linux's order")),
+    );
     all.extend(huge_blocks::<frames::Ours<true>>(Role::Ours, 2).into_iter().map(|one| one.with_variant("2 CPUs")));
     all.push(bring_up::<frames::Ours<true>>(Role::Ours).with_variant("lazy"));
     all.extend(conversions());

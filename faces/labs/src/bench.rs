@@ -51,7 +51,7 @@ impl Bench {
     pub(crate) fn of_arm64(self, lab: &'static str) -> Result<Self, LabError> {
         match self.source.machine.arch {
             Arch::Arm64 => Ok(self),
-            arch @ (Arch::X86_64 | Arch::I386) => Err(LabError::Architecture { lab, arch }),
+            arch @ (Arch::X86_64 | Arch::I386) => Err(LabError::Architecture { lab, arch, wanted: Arch::Arm64 }),
         }
     }
 
@@ -59,7 +59,15 @@ impl Bench {
     pub(crate) fn of_x86(self, lab: &'static str) -> Result<Self, LabError> {
         match self.source.machine.arch {
             Arch::X86_64 => Ok(self),
-            arch @ (Arch::Arm64 | Arch::I386) => Err(LabError::Architecture { lab, arch }),
+            arch @ (Arch::Arm64 | Arch::I386) => Err(LabError::Architecture { lab, arch, wanted: Arch::X86_64 }),
+        }
+    }
+
+    /// The machine if it is of i386.
+    pub(crate) fn of_i386(self, lab: &'static str) -> Result<Self, LabError> {
+        match self.source.machine.arch {
+            Arch::I386 => Ok(self),
+            arch @ (Arch::Arm64 | Arch::X86_64) => Err(LabError::Architecture { lab, arch, wanted: Arch::I386 }),
         }
     }
 

@@ -26,6 +26,8 @@ pub enum LabError {
         lab: &'static str,
         /// The machine's architecture.
         arch: Arch,
+        /// The one that they speak of.
+        wanted: Arch,
     },
     /// The machine lacks what the lab looks at.
     Missing(&'static str),
@@ -62,13 +64,8 @@ impl fmt::Display for LabError {
             Self::Source(error) => error.fmt(f),
             Self::Memory(error) => error.fmt(f),
             Self::Boot(error) => write!(f, "the machine does not boot: {error}"),
-            Self::Architecture { arch, .. } => {
-                let other = match arch {
-                    Arch::Arm64 => Arch::X86_64,
-                    Arch::X86_64 => Arch::Arm64,
-                    Arch::I386 => Arch::X86_64,
-                };
-                let (own, other) = (arch.name(), other.name());
+            Self::Architecture { arch, wanted, .. } => {
+                let (own, other) = (arch.name(), wanted.name());
                 write!(f, "the claims of this lab do not speak of {own}; name a machine of {other}")
             }
             Self::Missing(what) => write!(f, "this machine has no {what}"),

@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::labs::{
     block, boot_tables, fallback, flip, fork, hvo, linear_map, memblock_to_zones, memory_models, pagedoc, preallocate,
-    sparsemem, tlb, ttbr, vmalloc, vmalloc_sync, vmemmap_size, walk,
+    sparsemem, tlb, ttbr, vmalloc, vmalloc_sync, vmalloc_sync_i386, vmemmap_size, walk,
 };
 use crate::notebook::Notebook;
 use crate::texts::Text;
@@ -51,6 +51,7 @@ pub const LABS: &[Lab] = &[
     vmemmap_size::LAB,
     vmalloc::LAB,
     vmalloc_sync::LAB,
+    vmalloc_sync_i386::LAB,
     preallocate::LAB,
     fork::LAB,
 ];

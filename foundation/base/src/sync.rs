@@ -10,9 +10,15 @@
 //! 2. A guard gives back the rank that it found, so guards that are dropped in the reverse order of their making leave
 //!    [`Held`] as it was.
 
+#[cfg(loom)]
+mod explore;
+
 use core::cell::Cell;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
+
+#[cfg(loom)]
+pub use explore::explore;
 
 #[cfg(loom)]
 pub use loom::sync::atomic;

@@ -337,12 +337,17 @@ impl<S: Store> PageAllocator<S> {
     /// As [`PageAllocator::free`], beyond what the CPU keeps open.
     #[inline(never)]
     fn free_beyond(&self, cpu: &mut CpuPages<S>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        if self.facts.placement == Placement::Dense {
-            return self.free_dense(cpu, pfn, order);
+        match self.facts.placement {
+            Placement::Dense => self.free_dense(cpu, pfn, order),
+            Placement::Linux => self.free_in_lists(cpu, pfn, order),
         }
-        match self.zone_of(pfn).ok_or(FreeError::Foreign { pfn })?.placed() {
-            Placed::Linux(zone) => self.free_listed(cpu, zone, pfn, order),
-            Placed::Dense(_) => self.free_dense(cpu, pfn, order),
+    }
+
+    #[inline(never)]
+    fn free_in_lists(&self, cpu: &mut CpuPages<S>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        match self.zone_of(pfn).map(Zone::placed) {
+            Some(Placed::Linux(zone)) => self.free_listed(cpu, zone, pfn, order),
+            Some(Placed::Dense(_)) | None => Err(FreeError::Foreign { pfn }),
         }
     }
 
@@ -368,7 +373,7 @@ impl<S: Store> PageAllocator<S> {
         for &pfn in frames {
             match self.zone_of(pfn).ok_or(FreeError::Foreign { pfn })?.placed() {
                 Placed::Linux(zone) => self.free_part_listed(cpu, zone, pfn)?,
-                Placed::Dense(_) => self.free_dense(cpu, pfn, Order(0))?,
+                Placed::Dense(_) => self.free(cpu, pfn, Order(0))?,
             }
         }
         Ok(())
@@ -435,6 +440,7 @@ impl<S: Store> PageAllocator<S> {
     }
 
     /// Drains the CPU's lists if somebody asked for it.
+    #[inline]
     pub fn answer_requests(&self, cpu: &mut CpuPages<S>) {
         let request = self.requests.as_ref().get(cpu.cpu.0 as usize);
         if request.is_some_and(|request| request.take()) {

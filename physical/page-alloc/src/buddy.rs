@@ -147,7 +147,9 @@ impl<S: Store> Locked<'_, S> {
             return;
         }
         let now = self.ground().kind(pfn);
-        let follows = lists_follow_pageblocks(self.zone.facts.era) || now == MigrateType::Isolate;
+        // Whoever frees reads the type before the lock: a pageblock may have been set apart, or be so no more, since then.
+        let is_isolated = now == MigrateType::Isolate || cached == MigrateType::Isolate;
+        let follows = is_isolated || lists_follow_pageblocks(self.zone.facts.era);
         let kind = if follows { now } else { cached };
         let (area, ground) = self.area_mut();
         let merged = area.give(ground, Block { pfn, order, kind }, end);

@@ -18,7 +18,7 @@ use crate::fielded::{Fielded, Grounds};
 use crate::pcp::CpuPages;
 use crate::store::Store;
 use crate::watermark::{self, Pass};
-use crate::zone::Placed;
+use crate::zone::{Placed, Zone};
 use crate::{FreeError, Gfp, PageAllocator, Placement};
 
 /// What decides where a request is served: zones, mobility, and whether other nodes may help.
@@ -54,6 +54,7 @@ pub(crate) struct Served {
 
 impl<S: Store> CpuPages<S> {
     /// Takes a block from the CPU's frames or a zone's field, from blocks of type `kind`.
+    #[inline]
     fn take_dense(&mut self, zone: Fielded<'_, S>, wish: Wish, kind: MigrateType) -> Option<Pfn> {
         let Wish { key, order, kind: column, .. } = wish;
         self.frames.alloc(zone.at(), Want { key, column, kind, order })
@@ -74,6 +75,7 @@ impl<S: Store> CpuPages<S> {
     }
 
     /// A frame of which it was found only now that it came back twice; told once.
+    #[inline]
     fn tell_doubled(&mut self, zone: Fielded<'_, S>) -> Result<(), FreeError> {
         let set = self.frames.sets().get_mut(zone.zone.index);
         let found = set.and_then(|set| set.take_doubled()).or(self.doubled.take());
@@ -97,7 +99,7 @@ impl<S: Store> PageAllocator<S> {
     /// is looked at, and only blocks of the request's own types are taken.
     #[inline]
     pub(crate) fn alloc_again(&self, cpu: &mut CpuPages<S>, key: u64, order: Order) -> Option<Pfn> {
-        let Served { zone, wish, pass } = cpu.served.filter(|served| served.wish.key == key)?;
+        let Served { zone, wish, pass } = *cpu.served.as_ref().filter(|served| served.wish.key == key)?;
         let Placed::Dense(zone) = self.zone_at(zone)?.placed() else { return None };
         if order > self.facts.max_order {
             return None;
@@ -107,6 +109,9 @@ impl<S: Store> PageAllocator<S> {
             return None;
         }
         let wish = Wish { order: order.0, ..wish };
+        if !pass.cma {
+            return cpu.take_dense(zone, wish, wish.kind);
+        }
         own_kinds(wish.kind, pass, || zone.cma_leads()).find_map(|kind| cpu.take_dense(zone, wish, kind))
     }
 
@@ -179,14 +184,16 @@ impl<S: Store> PageAllocator<S> {
     }
 
     /// The dense zone that a frame was handed over to; the CPU's last one is looked at first.
-    #[inline]
-    pub(crate) fn dense_zone_of(&self, cpu: &mut CpuPages<S>, pfn: Pfn) -> Option<Fielded<'_, S>> {
-        let last = self.zone_at(cpu.here).map(|zone| zone.placed());
-        if let Some(Placed::Dense(zone)) = last
-            && zone.manages(pfn)
-        {
-            return Some(zone);
+    #[inline(always)]
+    fn dense_zone_of(&self, cpu: &mut CpuPages<S>, pfn: Pfn) -> Option<Fielded<'_, S>> {
+        match self.zone_at(cpu.here).map(Zone::placed) {
+            Some(Placed::Dense(zone)) if zone.manages(pfn) => Some(zone),
+            _ => self.other_zone_of(cpu, pfn),
         }
+    }
+
+    #[cold]
+    fn other_zone_of(&self, cpu: &mut CpuPages<S>, pfn: Pfn) -> Option<Fielded<'_, S>> {
         let zone = self.zone_of(pfn)?;
         cpu.here = zone.index;
         match zone.placed() {
@@ -199,17 +206,26 @@ impl<S: Store> PageAllocator<S> {
     }
 
     /// Gives a block back that is in none of the CPU's hot words.
+    #[inline(always)]
     pub(crate) fn free_dense(&self, cpu: &mut CpuPages<S>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        let zone = self.dense_zone_of(cpu, pfn).ok_or(FreeError::Foreign { pfn })?;
+        let Some(zone) = self.dense_zone_of(cpu, pfn) else { return Err(FreeError::Foreign { pfn }) };
+        if order.0 > 0 {
+            self.check_block(zone, pfn, order)?;
+        }
+        self.answer_requests(cpu);
+        match cpu.frames.free(zone.at(), pfn, order.0) {
+            Ok(()) => cpu.tell_doubled(zone),
+            Err(doubled) => Err(double_free(doubled)),
+        }
+    }
+
+    /// Whether a range may be somebody's block.
+    #[inline(never)]
+    fn check_block(&self, zone: Fielded<'_, S>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         if order > self.facts.max_order || !pfn.0.is_multiple_of(1 << order.0) {
             return Err(zone.misuse(pfn, order));
         }
-        if order.0 > 0 {
-            zone.all_managed(pfn, Pfn(pfn.0 + (1 << order.0)))?;
-        }
-        self.answer_requests(cpu);
-        cpu.frames.free(zone.at(), pfn, order.0).map_err(double_free)?;
-        cpu.tell_doubled(zone)
+        zone.all_managed(pfn, Pfn(pfn.0 + (1 << order.0)))
     }
 
     /// Gives single frames back, straight to their fields.

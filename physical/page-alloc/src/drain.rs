@@ -18,6 +18,7 @@ impl DrainRequest {
     }
 
     /// Whether somebody asked since the last time; by the owner alone.
+    #[inline]
     pub fn take(&self) -> bool {
         // Relaxed: the owner looks first, since nearly always nobody asked; what it misses now it sees the next time.
         // Acquire pairs with the Release of `ask`.

@@ -9,7 +9,7 @@
 //! Source: Linux 5.10–7.2 mm/page_alloc.c `__rmqueue_fallback`, `steal_suitable_fallback`, `__rmqueue_claim`,
 //! `__rmqueue_steal`, `find_suitable_fallback`, `boost_watermark`.
 
-use kernmem_base::{Era, Pfn};
+use kernmem_base::{Era, Order, Pfn};
 use kernmem_sparse::MigrateType;
 
 use crate::free_area::{Block, End};
@@ -35,6 +35,7 @@ fn may_use_cma(kind: MigrateType, pass: Pass) -> bool {
 
 /// The types that a request takes from before it falls back: its own; CMA after it where that may serve, before it too
 /// while `cma_leads` says that most of what is free is CMA.
+#[inline]
 pub(crate) fn own_kinds(
     kind: MigrateType,
     pass: Pass,
@@ -179,18 +180,28 @@ impl<S: Store> Locked<'_, S> {
         let mut census = Census::default();
         let mut pfn = start;
         while pfn.0 < end {
-            let free = self.area().find(ground, pfn).map(|block| (block.pfn, block.order));
-            let (head, order, place) = match (free, ground.taken_block(pfn)) {
-                (Some((head, order)), _) => (head, order, &mut census.free),
-                (None, Some((head, State::OwnedMovable(order)))) => (head, order.0, &mut census.movable),
-                (None, Some((head, State::Owned(order) | State::Cached(order)))) => (head, order.0, &mut census.other),
-                (None, _) => (pfn, 0, &mut census.other),
+            // Blocks follow each other, so only the first may have begun before the pageblock.
+            let (head, state) = match ground.state(pfn) {
+                State::Nothing if pfn == start => self.around(pfn),
+                state => (pfn, state),
+            };
+            let (order, place) = match state {
+                State::Free(order) => (order.0, &mut census.free),
+                State::OwnedMovable(order) => (order.0, &mut census.movable),
+                State::Owned(order) | State::Cached(order) => (order.0, &mut census.other),
+                State::Nothing => (0, &mut census.other),
             };
             let next = (head.0 + (1 << order)).min(end);
             *place += next - pfn.0;
             pfn = Pfn(next);
         }
         census
+    }
+
+    /// The block that a frame lies in, free or not.
+    fn around(&self, pfn: Pfn) -> (Pfn, State) {
+        let free = self.area().find(self.ground(), pfn).map(|block| (block.pfn, State::Free(Order(block.order))));
+        free.or_else(|| self.ground().taken_block(pfn)).unwrap_or((pfn, State::Nothing))
     }
 
     /// Whether the search for a pageblock to claim ends at an order.

@@ -36,7 +36,7 @@ pub(crate) struct DenseBody<S: Store> {
 /// What is known of frames whether they are free or not.
 pub(crate) struct Grounds<S: Store> {
     /// What pageblocks are meant for, and which were handed over.
-    pub blocks: Pageblocks<S::States>,
+    pub blocks: Pageblocks<S::Pageblocks>,
     /// Frames of known pageblocks that are nobody's.
     pub holes: Holes<S::States>,
 }
@@ -58,11 +58,9 @@ fn shape(span: &ZoneSpan, facts: &Facts) -> Shape {
     Shape { start: span.start, end: span.end, max_order, pageblock_order }
 }
 
-/// Memory for the bytes of pageblocks, and for the bits of holes.
-fn states(span: &ZoneSpan, facts: &Facts) -> [ZoneNeeds; 2] {
-    let pageblocks = pageblocks::count(span.start, span.end, facts.pageblock_order.0);
-    let chunks = shape(span, facts).chunks() as u64;
-    [(1, pageblocks), (chunks, holes::BYTES)].map(|(chunks, state_bytes)| ZoneNeeds { chunks, state_bytes, words: 0 })
+/// Memory for the bits of holes.
+fn holes_need(span: &ZoneSpan, facts: &Facts) -> ZoneNeeds {
+    ZoneNeeds { chunks: shape(span, facts).chunks() as u64, state_bytes: holes::BYTES, words: 0 }
 }
 
 impl<S: Store> DenseBody<S> {
@@ -72,19 +70,19 @@ impl<S: Store> DenseBody<S> {
         needs.field.lines += field.lines;
         needs.field.entries += field.entries;
         needs.field.index += field.index;
-        let [pageblocks, holes] = states(span, facts).map(|part| part.chunks * part.state_bytes as u64);
-        needs.state_bytes += pageblocks + holes;
-        needs.hole_bytes += holes;
+        let holes = holes_need(span, facts);
+        needs.hole_bytes += holes.chunks * holes.state_bytes as u64;
+        needs.pageblocks += pageblocks::count(span.start, span.end, facts.pageblock_order.0);
     }
 
     pub fn new(span: &ZoneSpan, facts: &Facts, store: &mut S) -> Option<Self> {
-        let [pageblocks, holes] = states(span, facts);
+        let pageblocks = pageblocks::count(span.start, span.end, facts.pageblock_order.0);
         let shape = shape(span, facts);
         Some(Self {
             field: Field::new(store.field(&shape)?, shape)?,
             grounds: Grounds {
-                blocks: Pageblocks::new(store.states(pageblocks)?, span.start, span.end, shape.pageblock_order)?,
-                holes: Holes::new(store.states(holes)?, span.start),
+                blocks: Pageblocks::new(store.pageblocks(pageblocks)?, span.start, shape.pageblock_order),
+                holes: Holes::new(store.states(holes_need(span, facts))?, span.start),
             },
             setup: Ranked::new("dense zone", ()),
         })
@@ -115,8 +113,10 @@ impl<S: Store> Deref for Fielded<'_, S> {
 
 impl<'z, S: Store> Fielded<'z, S> {
     /// Free frames, those in isolated pageblocks not counted.
+    #[inline]
     pub fn free(self) -> u64 {
-        self.field.level().saturating_sub(self.free_of(MigrateType::Isolate))
+        let level = self.field.level();
+        if self.grounds.blocks.is_plain() { level } else { level.saturating_sub(self.free_of(MigrateType::Isolate)) }
     }
 
     /// Free frames in pageblocks of a type of which there are few.
@@ -125,6 +125,7 @@ impl<'z, S: Store> Fielded<'z, S> {
     }
 
     /// Whether a frame was handed over.
+    #[inline]
     pub fn manages(self, pfn: Pfn) -> bool {
         self.zone.contains(pfn) && self.grounds.blocks.is_known(pfn) && !self.grounds.holes.has(pfn)
     }

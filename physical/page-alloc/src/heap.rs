@@ -28,9 +28,6 @@ pub struct HeapStates {
 
 impl States for HeapStates {
     fn byte(&self, index: u64) -> Option<&AtomicU8> {
-        if index < self.bytes {
-            return self.chunks.first()?.get()?.get(index as usize);
-        }
         let chunk = index.checked_div(self.bytes)?;
         self.chunks.get(usize::try_from(chunk).ok()?)?.get()?.get((index % self.bytes) as usize)
     }
@@ -73,6 +70,7 @@ impl Store for HeapStore {
     type States = HeapStates;
     type Words = HeapWords;
     type Field = HeapMem;
+    type Pageblocks = Vec<AtomicU8>;
     type Zones = Vec<Option<Zone<Self>>>;
     type Numbers = Vec<u32>;
     type Requests = Vec<DrainRequest>;
@@ -92,6 +90,10 @@ impl Store for HeapStore {
 
     fn field(&mut self, shape: &Shape) -> Option<HeapMem> {
         Some(HeapMem::new(shape))
+    }
+
+    fn pageblocks(&mut self, count: usize) -> Option<Vec<AtomicU8>> {
+        Some((0..count).map(|_| AtomicU8::new(0)).collect())
     }
 
     fn zones(&mut self, count: usize) -> Option<Self::Zones> {

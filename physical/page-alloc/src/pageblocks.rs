@@ -10,14 +10,24 @@
 //! 2. `of_kind` counts the pageblocks of each type but the first one, which is not counted.
 
 use kernmem_base::Pfn;
-use kernmem_base::sync::atomic::{AtomicU64, Ordering};
+use kernmem_base::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use kernmem_sparse::MigrateType;
 
 use crate::dense::Kinds;
 use crate::free_area::KINDS;
-use crate::store::States;
 
 const KNOWN: u8 = 0x80;
+
+/// The type by the low bits.
+const KIND_OF: [MigrateType; 8] = {
+    let mut kinds = [MigrateType::Movable; 8];
+    let mut number = 0;
+    while number < KINDS {
+        kinds[number + 1] = MigrateType::ALL[number];
+        number += 1;
+    }
+    kinds
+};
 
 /// The bytes of one zone.
 #[derive(Debug)]
@@ -27,6 +37,8 @@ pub(crate) struct Pageblocks<T> {
     first: u64,
     order: u8,
     of_kind: [AtomicU64; KINDS],
+    /// Pageblocks of types that not every request may have.
+    special: AtomicU64,
 }
 
 /// Pageblocks of `[start, end)`.
@@ -34,35 +46,35 @@ pub(crate) const fn count(start: Pfn, end: Pfn, order: u8) -> usize {
     if start.0 >= end.0 { 0 } else { (((end.0 - 1) >> order) - (start.0 >> order) + 1) as usize }
 }
 
-impl<T: States> Kinds for Pageblocks<T> {
+impl<T: AsRef<[AtomicU8]>> Kinds for Pageblocks<T> {
     #[inline]
     fn kind(&self, pfn: Pfn) -> MigrateType {
-        match self.byte(pfn) & !KNOWN {
-            0 => MigrateType::Movable,
-            number => MigrateType::ALL.get(usize::from(number) - 1).copied().unwrap_or(MigrateType::Movable),
-        }
+        KIND_OF[usize::from(self.byte(pfn) % 8)]
     }
 }
 
-impl<T: States> Pageblocks<T> {
-    /// Movable pageblocks of which nothing is known; `None` if there is no memory for them.
-    pub fn new(bytes: T, start: Pfn, end: Pfn, order: u8) -> Option<Self> {
-        let count = count(start, end, order);
+impl<T: AsRef<[AtomicU8]>> Pageblocks<T> {
+    /// Movable pageblocks of which nothing is known: `bytes` are zeros.
+    pub fn new(bytes: T, start: Pfn, order: u8) -> Self {
         let of_kind = core::array::from_fn(|_| AtomicU64::new(0));
-        (count == 0 || bytes.open(0, count)).then_some(Self { bytes, first: start.0 >> order, order, of_kind })
+        Self { bytes, first: start.0 >> order, order, of_kind, special: AtomicU64::new(0) }
     }
 
+    #[inline]
+    fn place(&self, pfn: Pfn) -> Option<&AtomicU8> {
+        self.bytes.as_ref().get((pfn.0 >> self.order).wrapping_sub(self.first) as usize)
+    }
+
+    #[inline]
     fn byte(&self, pfn: Pfn) -> u8 {
-        let byte = (pfn.0 >> self.order).checked_sub(self.first).and_then(|index| self.bytes.byte(index));
         // Relaxed: who reads it without the set-up lock bears a stale type, and looks again after it acted on it.
-        byte.map_or(0, |byte| byte.load(Ordering::Relaxed))
+        self.place(pfn).map_or(0, |byte| byte.load(Ordering::Relaxed))
     }
 
     fn set(&self, pfn: Pfn, value: u8) {
-        let byte = (pfn.0 >> self.order).checked_sub(self.first).and_then(|index| self.bytes.byte(index));
-        if let Some(byte) = byte {
-            // AcqRel: a swap and no store, so that the two looks of a CPU that follows a change see it in one order.
-            byte.swap(value, Ordering::AcqRel);
+        if let Some(byte) = self.place(pfn) {
+            // Relaxed: a field's index, changed next by a read-modify-write, carries it to the CPU that follows the change.
+            byte.store(value, Ordering::Relaxed);
         }
     }
 
@@ -84,6 +96,8 @@ impl<T: States> Pageblocks<T> {
         // Relaxed: figures.
         self.of_kind[from as usize].fetch_sub(u64::from(from != MigrateType::Movable), Ordering::Relaxed);
         self.of_kind[kind as usize].fetch_add(u64::from(kind != MigrateType::Movable), Ordering::Relaxed);
+        self.special.fetch_sub(u64::from(from >= MigrateType::HighAtomic), Ordering::Relaxed);
+        self.special.fetch_add(u64::from(kind >= MigrateType::HighAtomic), Ordering::Relaxed);
         from
     }
 
@@ -91,6 +105,12 @@ impl<T: States> Pageblocks<T> {
     #[inline]
     pub fn of(&self, kind: MigrateType) -> u64 {
         self.of_kind[kind as usize].load(Ordering::Relaxed)
+    }
+
+    /// Whether all are unmovable, movable or reclaimable.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.special.load(Ordering::Relaxed) == 0
     }
 
     /// First frame of the pageblock of a frame.

@@ -59,6 +59,15 @@ impl<S: Store> Zone<S> {
         }
     }
 
+    /// Whether no pageblock is for a use of its own, so that all that is free may be had by all.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        match self.placed() {
+            Placed::Linux(_) => false,
+            Placed::Dense(zone) => zone.grounds.blocks.is_plain(),
+        }
+    }
+
     /// Takes `[start, end)` over as free frames; both lie in the zone.
     pub(crate) fn add_free(&self, start: Pfn, end: Pfn) -> Result<(), AddError> {
         match self.placed() {

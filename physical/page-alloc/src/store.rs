@@ -6,7 +6,8 @@
 //!   words    links of free blocks                             under the zone lock
 //! per zone, dense:
 //!   field    bits, block entries and index (`dense::mem`)     shared, atomic
-//!   states   once a byte a pageblock; once a bit a frame, in chunks, opened where memory has holes
+//!   bytes    one a pageblock                                  shared, atomic
+//!   states   a bit a frame, in chunks, opened where memory has holes
 //! per allocator: zones, order of nodes, drain requests; per CPU: slots and sets of its lists, or its dense caches
 //! ```
 //!
@@ -69,10 +70,13 @@ pub struct Needs {
     pub numbers: usize,
     /// One drain request a CPU.
     pub requests: usize,
-    /// Bytes of states of all zones.
+    /// Bytes of states of all zones with lists.
     pub state_bytes: u64,
-    /// Of these, bytes that a store with memory on demand lends only where a pageblock has frames that are not handed over.
+    /// Bytes of states of all dense zones: a store with memory on demand lends them only where a pageblock has frames that
+    /// were not handed over.
     pub hole_bytes: u64,
+    /// Pageblocks of all dense zones, a byte each.
+    pub pageblocks: usize,
     /// Words of all zones' lists.
     pub words: u64,
     /// Memory of all zones' fields.
@@ -87,6 +91,8 @@ pub trait Store: Sized {
     type Words: Words + Send;
     /// The memory of one zone's field.
     type Field: Mem;
+    /// A byte for each pageblock of a dense zone.
+    type Pageblocks: AsRef<[AtomicU8]>;
     /// A place for each zone.
     type Zones: AsRef<[Option<Zone<Self>>]> + AsMut<[Option<Zone<Self>>]>;
     /// Numbers.
@@ -106,6 +112,8 @@ pub trait Store: Sized {
     fn words(&mut self, needs: ZoneNeeds) -> Option<Self::Words>;
     /// Memory for the field of one zone.
     fn field(&mut self, shape: &Shape) -> Option<Self::Field>;
+    /// `count` zeros for the pageblocks of one zone.
+    fn pageblocks(&mut self, count: usize) -> Option<Self::Pageblocks>;
     /// `count` empty places.
     fn zones(&mut self, count: usize) -> Option<Self::Zones>;
     /// `count` zeros.
@@ -134,7 +142,7 @@ struct FieldParts<'m> {
 }
 
 impl<'m> LentStore<'m> {
-    /// Lends memory; [`crate::needs`] says how much. What dense placement needs besides comes by
+    /// Lends memory; [`crate::needs`] says how much: `states` has state bytes, hole bytes and pageblocks. What dense placement needs besides comes by
     /// [`LentStore::with_field`].
     pub fn new(
         states: &'m [AtomicU8],
@@ -201,6 +209,7 @@ impl<'m> Store for LentStore<'m> {
     type States = LentStates<'m>;
     type Words = LentWords<'m>;
     type Field = LentMem<'m>;
+    type Pageblocks = &'m [AtomicU8];
     type Zones = &'m mut [Option<Zone<Self>>];
     type Numbers = &'m mut [u32];
     type Requests = &'m [DrainRequest];
@@ -227,6 +236,12 @@ impl<'m> Store for LentStore<'m> {
         let (index, more_index) = self.field.index.split_at_checked(needs.index)?;
         self.field = FieldParts { lines: more_lines, entries: more_entries, index: more_index };
         Some(LentMem::new(lines, entries, index))
+    }
+
+    fn pageblocks(&mut self, count: usize) -> Option<&'m [AtomicU8]> {
+        let (taken, rest) = self.states.split_at_checked(count)?;
+        self.states = rest;
+        Some(taken)
     }
 
     fn zones(&mut self, count: usize) -> Option<Self::Zones> {

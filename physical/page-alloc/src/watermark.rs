@@ -119,6 +119,7 @@ impl Facts {
 /// | 6.1, 6.12, 7.2 | half of it less | a quarter of the rest less, only if urgent |
 ///
 /// Source: Linux 5.10–7.2 mm/page_alloc.c `__zone_watermark_ok`.
+#[inline]
 pub(crate) fn adjusted(era: Era, mark: u64, pass: Pass) -> u64 {
     let half = if pass.min_reserve { mark - mark / 2 } else { mark };
     let goes_on = match era {
@@ -126,19 +127,6 @@ pub(crate) fn adjusted(era: Era, mark: u64, pass: Pass) -> u64 {
         Era::V6_1 | Era::V6_12 | Era::V7_2 => pass.non_block && pass.min_reserve,
     };
     if goes_on { half - half / 4 } else { half }
-}
-
-/// Frames kept for urgent requests that a pass must not count.
-///
-/// | era | frames |
-/// |---|---|
-/// | 4.14, 5.10, 6.1 | all of the pageblocks that are kept (4.14 UNVERIFIED) |
-/// | 6.12, 7.2 | the free ones among them |
-fn unusable_highatomic<S: Store>(zone: &Zone<S>) -> u64 {
-    match zone.facts.era {
-        Era::V4_14 | Era::V5_10 | Era::V6_1 => zone.reserved_highatomic(),
-        Era::V6_12 | Era::V7_2 => zone.free_highatomic(),
-    }
 }
 
 /// Whether the frames that are kept for urgent requests count for a pass.
@@ -155,6 +143,7 @@ fn uses_reserves(era: Era, pass: Pass) -> bool {
 }
 
 /// Whether a zone has `2^order` frames for a request up to the zone of index `highest`, and `extra` frames more.
+#[inline]
 pub(crate) fn is_ok<S: Store>(
     zone: &Zone<S>,
     held: &Held,
@@ -163,22 +152,31 @@ pub(crate) fn is_ok<S: Store>(
     highest: crate::ZoneKind,
     pass: Pass,
 ) -> bool {
-    let marks = zone.watermarks();
-    let mark = match pass.mark {
-        Mark::None => return true,
-        Mark::Min => marks.min,
-        Mark::Low => marks.low,
-    };
-    let mark = mark + zone.boost() + extra;
-    let mut free = zone.free().saturating_sub((1 << order) - 1);
-    if !pass.cma {
-        free = free.saturating_sub(zone.free_cma());
-    }
-    if !uses_reserves(zone.facts.era, pass) {
-        free = free.saturating_sub(unusable_highatomic(zone));
-    }
-    if free <= adjusted(zone.facts.era, mark, pass) + zone.reserve(highest) {
+    let Some(mark) = zone.mark(pass.mark) else { return true };
+    let least = adjusted(zone.facts.era, mark + zone.boost() + extra, pass) + zone.reserve(highest);
+    let kept = zone.free().saturating_sub((1 << order) - 1);
+    if kept <= least || kept.saturating_sub(unusable(zone, pass)) <= least {
         return false;
     }
     order == 0 || zone.has_block(held, order, pass)
+}
+
+/// Free frames that a pass must not count.
+///
+/// | era | of those kept for urgent requests |
+/// |---|---|
+/// | 4.14, 5.10, 6.1 | all of the pageblocks that are kept (4.14 UNVERIFIED) |
+/// | 6.12, 7.2 | the free ones among them |
+fn unusable<S: Store>(zone: &Zone<S>, pass: Pass) -> u64 {
+    if zone.is_plain() {
+        return 0;
+    }
+    let cma = if pass.cma { 0 } else { zone.free_cma() };
+    if uses_reserves(zone.facts.era, pass) {
+        return cma;
+    }
+    cma + match zone.facts.era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 => zone.reserved_highatomic(),
+        Era::V6_12 | Era::V7_2 => zone.free_highatomic(),
+    }
 }

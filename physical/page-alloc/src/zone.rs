@@ -22,7 +22,7 @@ use crate::fielded::{DenseBody, Fielded};
 use crate::free_area::LinuxLists;
 use crate::ground::Ground;
 use crate::store::{Needs, Store};
-use crate::watermark::Watermarks;
+use crate::watermark::{Mark, Watermarks};
 use crate::{Facts, MAX_ZONES, Placement, ZoneKind, ZoneSpan};
 
 /// The rank of the zone lock.
@@ -126,6 +126,7 @@ impl<S: Store> fmt::Debug for Zone<S> {
 }
 
 /// A counter that nothing else is published by: Relaxed throughout.
+#[inline]
 pub(crate) fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
@@ -167,6 +168,7 @@ impl<S: Store> Zone<S> {
 
     /// Free frames, those in CPU lists and in isolated pageblocks not counted.
     #[must_use]
+    #[inline]
     pub fn free(&self) -> u64 {
         match self.placed() {
             Placed::Linux(_) => read(&self.free),
@@ -224,6 +226,16 @@ impl<S: Store> Zone<S> {
         Watermarks { min, low, high, promo }
     }
 
+    /// The level that a pass asks for; `None` if it asks for none.
+    #[inline]
+    pub(crate) fn mark(&self, mark: Mark) -> Option<u64> {
+        match mark {
+            Mark::None => None,
+            Mark::Min => Some(read(&self.marks[0])),
+            Mark::Low => Some(read(&self.marks[1])),
+        }
+    }
+
     /// Sets the watermarks, and ends a boost.
     pub fn set_watermarks(&self, marks: Watermarks) {
         let values = [marks.min, marks.low, marks.high, marks.promo];
@@ -235,6 +247,7 @@ impl<S: Store> Zone<S> {
 
     /// What is added to each watermark for a while.
     #[must_use]
+    #[inline]
     pub fn boost(&self) -> u64 {
         read(&self.boost)
     }
@@ -246,6 +259,7 @@ impl<S: Store> Zone<S> {
 
     /// Frames kept from requests whose highest zone is `kind`.
     #[must_use]
+    #[inline]
     pub fn reserve(&self, kind: ZoneKind) -> u64 {
         self.facts.kinds.index(kind).map_or(0, |index| read(&self.reserve[index]))
     }
@@ -272,11 +286,13 @@ impl<S: Store> Zone<S> {
         }
     }
 
+    #[inline]
     pub(crate) fn contains(&self, pfn: Pfn) -> bool {
         self.span.start <= pfn && pfn < self.span.end
     }
 
     /// The zone as its placement keeps it.
+    #[inline]
     pub(crate) fn placed(&self) -> Placed<'_, S> {
         match &self.body {
             Body::Lists { ground, inner } => Placed::Linux(Listed { zone: self, ground, inner }),

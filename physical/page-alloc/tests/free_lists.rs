@@ -136,6 +136,46 @@ fn dense_placement_tells_misuse_frame_by_frame() {
     assert_eq!((allocator.free_frames(), allocator.managed()), (managed, managed));
 }
 
+/// A frame that boot keeps, in the middle of frames that come and go: to give it back is foreign at any moment.
+#[test]
+fn a_frame_that_boot_keeps_is_foreign_whatever_its_neighbours_do() {
+    let spans = [span(0, ZoneKind::Normal, 0, 0x400)];
+    let facts = Facts::of(Era::V6_12, Placement::Dense);
+    let allocator = PageAllocator::new(&mut HeapStore, facts, &Topology::flat(2), &spans).unwrap();
+    let kept = |pfn: u64| pfn % 0x40 == 0x11;
+    for word in (0..0x400).step_by(0x40) {
+        allocator.add_free(0, Pfn(word), Pfn(word + 0x11)).unwrap();
+        allocator.add_free(0, Pfn(word + 0x12), Pfn(word + 0x40)).unwrap();
+    }
+    lists(&allocator, 4, 64);
+    let mut cpu = cpu(&allocator);
+    let tell = |cpu: &mut common::Cpu| {
+        for pfn in (0..0x400).filter(|&pfn| kept(pfn)).map(Pfn) {
+            assert_eq!(allocator.free(cpu, pfn, Order(0)), Err(FreeError::Foreign { pfn }));
+            let pair = Pfn(pfn.0 - 1);
+            assert!(allocator.free(cpu, pair, Order(1)).is_err(), "half of it is boot's");
+        }
+    };
+    let mut taken = Vec::new();
+    while let Ok(pfn) = allocator.alloc(&mut cpu, None, Gfp::HIGHUSER_MOVABLE, Order(taken.len() as u8 % 2)) {
+        assert!(!kept(pfn.0));
+        taken.push((pfn, Order(taken.len() as u8 % 2)));
+        tell(&mut cpu);
+    }
+    for (nth, (pfn, order)) in taken.iter().copied().enumerate() {
+        allocator.free(&mut cpu, pfn, order).unwrap();
+        tell(&mut cpu);
+        if nth % 3 == 0 {
+            let again = allocator.alloc(&mut cpu, None, Gfp::HIGHUSER_MOVABLE, order).unwrap();
+            tell(&mut cpu);
+            allocator.free(&mut cpu, again, order).unwrap();
+        }
+        tell(&mut cpu);
+    }
+    allocator.drain(&mut cpu);
+    assert_eq!(allocator.free_frames(), 0x400 - 0x10);
+}
+
 /// `[3, 0x1403)` by hand: 3 (order 0), 4 (2), 8 (3), 0x10 … 0x200 (4 … 9), then 0x400, 0x800, 0xc00, 0x1000 (10), and at
 /// the end 0x1400 (1), 0x1402 (0).
 #[test]

@@ -182,6 +182,31 @@ fn a_flat_array_refuses_what_lies_outside() {
     }
 }
 
+/// A descriptor of section 3 whose flags are said to name section 2: the frame would lie outside of section 2.
+#[test]
+fn a_descriptor_of_another_section_is_refused() {
+    for model in [Model::Static, Model::Extreme] {
+        let geometry = geometry(SparseArch::X86_64, Era::V6_1, Granule::K4, model);
+        let ours = sections(geometry, &[2, 3], |nr| VirtAddr(0xffff_ea00_0000_0000 + (nr.0 << 21)));
+        let page = ours.pfn_to_page(Pfn((3 << 15) + 9)).unwrap();
+        assert_eq!(ours.page_to_pfn(page, SectionNr(3)), Some(Pfn((3 << 15) + 9)));
+        assert_eq!(ours.page_to_pfn(page, SectionNr(2)), None);
+    }
+}
+
+/// An array at 10000000 of frames from e00000 on: coded 10000000 - e00000 * 32 is f4000000 in 32 bits, and the sum is to
+/// wrap back.
+#[test]
+fn addresses_of_32_bits_wrap_there() {
+    for page_bytes in [32, 40] {
+        let facts = GeometryFacts { page_bytes, ..GeometryFacts::new(SparseArch::I386Pae, Era::V6_1, Granule::K4) };
+        let ours = sections(Geometry::new(facts).unwrap(), &[112], |_| VirtAddr(0x1000_0000));
+        let page = VirtAddr(0x1000_0000 + 3 * page_bytes);
+        let got = Memmap::Sections(&ours).convert(Both { pfn: Pfn(0xe0_0003), nr: SectionNr(112) });
+        assert_eq!(got, (page, Some(page), Pfn(0xe0_0003), Some(Pfn(0xe0_0003)), None));
+    }
+}
+
 /// All four conversions of a frame, and what becomes of an address one byte further.
 struct Both {
     pfn: Pfn,

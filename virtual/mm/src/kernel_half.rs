@@ -5,7 +5,7 @@
 //! same tables, and only a new entry of the root itself must reach everybody ([`KernelSharing`]).
 //!
 //! Here: roots, their list, the three ways to follow the reference, and the ways in which it once went wrong.
-//! Not here: the second root of page-table isolation, the LDT's slot, i386.
+//! Not here: the second root of page-table isolation, the LDT's slot, i386 (`kernel_pmds`).
 //!
 //! # Invariants
 //! 1. Every root that [`KernelHalf::new_root`] made and [`KernelHalf::free_root`] did not free is on the list, newest
@@ -20,7 +20,7 @@ use core::marker::PhantomData;
 
 use kernmem_arch::x86::layout::Paging;
 use kernmem_arch::x86::prealloc::synchronised_level;
-use kernmem_arch::{Entry, UserFormat};
+use kernmem_arch::{EncodeError, Entry, UserFormat};
 use kernmem_base::{
     BusError, Era, FrameSource, NoFrame, PhysAddr, PhysMem, PhysRange, Slot, TableNote, VirtAddr, VirtRange,
 };
@@ -316,6 +316,8 @@ pub enum RootError {
     ListFull,
     /// The lender had no frame.
     NoFrame(NoFrame),
+    /// The lender's frame cannot be linked: the format does not reach so far.
+    Link(EncodeError),
     /// Memory does not answer.
     Bus(BusError),
 }
@@ -325,12 +327,19 @@ impl fmt::Display for RootError {
         match self {
             Self::ListFull => f.write_str("the list of roots is full"),
             Self::NoFrame(error) => error.fmt(f),
+            Self::Link(error) => error.fmt(f),
             Self::Bus(error) => error.fmt(f),
         }
     }
 }
 
 impl core::error::Error for RootError {}
+
+impl From<BusError> for RootError {
+    fn from(error: BusError) -> Self {
+        Self::Bus(error)
+    }
+}
 
 impl From<NoFrame> for RootError {
     fn from(error: NoFrame) -> Self {

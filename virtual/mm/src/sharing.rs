@@ -37,6 +37,41 @@ impl KernelSharing {
     }
 }
 
+impl KernelSharing {
+    /// What i386 does where kernel PMDs are not shared.
+    ///
+    /// | era | way |
+    /// |---|---|
+    /// | 4.14 | on fault, as every release to 5.7 (UNVERIFIED) |
+    /// | 5.10 and later | at mapping, and on fault until that is done, as every release since 5.8 |
+    ///
+    /// Source: Linux 5.10–7.2 arch/x86/mm/fault.c `arch_sync_kernel_mappings`, `vmalloc_fault`.
+    #[must_use]
+    pub const fn of_i386(era: Era) -> Self {
+        match era {
+            Era::V4_14 => Self::OnFault,
+            Era::V5_10 | Era::V6_1 | Era::V6_12 | Era::V7_2 => Self::AtMapping,
+        }
+    }
+}
+
+/// Whether all processes of i386 link the kernel's own PMD table (`SHARED_KERNEL_PMD`): then there is nothing to follow,
+/// and no list of roots.
+///
+/// | era | shared |
+/// |---|---|
+/// | 4.14 (UNVERIFIED), 5.10, 6.1, 6.12 | with PAE and without page-table isolation |
+/// | 7.2 | never |
+///
+/// Source: Linux 5.10–6.12 arch/x86/include/asm/pgtable-3level_types.h, pgtable-2level_types.h; 7.2 arch/x86/mm/pgtable.c.
+#[must_use]
+pub const fn shared_kernel_pmd(era: Era, pae: bool, pti: bool) -> bool {
+    match era {
+        Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 => pae && !pti,
+        Era::V7_2 => false,
+    }
+}
+
 /// Whether the rules are followed, or broken as a development kernel once broke them: for experiments.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum History {

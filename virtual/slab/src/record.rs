@@ -300,6 +300,7 @@ mod tests {
 mod model {
     use std::vec::Vec;
 
+    use kernmem_base::sync::explore;
     use loom::sync::Arc;
     use loom::thread;
 
@@ -350,7 +351,7 @@ mod model {
 
     #[test]
     fn what_two_cpus_free_reaches_the_owner_once_and_linked() {
-        loom::model(|| {
+        explore(None, || {
             let shared = Shared::owned();
             let free = |at| {
                 let shared = Arc::clone(&shared);
@@ -369,7 +370,7 @@ mod model {
 
     #[test]
     fn an_owner_lets_go_only_of_a_slab_into_which_nobody_freed() {
-        loom::model(|| {
+        explore(None, || {
             let shared = Shared::owned();
             let other = {
                 let shared = Arc::clone(&shared);

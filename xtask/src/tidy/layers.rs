@@ -28,7 +28,7 @@ const LAYERS: [&[&str]; 24] = [
     &["faces/cli"],
     &["faces/image"],
     &["faces/web"],
-    &["testing", "xtask", "xtask/no-std", "fuzz", "bench", "bench/peers"],
+    &["testing", "testing/stress", "xtask", "xtask/no-std", "fuzz", "bench", "bench/peers"],
 ];
 
 /// Lines of [`LAYERS`] whose crates do without the standard library.
@@ -57,7 +57,8 @@ fn dependencies(manifest: &File) -> impl Iterator<Item = (usize, &str, &str)> {
     })
 }
 
-fn package_name(manifest: &File) -> Option<&str> {
+/// The name of the package that a manifest describes.
+pub fn package_name(manifest: &File) -> Option<&str> {
     let after = manifest.text.split("[package]").nth(1)?;
     let line = after.lines().find(|line| line.starts_with("name"))?;
     line.split('"').nth(1)

@@ -16,5 +16,6 @@ pub(crate) mod tlb;
 pub(crate) mod ttbr;
 pub(crate) mod vmalloc;
 pub(crate) mod vmalloc_sync;
+pub(crate) mod vmalloc_sync_i386;
 pub(crate) mod vmemmap_size;
 pub(crate) mod walk;

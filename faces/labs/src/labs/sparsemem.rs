@@ -66,7 +66,7 @@ fn fill_holes(bench: &mut Bench) -> Result<(), LabError> {
             machine.memory = vec![Bank { range: PhysRange::new(start, end), nid: None, hotplug: false }];
             Ok(())
         }
-        arch @ (Arch::X86_64 | Arch::I386) => Err(LabError::Architecture { lab: LAB.name, arch }),
+        arch @ (Arch::X86_64 | Arch::I386) => Err(LabError::Architecture { lab: LAB.name, arch, wanted: Arch::Arm64 }),
     }
 }
 

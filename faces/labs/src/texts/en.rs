@@ -497,6 +497,36 @@ pub const fn text(key: Text) -> &'static str {
              descriptors lie in {homes}"
         }
         Text::NotOfBoot => "descriptors lie elsewhere, or zones came first",
+        Text::VmallocSyncI386Title => "how processes of i386 come to see a new area of vmalloc",
+        Text::VmallocSyncI386Reverse => {
+            "each area lies below a PMD entry of its own; reversed all lie below one that is older than the processes"
+        }
+        Text::BackToTheListClaim => {
+            "\"x86-32 went back to the old way: tables are synchronised after each change, by the list of all \
+             top-level tables, unless processes share the kernel's PMD tables.\""
+        }
+        Text::I386Setup => {
+            "PAE {pae}, tables of user mode apart {pti}; {old} processes, {areas} areas, {young} more processes; a \
+             tenth of the old ones and all young ones read each area ({reads} reads)"
+        }
+        Text::I386AtMapping => {
+            "by who maps (from 5.8 on): {walks} walks over pgd_list visit {visited} roots and copy {copied} PMD \
+             entries; {lost} reads fault for good"
+        }
+        Text::I386OnFault => {
+            "on fault alone (up to 5.7): {faults} faults copy {fault_copied} entries, {fault_lost} reads fault for \
+             good; without either way {none_lost} do"
+        }
+        Text::I386Shared => {
+            "with PMD tables that all share: {listed} roots on the list, {shared_walks} walks, {shared_copied} \
+             entries copied; {shared_lost} reads fault for good"
+        }
+        Text::OwnPmds => {
+            "each process has PMD entries of its own: two levels, or user tables apart; this kernel's processes \
+             share one PMD table, and there is nothing to synchronise"
+        }
+        Text::NewPmdEntry => "the area needs a new PMD entry: below one that all have, nothing is copied",
+        Text::FaultsAlone => "this era never left the old way of faults, which copy; nobody else does",
         Text::VmallocSyncTitle => "how processes of x86-64 come to see a new area of vmalloc",
         Text::VmallocSyncReverse => {
             "each area lies below a top-level entry of its own; reversed all lie below one that boot has made"

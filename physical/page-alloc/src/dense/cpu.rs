@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! hot      of the zone and column that the last request beyond it was for: one open word for single frames, one for
-//!          small blocks, a stack of blocks of order 9; and the word that frames came back to last
+//!          small blocks, one that frames came back to, a stack of blocks of order 9
 //! set      of each zone: the same for each column, and the magazine of frames that came back
 //! ```
 //! Single frames are taken from an open word until it is empty; then from a near word that came back, one at or below
@@ -22,10 +22,10 @@ use kernmem_base::Pfn;
 use kernmem_sparse::MigrateType;
 
 use super::field::{Field, Kinds};
-use super::give::Doubled;
+use super::give::{Doubled, words_of};
 use super::mem::Mem;
 use super::open::{NO_WORD, NONE, OPEN_ORDER, Open, STACK_ORDER, put_back};
-use super::set::{CpuSet, Gathered, column_of, doubled};
+use super::set::{CpuSet, column_of, doubled, gather};
 use super::word::{WORD_FRAMES, Word, runs};
 
 /// A zone, as a CPU's calls are told of it.
@@ -71,9 +71,7 @@ fn may_open<M: Mem>(at: At<'_, M, impl Kinds>, number: u64) -> bool {
 pub struct CpuFrames<S> {
     key: u64,
     hot: Open,
-    /// The word that frames of the hot zone came back to last.
-    back: Word,
-    /// Which of that word's frames were free or nobody's when it became so.
+    /// Which frames of the word that came back last were free or nobody's then.
     known: u64,
     /// The block that was last taken from the hot stack.
     last: u64,
@@ -85,7 +83,7 @@ pub struct CpuFrames<S> {
 
 impl<S> fmt::Debug for CpuFrames<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CpuFrames").field("hot", &self.hot).field("back", &self.back).finish_non_exhaustive()
+        f.debug_struct("CpuFrames").field("hot", &self.hot).finish_non_exhaustive()
     }
 }
 
@@ -93,7 +91,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// No frames; `sets` are empty sets, one for each zone.
     #[must_use]
     pub const fn new(sets: S) -> Self {
-        Self { key: NONE, hot: Open::EMPTY, back: NO_WORD, known: 0, last: NONE, zone: 0, column: 0, sets }
+        Self { key: NONE, hot: Open::EMPTY, known: 0, last: NONE, zone: 0, column: 0, sets }
     }
 
     /// Takes a block from what is hot, if `key` is that of the last request that went beyond it: `None` says that
@@ -131,8 +129,8 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
                 self.hot.single.mask |= bit;
                 return Some(Ok(()));
             }
-            if number == self.back.number && (self.back.mask | self.known) & bit == 0 {
-                self.back.mask |= bit;
+            if number == self.hot.back.number && (self.hot.back.mask | self.known) & bit == 0 {
+                self.hot.back.mask |= bit;
                 return Some(Ok(()));
             }
             return None;
@@ -159,13 +157,11 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         self.cool();
         self.zone = zone;
         self.column = column;
-        let Some(set) = self.sets.as_mut().get_mut(zone) else { return };
-        self.back = core::mem::replace(&mut set.back, NO_WORD);
-        // What was known of it may be so no longer: nobody comes back to it unlooked at.
-        self.known = !0;
-        if let Some(open) = set.open.get_mut(column) {
-            self.hot = core::mem::replace(open, Open::EMPTY);
+        if let Some(set) = self.sets.as_mut().get_mut(zone) {
+            self.hot = set.bring(column);
         }
+        // What was known of the word may be so no longer: the next to come back to it is looked at.
+        self.known = !0;
     }
 
     /// Puts what is hot back into its set.
@@ -173,11 +169,8 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         self.key = NONE;
         self.last = NONE;
         let hot = core::mem::replace(&mut self.hot, Open::EMPTY);
-        let back = core::mem::replace(&mut self.back, NO_WORD);
-        let Some(set) = self.sets.as_mut().get_mut(self.zone) else { return };
-        set.back = back;
-        if let Some(open) = set.open.get_mut(self.column) {
-            *open = hot;
+        if let Some(set) = self.sets.as_mut().get_mut(self.zone) {
+            set.put_away(self.column, hot);
         }
     }
 
@@ -220,20 +213,19 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     #[inline]
     fn open_single<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, kind: MigrateType) -> Option<()> {
         let set = self.sets.as_mut().get_mut(at.zone)?;
-        if self.back.mask != 0 && set.near(at, self.back) == Some(self.column) {
-            self.hot.single = core::mem::replace(&mut self.back, NO_WORD);
+        if self.hot.back.mask != 0 {
+            self.hot.single = core::mem::replace(&mut self.hot.back, NO_WORD);
             return Some(());
         }
-        let near = set.magazine.take_near(self.column);
+        let near = set.magazine.take_waiting(self.column, |_| true);
         if let Some(word) = near.or_else(|| set.refill(at, self.column, kind)) {
             self.hot.single = word;
             return Some(());
         }
         // Frames that came back and are not near: the field must have them before they are found by type.
-        if set.magazine.frames() + self.back.frames() == 0 {
+        if set.magazine.is_empty() {
             return None;
         }
-        set.release(at, Some(core::mem::replace(&mut self.back, NO_WORD)).filter(|word| word.mask != 0));
         set.spill(at);
         self.hot.single = set.refill(at, self.column, kind)?;
         Some(())
@@ -244,7 +236,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             return Some(pfn);
         }
         let set = self.sets.as_mut().get_mut(at.zone)?;
-        let near = set.magazine.take_fitting(self.column, |mask| runs(mask, order) != 0);
+        let near = set.magazine.take_waiting(self.column, |mask| runs(mask, order) != 0);
         let word = near.or_else(|| at.field.take_word_with(at.kinds, kind, order))?;
         let old = core::mem::replace(&mut self.hot.small, word);
         if old.mask != 0 {
@@ -261,57 +253,98 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// Gives a block back to the zone that it is of.
     ///
     /// # Errors
-    /// The first frame that is free already, in the field or here; nothing was changed.
+    /// The first frame that is free already, in the field or here; nothing was changed. Frames that another CPU keeps are
+    /// not seen.
+    #[inline]
     pub fn free<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, pfn: Pfn, order: u8) -> Result<(), Doubled> {
-        if pfn.0 >> STACK_ORDER == self.last >> STACK_ORDER {
+        if (pfn.0 ^ self.last) >> STACK_ORDER == 0 {
             self.last = NONE;
         }
-        if order > OPEN_ORDER {
-            return self.free_large(at, pfn, order);
+        match order {
+            0 => self.free_small(at, Word::single(pfn), 1),
+            1..=OPEN_ORDER => self.free_small(at, Word::of(pfn, order), 1 << order),
+            _ => self.free_large(at, pfn, order),
         }
-        let word = Word::of(pfn, order);
+    }
+
+    #[inline]
+    fn free_small<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word, frames: u32) -> Result<(), Doubled> {
         let is_hot = at.zone == self.zone;
-        if is_hot && let Some(open) = self.hot.word(word.number) {
-            return put_back(open, word);
+        if is_hot && word.number == self.hot.single.number {
+            return put_back(&mut self.hot.single, word);
         }
-        if !at.field.is_inner(word.number) || at.kinds.kind(pfn) == MigrateType::Isolate {
-            return at.field.give_run(at.kinds, pfn, order);
+        if is_hot && word.number == self.hot.small.number {
+            return put_back(&mut self.hot.small, word);
         }
-        let Some(set) = self.sets.as_mut().get_mut(at.zone) else { return at.field.give_run(at.kinds, pfn, order) };
-        let known = set.known(at, word.number) | at.kinds.strangers(word.number);
-        doubled(known, word)?;
-        if is_hot && self.back.number == word.number {
-            self.known = known;
-            return put_back(&mut self.back, word);
+        if is_hot && self.hot.is_stacked(word.number) || !at.field.is_inner(word.number) {
+            return self.give(at, word.first(), u64::from(frames));
         }
-        // A word is in one place: what the magazine has of it comes along.
-        let mut whole = Word { mask: set.magazine.take_out(word.number), ..word };
-        let put = put_back(&mut whole, word);
-        if !is_hot || put.is_err() {
-            set.keep(at, whole);
-            return put;
+        let Some(set) = self.sets.as_mut().get_mut(at.zone) else {
+            return self.give(at, word.first(), u64::from(frames));
+        };
+        match set.take_in(at, word, frames, is_hot.then_some(self.column))? {
+            None => Ok(()),
+            Some(known) => self.come_back(at, word, known),
         }
+    }
+
+    /// Takes in frames that are near for what is hot. The word of those before them is opened at once, and what was open
+    /// waits, so that the lowest frames go first.
+    #[inline]
+    fn come_back<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word, known: u64) -> Result<(), Doubled> {
         self.known = known;
-        let old = core::mem::replace(&mut self.back, whole);
-        if old.mask != 0 {
-            set.keep(at, old);
+        if self.hot.back.number == word.number {
+            return put_back(&mut self.hot.back, word);
+        }
+        let old = core::mem::replace(&mut self.hot.back, word);
+        if old.mask == 0 {
+            return Ok(());
+        }
+        let open = core::mem::replace(&mut self.hot.single, old);
+        if open.mask != 0
+            && let Some(set) = self.sets.as_mut().get_mut(at.zone)
+        {
+            set.wait(at, self.column, open);
         }
         Ok(())
     }
 
     fn free_large<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, pfn: Pfn, order: u8) -> Result<(), Doubled> {
-        let kind = at.kinds.kind(pfn);
+        let column = column_of(at.kinds.kind(pfn));
         let fits = order == STACK_ORDER && at.field.shape().block_order() == STACK_ORDER;
-        let column = column_of(kind).filter(|_| fits);
-        let is_hot = at.zone == self.zone && column == Some(self.column);
-        let set = self.sets.as_mut().get_mut(at.zone);
-        let open =
-            if is_hot { Some(&mut self.hot) } else { column.zip(set).map(|(column, set)| &mut set.open[column]) };
-        let Some(open) = open else { return at.field.give_run(at.kinds, pfn, order) };
-        if open.is_stacked(pfn) || at.field.is_free(pfn) {
-            return Err(Doubled { pfn });
+        if !fits {
+            return self.give(at, pfn, 1 << order);
         }
-        if open.stack(pfn) { Ok(()) } else { at.field.give_run(at.kinds, pfn, order) }
+        let end = Pfn(pfn.0 + (1 << order));
+        words_of(pfn, end).try_for_each(|word| doubled(at.field.free_mask(word.number), word))?;
+        self.check(at.zone, pfn, 1 << order)?;
+        let set = self.sets.as_mut().get_mut(at.zone);
+        let open = match column {
+            Some(column) if (at.zone, column) == (self.zone, self.column) => Some(&mut self.hot),
+            Some(column) => set.and_then(|set| set.column(column)),
+            None => None,
+        };
+        if open.is_some_and(|open| open.stack(pfn)) { Ok(()) } else { at.field.give_run(at.kinds, pfn, order) }
+    }
+
+    /// Gives frames to the field.
+    #[cold]
+    fn give<M: Mem>(&self, at: At<'_, M, impl Kinds>, pfn: Pfn, frames: u64) -> Result<(), Doubled> {
+        self.check(at.zone, pfn, frames)?;
+        at.field.give_range(at.kinds, pfn, Pfn(pfn.0.saturating_add(frames)))
+    }
+
+    /// Which frames of a word the CPU keeps.
+    fn kept(&self, zone: usize, number: u64) -> u64 {
+        let hot = if zone == self.zone { self.hot.has(number) } else { 0 };
+        hot | self.sets.as_ref().get(zone).map_or(0, |set| set.has(number))
+    }
+
+    /// # Errors
+    /// The lowest of the frames that the CPU keeps.
+    fn check(&self, zone: usize, pfn: Pfn, frames: u64) -> Result<(), Doubled> {
+        let mut words = words_of(pfn, Pfn(pfn.0.saturating_add(frames)));
+        words.try_for_each(|word| doubled(self.kept(zone, word.number), word))
     }
 
     /// Takes single frames of a zone into `out` until it is full or neither the CPU nor the field has more; how many came.
@@ -320,7 +353,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         let block = 1_usize << at.field.shape().block_order();
         while done < out.len() {
             let left = &mut out[done..];
-            let is_large = left.len() >= block && !self.has_near(at.zone, want.column);
+            let is_large = left.len() >= block && !self.has_waiting(at.zone, want.column);
             if let Some(first) = if is_large { at.field.take_next_block(at.kinds, want.kind) } else { None } {
                 left[..block].iter_mut().zip(first.0..).for_each(|(place, pfn)| *place = Pfn(pfn));
                 done += block;
@@ -334,10 +367,10 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         done
     }
 
-    fn has_near(&self, zone: usize, column: MigrateType) -> bool {
+    fn has_waiting(&self, zone: usize, column: MigrateType) -> bool {
         let Some(column) = column_of(column) else { return false };
         let is_hot = (self.zone, self.column) == (zone, column) && self.hot.single.mask != 0;
-        is_hot || self.sets.as_ref().get(zone).is_some_and(|set| set.magazine.has_near(column))
+        is_hot || self.sets.as_ref().get(zone).is_some_and(|set| set.magazine.has_waiting(column))
     }
 
     /// Writes out what the hot word has, as far as there is room.
@@ -362,12 +395,21 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// The first frame that is free already; all before it in the slice were given back, and frames behind it that lie in
     /// the same word may have been.
     pub fn free_bulk<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, frames: &[Pfn]) -> Result<(), Doubled> {
-        let Some(set) = self.sets.as_mut().get_mut(at.zone) else {
-            return frames.iter().try_for_each(|&pfn| at.field.give_run(at.kinds, pfn, 0));
-        };
-        let mut found = None;
-        set.release(at, Gathered { frames, doubled: &mut found });
-        found.or(set.take_doubled()).map_or(Ok(()), Err)
+        let (mut lowest, mut wrong, mut left) = (NONE, None, frames);
+        let words = core::iter::from_fn(|| {
+            let word = gather(&mut left, &mut wrong)?;
+            if let Err(doubled) = doubled(self.kept(at.zone, word.number), word) {
+                wrong = Some(doubled);
+                return None;
+            }
+            lowest = lowest.min(word.number);
+            Some(word)
+        });
+        let given = at.field.give_words(at.kinds, words);
+        if let Some(set) = self.sets.as_mut().get_mut(at.zone) {
+            set.given(lowest, Ok(()));
+        }
+        given.and(wrong.map_or(Ok(()), Err))
     }
 
     /// Gives all that the CPU keeps of a zone back to the field.
@@ -384,7 +426,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// Frames that the CPU keeps of a zone.
     #[must_use]
     pub fn count(&self, zone: usize) -> u64 {
-        let hot = if zone == self.zone { self.hot.frames() + u64::from(self.back.frames()) } else { 0 };
+        let hot = if zone == self.zone { self.hot.frames() } else { 0 };
         hot + self.sets.as_ref().get(zone).map_or(0, CpuSet::frames)
     }
 

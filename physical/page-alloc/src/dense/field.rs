@@ -14,6 +14,9 @@ use super::mem::{CHUNK_LINES, LINE_WORDS, Mem};
 use super::shape::{Cut, Shape};
 use super::word::{WORD_FRAMES, runs};
 
+/// Blocks that one word of the index knows.
+const GROUP: usize = 64;
+
 /// What pageblocks are meant for.
 ///
 /// A type that changes is told to the field afterwards: [`Field::retyped`].
@@ -136,8 +139,9 @@ impl<M: Mem> Field<M> {
     /// The bits of a word that are set, for a look: 0 where the chunk is not open.
     #[inline]
     pub(super) fn look(&self, place: usize) -> u64 {
-        // Relaxed: a guess; who acts on it does so by a read-modify-write of the word or owns the block.
-        self.bits(place).map_or(0, |bits| bits.load(Ordering::Relaxed))
+        // Acquire pairs with a taker's clearing: who finds a word empty sees an entry that does not count it, so nobody looks
+        // for the same frames for ever.
+        self.bits(place).map_or(0, |bits| bits.load(Ordering::Acquire))
     }
 
     /// Opens the chunk of a block's bits.
@@ -201,15 +205,23 @@ impl<M: Mem> Field<M> {
     }
 
     /// Counts frames whose bits were set, and moves the block to the class that it comes to.
+    #[inline]
     pub(super) fn credit(&self, kinds: &impl Kinds, block: usize, frames: u32) {
         let Some(entry) = self.mem.entry(block) else { return };
         // AcqRel: Release pairs with `entry` and `promise` of a taker, Acquire with the index's repair.
         let old = Entry(entry.fetch_add(frames as u16, Ordering::AcqRel));
-        let whole = self.cut.whole();
-        if old.count() + frames == whole {
+        if old.count() == 0 || old.count() + frames == self.cut.whole() {
+            self.rise(kinds, block, old.count() + frames);
+        }
+    }
+
+    /// Moves a block whose entry came from 0 or to a whole block's.
+    #[cold]
+    fn rise(&self, kinds: &impl Kinds, block: usize, count: u32) {
+        if count == self.cut.whole() {
             self.mark(kinds, block, Bitmap::Whole);
             self.unmark(kinds, self.kind_of(kinds, block), block, Bitmap::Part);
-        } else if old.count() == 0 {
+        } else {
             self.mark(kinds, block, Bitmap::Part);
         }
     }
@@ -269,6 +281,13 @@ impl<M: Mem> Field<M> {
             }
             let block = self.cut.block_of(at);
             let first = self.cut.block_start(block);
+            let group = Pfn(first.0 + GROUP as u64 * u64::from(self.cut.whole()));
+            let is_group = at == first && block.is_multiple_of(GROUP) && group <= end.min(self.shape.end);
+            let noted = if is_group && !eager { self.add_group(kinds, block) } else { 0 };
+            if noted != 0 {
+                at = self.cut.block_start(block + noted);
+                continue;
+            }
             let next = Pfn(first.0 + u64::from(self.cut.whole())).min(end);
             let is_whole = at == first && next.0 - at.0 == u64::from(self.cut.whole());
             if is_whole && next <= self.shape.end && !eager && self.add_lazily(kinds, block) {
@@ -286,19 +305,48 @@ impl<M: Mem> Field<M> {
 
     /// Notes a block of which nothing is known as wholly free; false if something is.
     fn add_lazily(&self, kinds: &impl Kinds, block: usize) -> bool {
-        let whole = self.cut.whole();
-        let Some(entry) = self.mem.entry(block) else { return false };
-        if self.cut.places(block).any(|place| self.look(place) != 0) {
-            return false;
-        }
-        // AcqRel: Release pairs with the taker's `promise`. A failure publishes nothing.
-        let noted = entry.compare_exchange(0, Entry::lazy(whole).0, Ordering::AcqRel, Ordering::Relaxed);
-        if noted.is_err() {
+        if !self.is_unknown(block) || !self.note(block) {
             return false;
         }
         self.mark(kinds, block, Bitmap::Whole);
-        self.raise_level(whole);
+        self.raise_level(self.cut.whole());
         true
+    }
+
+    /// The same for the [`GROUP`] blocks of one word of the index, of which the first ones are noted: none if something is
+    /// known of one of them, or if they are of several types. How many were.
+    fn add_group(&self, kinds: &impl Kinds, first: usize) -> usize {
+        let kind = self.kind_of(kinds, first);
+        let group = first..first + GROUP;
+        let Some(tree) = self.trees.tree(kind, Bitmap::Whole) else { return 0 };
+        // The group's bits lie in one chunk.
+        let is_closed = self.cut.places(first).all(|place| self.bits(place).is_none());
+        let is_unknown = |block| if is_closed { self.entry(block) == Entry(0) } else { self.is_unknown(block) };
+        if !group.clone().all(|block| is_unknown(block) && self.kind_of(kinds, block) == kind) {
+            return 0;
+        }
+        let noted = group.clone().take_while(|&block| self.note(block)).count();
+        if noted == 0 {
+            return 0;
+        }
+        self.trees.set_word(&self.mem, tree, first, u64::MAX >> (GROUP - noted));
+        self.raise_level(noted as u32 * self.cut.whole());
+        // A type that changed meanwhile is followed, as in `mark`; the bit that is left behind is a hint that stands for
+        // nothing.
+        let followed = group.take(noted).filter(|&block| self.kind_of(kinds, block) != kind);
+        followed.for_each(|block| self.mark(kinds, block, Bitmap::Whole));
+        noted
+    }
+
+    fn is_unknown(&self, block: usize) -> bool {
+        self.entry(block) == Entry(0) && self.cut.places(block).all(|place| self.look(place) == 0)
+    }
+
+    /// Notes a block as wholly free; false if it is not empty.
+    fn note(&self, block: usize) -> bool {
+        let Some(entry) = self.mem.entry(block) else { return false };
+        // AcqRel: Release pairs with the taker's `promise`. A failure publishes nothing.
+        entry.compare_exchange(0, Entry::lazy(self.cut.whole()).0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Takes note that the pageblock of `pfn` has become of another type than `from`: what is free in it is found under

@@ -8,7 +8,7 @@ use kernmem_base::sync::atomic::Ordering;
 use super::field::{Field, Kinds};
 use super::index::Bitmap;
 use super::mem::Mem;
-use super::word::{WORD_FRAMES, Word, runs};
+use super::word::{WORD_FRAMES, Word, ones, runs};
 
 /// A frame was given that is free already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,11 +44,12 @@ impl<M: Mem> Field<M> {
     /// Gives frames of one word. Frames that are free already are left alone; the others are free afterwards.
     ///
     /// # Errors
-    /// The mask of frames that were free already.
+    /// The mask of frames that were free already. A word with frames outside the zone is refused as a whole.
     pub fn give_word(&self, kinds: &impl Kinds, word: Word) -> Result<(), u64> {
         let mut batch = Batch::new();
         let doubled = batch.give(self, kinds, word);
-        self.raise_level(batch.end(self, kinds));
+        batch.count(self, kinds);
+        self.raise_level(batch.total);
         if doubled == 0 { Ok(()) } else { Err(doubled) }
     }
 
@@ -56,6 +57,7 @@ impl<M: Mem> Field<M> {
     ///
     /// # Errors
     /// The first frame that was free already; all others are given.
+    #[inline]
     pub fn give_words(&self, kinds: &impl Kinds, words: impl IntoIterator<Item = Word>) -> Result<(), Doubled> {
         let mut batch = Batch::new();
         let mut doubled = None;
@@ -65,7 +67,10 @@ impl<M: Mem> Field<M> {
                 doubled.get_or_insert(Doubled { pfn: Word { mask, ..word }.first() });
             }
         }
-        self.raise_level(batch.end(self, kinds));
+        batch.count(self, kinds);
+        if batch.total != 0 {
+            self.raise_level(batch.total);
+        }
         doubled.map_or(Ok(()), Err)
     }
 
@@ -99,9 +104,15 @@ impl<M: Mem> Field<M> {
         if outside == !0 {
             return !0;
         }
+        self.free_bits(number) | outside
+    }
+
+    /// Which of 64 frames of the zone are free; the caller knows that none lies outside.
+    #[inline]
+    pub(super) fn free_bits(&self, number: u64) -> u64 {
         let place = self.cut.place(number);
         let lazy = if self.entry(self.cut.block(place)).is_lazy() { !0 } else { 0 };
-        self.look(place) | lazy | outside
+        self.look(place) | lazy
     }
 
     /// Which of 64 frames are none of the zone's.
@@ -129,47 +140,44 @@ pub(super) fn words_of(start: Pfn, end: Pfn) -> impl Iterator<Item = Word> {
 
 /// Words that are given one after another: the entry of a block is raised once for all that come in a row.
 #[derive(Debug)]
-pub(super) struct Batch {
+struct Batch {
     block: usize,
     frames: u32,
     total: u32,
 }
 
 impl Batch {
-    pub const fn new() -> Self {
-        Self { block: 0, frames: 0, total: 0 }
+    const fn new() -> Self {
+        Self { block: usize::MAX, frames: 0, total: 0 }
     }
 
     /// Gives a word; answers the frames that were free already.
     #[inline]
-    pub fn give<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, word: Word) -> u64 {
-        let place = field.cut.place(word.number);
-        let block = field.cut.block(place);
-        if field.entry(block).is_lazy() {
+    fn give<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, word: Word) -> u64 {
+        if !field.cut.is_inner(word.number) && field.outside(word.number) & word.mask != 0 {
             return word.mask;
         }
-        let doubled = field.set_bits(kinds, place, word.mask);
-        let frames = (word.mask & !doubled).count_ones();
+        let place = field.cut.place(word.number);
+        let block = field.cut.block(place);
         if block != self.block {
             self.count(field, kinds);
             self.block = block;
+            if field.entry(block).is_lazy() {
+                self.block = usize::MAX;
+                return word.mask;
+            }
         }
-        self.frames += frames;
+        let doubled = field.set_bits(kinds, place, word.mask);
+        self.frames += ones(word.mask & !doubled);
         doubled
     }
 
+    #[inline]
     fn count<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds) {
         if self.frames != 0 {
             field.credit(kinds, self.block, self.frames);
             self.total += self.frames;
             self.frames = 0;
         }
-    }
-
-    /// Counts what was not counted yet; how many frames were given, which the field's level does not know.
-    #[must_use]
-    pub fn end<M: Mem>(mut self, field: &Field<M>, kinds: &impl Kinds) -> u32 {
-        self.count(field, kinds);
-        self.total
     }
 }

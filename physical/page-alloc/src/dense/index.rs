@@ -85,6 +85,15 @@ impl Trees {
         self.set_from(mem, tree, 0, block);
     }
 
+    /// Sets bits of the word that begins with a block's, and those above it that were not set.
+    pub fn set_word(&self, mem: &impl Mem, tree: Tree, first: usize, mask: u64) {
+        let Some(word) = mem.index(self.place(tree, 0, first)) else { return };
+        // AcqRel: as in `set_from`.
+        if word.fetch_or(mask, Ordering::AcqRel) == 0 {
+            self.set_from(mem, tree, 1, first / 64);
+        }
+    }
+
     fn set_from(&self, mem: &impl Mem, tree: Tree, from: usize, bit: usize) {
         let mut bit = bit;
         for level in from..self.levels {

@@ -36,6 +36,7 @@
 //! |---|---|---|
 //! | bits, `fetch_or` by a giver | `AcqRel` | `fetch_and` by a taker: it sees what the giver did with the frame |
 //! | bits, `fetch_and` by a taker | `AcqRel` | `fetch_or`, as above |
+//! | bits of a block that is taken whole, `store` | `Release` | a look: who finds a word empty sees its entry lowered |
 //! | entry, raised by a giver | `AcqRel` | lowered by a taker: it sees the bits that are counted |
 //! | entry, lowered by a taker | `AcqRel`, `Relaxed` on failure | raised, as above |
 //! | index, set and cleared | `AcqRel` | each other: the clearer's second look at the entry sees what the setter saw |

@@ -27,17 +27,20 @@ pub(super) struct Open {
     pub single: Word,
     /// For blocks of orders 1 to 5.
     pub small: Word,
+    /// The word that near frames came back to last.
+    pub back: Word,
     /// First frames of blocks of order 9.
     stack: [u64; STACK],
     height: usize,
 }
 
 impl Open {
-    pub const EMPTY: Self = Self { single: NO_WORD, small: NO_WORD, stack: [0; STACK], height: 0 };
+    pub const EMPTY: Self = Self { single: NO_WORD, small: NO_WORD, back: NO_WORD, stack: [0; STACK], height: 0 };
 
     /// Frames of all.
     pub fn frames(&self) -> u64 {
-        u64::from(self.single.frames()) + u64::from(self.small.frames()) + ((self.height as u64) << STACK_ORDER)
+        let words = self.single.frames() + self.small.frames() + self.back.frames();
+        u64::from(words) + ((self.height as u64) << STACK_ORDER)
     }
 
     #[inline]
@@ -79,25 +82,30 @@ impl Open {
         true
     }
 
-    /// Whether a block is on the stack.
-    pub fn is_stacked(&self, pfn: Pfn) -> bool {
-        self.stack.iter().take(self.height).any(|&first| first == pfn.0)
+    /// Whether the block of a word is on the stack.
+    #[inline]
+    pub fn is_stacked(&self, number: u64) -> bool {
+        self.height != 0 && self.search_stack(number)
     }
 
-    /// The open word of that number, if there is one.
-    #[inline]
-    pub fn word(&mut self, number: u64) -> Option<&mut Word> {
-        if self.single.number == number {
-            return Some(&mut self.single);
-        }
-        (self.small.number == number).then_some(&mut self.small)
+    #[cold]
+    fn search_stack(&self, number: u64) -> bool {
+        let mut stacked = self.stack.iter().take(self.height);
+        stacked.any(|first| first >> STACK_ORDER == number >> (STACK_ORDER - 6))
+    }
+
+    /// Which frames of a word are here.
+    pub fn has(&self, number: u64) -> u64 {
+        let words = [self.single, self.small, self.back];
+        let stacked = if self.is_stacked(number) { !0 } else { 0 };
+        words.iter().fold(stacked, |mask, word| if word.number == number { mask | word.mask } else { mask })
     }
 
     /// All that is open, as words.
     pub fn words(&self) -> impl Iterator<Item = Word> {
         let stacked = self.stack.into_iter().take(self.height);
         let numbers = stacked.flat_map(|first| first / WORD_FRAMES..(first + (1 << STACK_ORDER)) / WORD_FRAMES);
-        let open = [self.single, self.small].into_iter().filter(|word| word.mask != 0);
+        let open = [self.single, self.small, self.back].into_iter().filter(|word| word.mask != 0);
         open.chain(numbers.map(|number| Word { number, mask: !0 }))
     }
 }

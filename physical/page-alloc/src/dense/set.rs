@@ -5,11 +5,14 @@ use kernmem_sparse::MigrateType;
 
 use super::cpu::At;
 use super::field::Kinds;
-use super::give::{Batch, Doubled};
-use super::magazine::{COLUMNS, Magazine};
+use super::give::Doubled;
+use super::magazine::{Found, Magazine};
 use super::mem::Mem;
-use super::open::{NO_WORD, Open};
+use super::open::{NO_WORD, Open, put_back};
 use super::word::Word;
+
+/// Kinds of requests that are served apart, the first migrate types: unmovable, movable, reclaimable.
+const COLUMNS: usize = 3;
 
 /// Frames that are asked of the field at once: less than a word's may be scattered over many words.
 const REFILL: u32 = 32;
@@ -17,21 +20,29 @@ const REFILL: u32 = 32;
 /// Frames that a magazine may hold unless the caller says otherwise.
 const LIMIT: u32 = 1024;
 
-/// Frames that may come to the field before its level is told.
-const OWED: u32 = 64;
+/// How soon a frame that came back is asked for again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Near {
+    /// The next requests of this column would get it from the field.
+    Hot(usize),
+    /// Later ones.
+    Far,
+    /// None may have it.
+    Never,
+}
 
 /// What a CPU keeps of one zone.
 #[derive(Clone, Debug)]
 pub struct CpuSet {
-    pub(super) open: [Open; COLUMNS],
-    /// The word that frames came back to last.
-    pub(super) back: Word,
+    open: [Open; COLUMNS],
+    /// Whether `open` may have frames.
+    is_open: bool,
     pub(super) magazine: Magazine,
     /// For each column the last word of the block that was last taken from: what lies at or below it is near.
     frontier: [u64; COLUMNS],
     limit: u32,
-    /// Frames that the field has and its level does not count yet.
-    owed: u32,
+    /// At least as many frames as the magazine has.
+    kept: u32,
     doubled: Option<Doubled>,
 }
 
@@ -39,11 +50,11 @@ impl Default for CpuSet {
     fn default() -> Self {
         Self {
             open: [Open::EMPTY; COLUMNS],
-            back: NO_WORD,
+            is_open: false,
             magazine: Magazine::new(),
             frontier: [0; COLUMNS],
             limit: LIMIT,
-            owed: 0,
+            kept: 0,
             doubled: None,
         }
     }
@@ -52,16 +63,12 @@ impl Default for CpuSet {
 /// The column of a type; `None` for types whose frames a CPU does not serve requests from.
 #[inline]
 pub(super) const fn column_of(kind: MigrateType) -> Option<usize> {
-    match kind {
-        MigrateType::Unmovable => Some(0),
-        MigrateType::Movable => Some(1),
-        MigrateType::Reclaimable => Some(2),
-        MigrateType::HighAtomic | MigrateType::Cma | MigrateType::Isolate => None,
-    }
+    let number = kind as usize;
+    if number < COLUMNS { Some(number) } else { None }
 }
 
 impl CpuSet {
-    /// Sets how many frames the magazine may hold before all of it goes to the field.
+    /// Sets how many frames the magazine may hold; all of it goes to the field somewhat earlier.
     pub fn set_limit(&mut self, frames: u32) {
         self.limit = frames;
     }
@@ -73,84 +80,135 @@ impl CpuSet {
 
     /// Frames here.
     pub(super) fn frames(&self) -> u64 {
-        let words = u64::from(self.magazine.frames()) + u64::from(self.back.frames());
-        words + self.open.iter().map(Open::frames).sum::<u64>()
+        u64::from(self.magazine.frames()) + self.open.iter().map(Open::frames).sum::<u64>()
     }
 
-    /// The column whose next requests would get these frames from the field.
+    /// Whether the next requests of a column would get these frames from the field.
     #[inline]
-    pub(super) fn near<M: Mem>(&self, at: At<'_, M, impl Kinds>, word: Word) -> Option<usize> {
-        let column = column_of(at.kinds.kind(word.first()))?;
-        (word.number <= self.frontier[column]).then_some(column)
-    }
-
-    /// Takes in a word that came back and is not here.
-    #[inline]
-    pub(super) fn keep<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) {
-        let near = self.near(at, word);
-        if let Some((out, was_near)) = self.magazine.put(word, near) {
-            self.put_out(at, out, was_near);
+    fn near<M: Mem>(&self, at: At<'_, M, impl Kinds>, word: Word) -> Near {
+        let kind = at.kinds.kind(word.start());
+        match column_of(kind) {
+            Some(column) if word.number <= self.frontier[column] => Near::Hot(column),
+            None if kind == MigrateType::Isolate => Near::Never,
+            Some(_) | None => Near::Far,
         }
-        if self.magazine.frames() > self.limit {
+    }
+
+    /// Takes in `frames` frames of one word that came back, unless they are near for column `hot`: then it answers which of the
+    /// word's frames are free, here or nobody's.
+    ///
+    /// # Errors
+    /// The lowest of the frames that is free already, or here; nothing was changed.
+    #[inline]
+    pub(super) fn take_in<M: Mem>(
+        &mut self,
+        at: At<'_, M, impl Kinds>,
+        word: Word,
+        frames: u32,
+        hot: Option<usize>,
+    ) -> Result<Option<u64>, Doubled> {
+        let strangers = at.kinds.strangers(word.number);
+        let known = self.known(at, word.number) | strangers;
+        doubled(known, word)?;
+        let place = match self.magazine.find(word.number) {
+            Found::Place(place) => place,
+            Found::Word(kept) => {
+                put_back(kept, word)?;
+                self.keep(at, frames);
+                return Ok(None);
+            }
+        };
+        match self.near(at, word) {
+            Near::Far => self.put(at, place, word, frames),
+            Near::Hot(column) if Some(column) == hot && strangers == 0 => return Ok(Some(known)),
+            Near::Hot(column) => self.wait(at, column, word),
+            Near::Never => {
+                at.field.give_word(at.kinds, word).map_err(|mask| Doubled { pfn: Word { mask, ..word }.first() })?
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes in a word that is not near, at its place in the magazine's table.
+    #[inline]
+    fn put<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, place: usize, word: Word, frames: u32) {
+        if self.magazine.put(place, word) {
+            self.flush(at);
+        } else {
+            self.keep(at, frames);
+        }
+    }
+
+    /// Gives the table of the magazine to the field.
+    #[inline(never)]
+    fn flush<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
+        let given = at.field.give_words(at.kinds, self.magazine.empty());
+        self.note(given);
+    }
+
+    /// Keeps in mind what the field said of frames that came back earlier.
+    fn note(&mut self, given: Result<(), Doubled>) {
+        self.doubled = self.doubled.or(given.err());
+    }
+
+    /// Counts frames that the magazine got. If it has too many, all go to the field.
+    #[inline]
+    fn keep<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, frames: u32) {
+        self.kept += frames;
+        if self.kept > self.limit {
+            self.recount(at);
+        }
+    }
+
+    #[cold]
+    fn recount<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
+        self.kept = self.magazine.frames();
+        if self.kept > self.limit / 2 {
             self.spill(at);
         }
     }
 
-    /// Keeps a word for the next requests of a column.
+    /// Keeps a word for the next requests of a column. If there are too many, all go to the field.
+    #[inline]
     pub(super) fn wait<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, column: usize, word: Word) {
-        if let Some(out) = self.magazine.wait(word, column) {
-            self.put_out(at, out, true);
+        if self.magazine.wait(word, column) {
+            self.keep(at, word.frames());
+        } else {
+            self.spill(at);
+            self.release(at, [word]);
         }
     }
 
-    #[inline]
-    fn put_out<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, out: Word, was_near: bool) {
-        if was_near {
-            self.draw_back(out.number);
-        }
-        self.give(at, [out]);
+    /// Takes note that the field was given frames at `number` and above, and what it said.
+    pub(super) fn given(&mut self, lowest: u64, given: Result<(), Doubled>) {
+        self.note(given);
+        self.draw_back(lowest);
     }
 
     /// The field has free frames at `number` now.
-    pub(super) fn draw_back(&mut self, number: u64) {
+    fn draw_back(&mut self, number: u64) {
         for frontier in &mut self.frontier {
             *frontier = number.min(*frontier);
         }
     }
 
-    /// Gives words to the field.
-    #[inline]
-    pub(super) fn give<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, words: impl IntoIterator<Item = Word>) {
-        let mut batch = Batch::new();
-        for word in words {
-            let doubled = batch.give(at.field, at.kinds, word);
-            if doubled != 0 {
-                self.doubled = Some(Doubled { pfn: Word { mask: doubled, ..word }.first() });
-            }
-        }
-        self.owed += batch.end(at.field, at.kinds);
-        if self.owed >= OWED {
-            self.settle(at);
-        }
-    }
-
-    /// Tells the field's level what it was given.
-    pub(super) fn settle<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
-        at.field.raise_level(core::mem::take(&mut self.owed));
-    }
-
     /// Gives words to the field, which a later request may ask for.
     pub(super) fn release<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, words: impl IntoIterator<Item = Word>) {
         let mut lowest = NO_WORD.number;
-        self.give(at, words.into_iter().inspect(|word| lowest = lowest.min(word.number)));
-        self.draw_back(lowest);
-        self.settle(at);
+        let words = words.into_iter().inspect(|word| lowest = lowest.min(word.number));
+        let given = at.field.give_words(at.kinds, words);
+        self.given(lowest, given);
     }
 
     /// Gives all of the magazine to the field.
     pub(super) fn spill<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
-        let mut magazine = core::mem::replace(&mut self.magazine, Magazine::new());
-        self.release(at, core::iter::from_fn(|| magazine.take_any()));
+        self.kept = 0;
+        let mut lowest = NO_WORD.number;
+        let given = at.field.give_words(at.kinds, self.magazine.empty());
+        self.note(given);
+        let waiting = self.magazine.empty_stack().inspect(|word| lowest = lowest.min(word.number));
+        let given = at.field.give_words(at.kinds, waiting);
+        self.given(lowest, given);
     }
 
     /// Gives everything to the field.
@@ -162,8 +220,6 @@ impl CpuSet {
             let open = core::mem::replace(&mut self.open[column], Open::EMPTY);
             self.release(at, open.words());
         }
-        let back = core::mem::replace(&mut self.back, NO_WORD);
-        self.release(at, Some(back).filter(|word| word.mask != 0));
         self.spill(at);
         self.doubled.take().map_or(Ok(()), Err)
     }
@@ -191,11 +247,39 @@ impl CpuSet {
     /// Which frames of a word are free already, or here, in the open words or waiting; those in the table of the magazine
     /// are not among them.
     #[inline]
-    pub(super) fn known<M: Mem>(&self, at: At<'_, M, impl Kinds>, number: u64) -> u64 {
-        let open = self.open.iter().flat_map(|open| [open.single, open.small]);
-        let open = open.fold(0, |mask, word| if word.number == number { mask | word.mask } else { mask });
-        let back = if self.back.number == number { self.back.mask } else { 0 };
-        at.field.free_mask(number) | self.magazine.waiting(number) | open | back
+    fn known<M: Mem>(&self, at: At<'_, M, impl Kinds>, number: u64) -> u64 {
+        let open = if self.is_open { self.opened(number) } else { 0 };
+        at.field.free_bits(number) | self.magazine.waiting(number) | open
+    }
+
+    /// Which frames of a word are here.
+    pub(super) fn has(&self, number: u64) -> u64 {
+        self.magazine.has(number) | self.opened(number)
+    }
+
+    fn opened(&self, number: u64) -> u64 {
+        self.open.iter().fold(0, |mask, open| mask | open.has(number))
+    }
+
+    /// What a column has open.
+    pub(super) fn column(&mut self, column: usize) -> Option<&mut Open> {
+        self.is_open = true;
+        self.open.get_mut(column)
+    }
+
+    /// Takes over what was hot.
+    pub(super) fn put_away(&mut self, column: usize, hot: Open) {
+        self.is_open = true;
+        if let Some(open) = self.open.get_mut(column) {
+            *open = hot;
+        }
+    }
+
+    /// What a column has open, to be hot.
+    pub(super) fn bring(&mut self, column: usize) -> Open {
+        let hot = self.open.get_mut(column).map_or(Open::EMPTY, |open| core::mem::replace(open, Open::EMPTY));
+        self.is_open = self.open.iter().any(|open| open.frames() != 0);
+        hot
     }
 }
 
@@ -207,34 +291,24 @@ pub(super) fn doubled(known: u64, word: Word) -> Result<(), Doubled> {
     if mask == 0 { Ok(()) } else { Err(Doubled { pfn: Word { mask, ..word }.first() }) }
 }
 
-/// The frames of a slice gathered to words, as long as they lie in one; ends before a frame that comes a second time.
-#[derive(Debug)]
-pub(super) struct Gathered<'a> {
-    pub frames: &'a [Pfn],
-    pub doubled: &'a mut Option<Doubled>,
-}
-
-impl Iterator for Gathered<'_> {
-    type Item = Word;
-
-    fn next(&mut self) -> Option<Word> {
-        let (&first, rest) = self.frames.split_first()?;
-        let mut word = Word::of(first, 0);
-        let mut left = rest;
-        while let Some((&next, rest)) = left.split_first() {
-            let single = Word::of(next, 0);
-            if single.number != word.number {
-                break;
-            }
-            if word.mask & single.mask != 0 {
-                *self.doubled = Some(Doubled { pfn: next });
-                left = &[];
-                break;
-            }
-            word.mask |= single.mask;
-            left = rest;
+/// Takes the frames off a slice that lie in the first one's word; stops for good before one that comes a second time.
+#[inline]
+pub(super) fn gather(frames: &mut &[Pfn], wrong: &mut Option<Doubled>) -> Option<Word> {
+    let (&first, rest) = frames.split_first()?;
+    let mut word = Word::single(first);
+    *frames = rest;
+    while let Some((&next, rest)) = frames.split_first() {
+        let single = Word::single(next);
+        if single.number != word.number {
+            break;
         }
-        self.frames = left;
-        Some(word)
+        if word.mask & single.mask != 0 {
+            *wrong = Some(Doubled { pfn: next });
+            *frames = &[];
+            break;
+        }
+        word.mask |= single.mask;
+        *frames = rest;
     }
+    Some(word)
 }

@@ -9,7 +9,7 @@ use super::field::{Field, Kinds};
 use super::give::words_of;
 use super::index::Bitmap;
 use super::mem::Mem;
-use super::word::{Word, block_mask, lowest, runs};
+use super::word::{Word, block_mask, lowest, ones, runs};
 
 /// What is wanted of each word of a block, and how many frames that is.
 type Plan = ([u64; 8], u32);
@@ -169,7 +169,7 @@ impl<M: Mem> Field<M> {
             let room = counted - plan.1;
             let mask = if bits.count_ones() > room { lowest(bits, room) } else { bits };
             *kept = mask;
-            plan.1 += mask.count_ones();
+            plan.1 += ones(mask);
         }
         plan
     }
@@ -192,7 +192,7 @@ impl<M: Mem> Field<M> {
         for (place, &mask) in self.cut.places(block).zip(masks).filter(|(_, mask)| **mask != 0) {
             let got = self.claim(place, mask);
             if got != 0 {
-                missing -= got.count_ones();
+                missing -= ones(got);
                 put(Word { number: self.cut.number(place), mask: got });
             }
         }
@@ -264,8 +264,8 @@ impl<M: Mem> Field<M> {
         if !seen.is_lazy() {
             for place in self.cut.places(block) {
                 if let Some(bits) = self.bits(place) {
-                    // Relaxed: every frame of the block is the taker's, by the entry; who looks meanwhile guesses.
-                    bits.store(0, Ordering::Relaxed);
+                    // Every frame of the block is the taker's, by the entry. Release pairs with `look`.
+                    bits.store(0, Ordering::Release);
                 }
             }
         }

@@ -21,6 +21,13 @@ impl Word {
         Self { number: pfn.0 / WORD_FRAMES, mask: block_mask(order) << (pfn.0 % WORD_FRAMES) }
     }
 
+    /// A single frame.
+    #[must_use]
+    #[inline]
+    pub const fn single(pfn: Pfn) -> Self {
+        Self { number: pfn.0 / WORD_FRAMES, mask: 1 << (pfn.0 % WORD_FRAMES) }
+    }
+
     /// The first frame of the 64.
     #[must_use]
     pub const fn start(self) -> Pfn {
@@ -35,9 +42,21 @@ impl Word {
 
     /// How many frames are meant.
     #[must_use]
+    #[inline]
     pub const fn frames(self) -> u32 {
-        self.mask.count_ones()
+        ones(self.mask)
     }
+}
+
+/// Set bits: most often there is one, and counting more takes many steps where the machine has no instruction for it.
+#[inline]
+pub(super) const fn ones(mask: u64) -> u32 {
+    if mask & mask.wrapping_sub(1) == 0 { (mask != 0) as u32 } else { many(mask) }
+}
+
+#[cold]
+const fn many(mask: u64) -> u32 {
+    mask.count_ones()
 }
 
 /// The lowest `2^order` bits; `order` is at most 6.
@@ -83,6 +102,11 @@ mod tests {
         assert_eq!(runs(0x7f80, 3), 0);
         assert_eq!((runs(!0, 6), runs(!1, 6)), (1, 0));
         assert_eq!(runs(0xffff_ffff_0000_0000, 5), 1 << 32);
+    }
+
+    #[test]
+    fn bits_are_counted() {
+        assert_eq!((ones(0), ones(1), ones(1 << 63), ones(0b101), ones(!0)), (0, 1, 1, 2, 64));
     }
 
     #[test]
