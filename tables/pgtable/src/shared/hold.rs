@@ -26,6 +26,8 @@ pub(super) struct Hold<'m, F, M> {
     /// The tables from the root down to the topmost that is held, at `depth`.
     path: [PhysAddr; MAX_LEVELS],
     depth: usize,
+    /// The note of that table.
+    note: &'m TableNote,
     wait: Wait,
     format: PhantomData<fn() -> F>,
 }
@@ -55,36 +57,40 @@ impl<'m, F: EntryFormat, M: PhysMem> Hold<'m, F, M> {
     ///
     /// # Errors
     /// The root lies outside memory.
+    #[inline]
     pub(super) fn acquire(mem: &'m M, root: PhysAddr, range: VirtRange, wait: Wait) -> Result<Self, BusError> {
+        let note = mem.note(root)?;
         loop {
-            let mut hold = Self { mem, range, path: [root; MAX_LEVELS], depth: 0, wait, format: PhantomData };
-            let mut top = mem.note(root)?;
+            let mut hold = Self { mem, range, path: [root; MAX_LEVELS], depth: 0, note, wait, format: PhantomData };
             while let Some((next, note)) = hold.below() {
-                top = note;
-                hold.push(next);
+                hold.push(next, note);
             }
-            if !hold.lock(top) {
+            if !hold.lock(hold.note) {
                 continue; // died meanwhile: what links it is gone
             }
-            match hold.descend(top).and_then(|()| hold.lock_below()) {
+            match hold.descend().and_then(|()| hold.lock_below()) {
                 Ok(()) => return Ok(hold),
                 Err(GiveWay(climber)) => hold.outwait(climber),
             }
         }
     }
 
-    fn push(&mut self, next: PhysAddr) {
+    #[inline]
+    fn push(&mut self, next: PhysAddr, note: &'m TableNote) {
         self.depth += 1;
         self.path[self.depth] = next;
+        self.note = note;
     }
 
     /// The table under the topmost one that contains the whole range, if there is one whose note can be reached.
+    #[inline]
     fn below(&self) -> Option<(PhysAddr, &'m TableNote)> {
         let Entry::Table { next, .. } = self.entry()? else { return None };
         self.mem.note(next).ok().map(|note| (next, note))
     }
 
     /// The entry of the topmost table for the range, if it lies in one.
+    #[inline]
     fn entry(&self) -> Option<Entry<F::Attrs>> {
         let shape = &F::shape().levels[self.depth];
         let index = shape.index(self.range.start);
@@ -96,16 +102,19 @@ impl<'m, F: EntryFormat, M: PhysMem> Hold<'m, F, M> {
     }
 
     /// The start of the range, if it lies in one entry of the topmost table and nothing is there.
+    #[inline]
     pub(super) fn missing_below(&self) -> Option<VirtAddr> {
         matches!(self.entry()?, Entry::Absent { sw: 0 }).then_some(self.range.start)
     }
 
     /// Whether the range is all that the topmost table translates, and there is one above.
+    #[inline]
     pub(super) fn is_whole(&self) -> bool {
         self.depth > 0 && self.range.size() == F::shape().levels[self.depth - 1].bytes()
     }
 
     /// Looks until `look` has an answer.
+    #[inline]
     fn until<T>(&self, look: impl Fn() -> Option<T>) -> T {
         let mut turn = 0_u32;
         loop {
@@ -118,6 +127,7 @@ impl<'m, F: EntryFormat, M: PhysMem> Hold<'m, F, M> {
     }
 
     /// Waits for a table that no held one links. Returns whether it is locked; it is dead otherwise.
+    #[inline]
     fn lock(&self, note: &TableNote) -> bool {
         self.until(|| match note.try_lock() {
             Claim::Taken => Some(true),
@@ -141,40 +151,49 @@ impl<'m, F: EntryFormat, M: PhysMem> Hold<'m, F, M> {
     }
 
     /// Goes down to the lowest table that contains the range: others may have made some since the topmost was found.
-    fn descend(&mut self, mut top: &'m TableNote) -> Result<(), GiveWay<'m>> {
+    #[inline]
+    fn descend(&mut self) -> Result<(), GiveWay<'m>> {
         while let Some((next, note)) = self.below() {
             let locked = self.lock_child(note);
-            top.unlock();
+            self.note.unlock();
             locked?;
-            self.push(next);
-            top = note;
+            self.push(next, note);
         }
         Ok(())
     }
 
     /// Locks every table below the topmost one that the range touches; gives everything back if one is refused.
+    #[inline]
     fn lock_below(&self) -> Result<(), GiveWay<'m>> {
-        self.lock_children(self.top(), self.range).inspect_err(|_| self.unlock(self.top()))
+        self.lock_children(self.top(), self.note, self.range).inspect_err(|_| self.note.unlock())
     }
 
-    fn lock_children(&self, node: Node, range: VirtRange) -> Result<(), GiveWay<'m>> {
+    #[inline]
+    fn lock_children(&self, node: Node, above: &TableNote, range: VirtRange) -> Result<(), GiveWay<'m>> {
+        if !above.may_link() {
+            return Ok(());
+        }
         self.each_child(node, range, |child, note, part| {
             self.lock_child(note)
-                .and_then(|()| self.lock_children(child, part).inspect_err(|_| note.unlock()))
-                .inspect_err(|_| self.unlock_children_before(node, range, part))
+                .and_then(|()| self.lock_children(child, note, part).inspect_err(|_| note.unlock()))
+                .inspect_err(|_| self.unlock_children_before(node, above, range, part))
         })
     }
 
-    fn unlock_children_before(&self, node: Node, range: VirtRange, part: VirtRange) {
+    fn unlock_children_before(&self, node: Node, note: &TableNote, range: VirtRange, part: VirtRange) {
         if range.start < part.start {
-            self.unlock_children(node, VirtRange { start: range.start, last: part.start - 1 });
+            self.unlock_children(node, note, VirtRange { start: range.start, last: part.start - 1 });
         }
     }
 
     /// Unlocks the tables below `node` that `range` touches, which are all held, lower ones first.
-    fn unlock_children(&self, node: Node, range: VirtRange) {
+    #[inline]
+    fn unlock_children(&self, node: Node, note: &TableNote, range: VirtRange) {
+        if !note.may_link() {
+            return;
+        }
         let done: Result<(), GiveWay<'m>> = self.each_child(node, range, |child, note, part| {
-            self.unlock_children(child, part);
+            self.unlock_children(child, note, part);
             note.unlock();
             Ok(())
         });
@@ -183,15 +202,13 @@ impl<'m, F: EntryFormat, M: PhysMem> Hold<'m, F, M> {
 
     /// Calls `each` for every table that the held table `node` links for a part of `range`. Tables outside memory are
     /// left out: no cursor works in them.
+    #[inline]
     fn each_child(
         &self,
         node: Node,
         range: VirtRange,
         mut each: impl FnMut(Node, &'m TableNote, VirtRange) -> Result<(), GiveWay<'m>>,
     ) -> Result<(), GiveWay<'m>> {
-        if !self.mem.note(node.table).is_ok_and(TableNote::may_link) {
-            return Ok(());
-        }
         let shape = &F::shape().levels[node.depth];
         let Ok(slots) = self.mem.table::<F::Slot>(node.table, shape.index(range.last) + 1) else { return Ok(()) };
         for (slot, part) in over(&slots, shape, range) {
@@ -205,6 +222,7 @@ impl<'m, F: EntryFormat, M: PhysMem> Hold<'m, F, M> {
     }
 
     /// Marks the tables of a list of unlinked ones as dead, with all below them, which were held: their locks end.
+    #[inline]
     pub(super) fn kill_list(&self, first: Option<PhysAddr>) {
         let mut next = first;
         while let Some(table) = next {
@@ -229,40 +247,36 @@ impl<'m, F: EntryFormat, M: PhysMem> Hold<'m, F, M> {
         note.kill();
     }
 
-    fn unlock(&self, node: Node) {
-        if let Ok(note) = self.mem.note(node.table) {
-            note.unlock();
-        }
-    }
-
     /// Entries in use in the topmost table.
     pub(super) fn used(&self) -> u16 {
-        self.mem.note(self.top().table).map_or(1, TableNote::used)
+        self.note.used()
     }
 
     /// Locks the table above the topmost one, which there must be, and makes it the topmost.
+    #[inline]
     pub(super) fn climb(&mut self) {
-        let (top, above) = (self.path[self.depth], self.path[self.depth - 1]);
-        if let (Ok(top), Ok(above)) = (self.mem.note(top), self.mem.note(above))
-            && above.try_lock() != Claim::Taken
-        {
-            top.set_climbing(true);
+        let Ok(above) = self.mem.note(self.path[self.depth - 1]) else { return };
+        if above.try_lock() != Claim::Taken {
+            self.note.set_climbing(true);
             self.lock(above);
-            top.set_climbing(false);
+            self.note.set_climbing(false);
         }
         self.depth -= 1;
+        self.note = above;
     }
 
     /// Gives the topmost table back and makes `next`, which it links, is locked and contains the range, the topmost.
     pub(super) fn shrink_to(&mut self, next: PhysAddr) {
-        self.unlock(self.top());
-        self.push(next);
+        let Ok(note) = self.mem.note(next) else { return };
+        self.note.unlock();
+        self.push(next, note);
     }
 
     /// Gives everything back.
+    #[inline]
     pub(super) fn release(&self) {
-        self.unlock_children(self.top(), self.range);
-        self.unlock(self.top());
+        self.unlock_children(self.top(), self.note, self.range);
+        self.note.unlock();
     }
 }
 
