@@ -307,6 +307,15 @@ pub(super) fn doubled(known: u64, word: Word) -> Result<(), Doubled> {
 pub(super) fn gather(frames: &mut &[Pfn], wrong: &mut Option<Doubled>) -> Option<Word> {
     let (&first, rest) = frames.split_first()?;
     let mut word = Word::single(first);
+    if word.mask == 1
+        && let Some((in_a_row, rest)) = frames.split_first_chunk::<64>()
+    {
+        let apart = in_a_row.iter().zip(first.0..).fold(0, |apart, (pfn, next)| apart | (pfn.0 ^ next));
+        if apart == 0 {
+            *frames = rest;
+            return Some(Word { mask: !0, ..word });
+        }
+    }
     *frames = rest;
     while let Some((&next, rest)) = frames.split_first() {
         let single = Word::single(next);
