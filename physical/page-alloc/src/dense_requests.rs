@@ -233,8 +233,7 @@ impl<S: Store> PageAllocator<S> {
         let mut left = frames;
         while let Some(&first) = left.first() {
             let zone = self.dense_zone_of(cpu, first).ok_or(FreeError::Foreign { pfn: first })?;
-            let alike = left.iter().position(|&pfn| !zone.manages(pfn)).unwrap_or(left.len());
-            let (own, rest) = left.split_at(alike);
+            let (own, rest) = left.split_at(zone.count_managed(left));
             cpu.frames.free_bulk(zone.at(), own).map_err(double_free)?;
             left = rest;
         }

@@ -130,6 +130,24 @@ impl<'z, S: Store> Fielded<'z, S> {
         self.zone.contains(pfn) && self.grounds.blocks.is_known(pfn) && !self.grounds.holes.has(pfn)
     }
 
+    /// How many frames at the beginning of a slice were handed over. Where 64 in a row lie in one word without holes, the
+    /// word is looked at once.
+    pub fn count_managed(self, frames: &[Pfn]) -> usize {
+        let mut done = 0;
+        for few in frames.chunks(64) {
+            let first = few.first().map_or(0, |pfn| pfn.0 & !63);
+            let apart = few.iter().fold(0, |apart, pfn| apart | (pfn.0 ^ first));
+            let is_word = apart < 64 && self.manages(Pfn(first)) && self.zone.contains(Pfn(first + 63));
+            let is_whole = is_word && self.grounds.strangers(first / 64) == 0;
+            let strange = if is_whole { None } else { few.iter().position(|&pfn| !self.manages(pfn)) };
+            if let Some(nth) = strange {
+                return done + nth;
+            }
+            done += few.len();
+        }
+        done
+    }
+
     /// Whether all of `[start, end)` was handed over.
     ///
     /// # Errors

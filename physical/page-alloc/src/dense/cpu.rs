@@ -25,7 +25,7 @@ use super::field::{Field, Kinds};
 use super::give::{Doubled, words_of};
 use super::mem::Mem;
 use super::open::{NO_WORD, NONE, OPEN_ORDER, Open, STACK_ORDER, put_back};
-use super::set::{CpuSet, column_of, doubled, gather};
+use super::set::{CpuSet, column_of, doubled, gather, may_open};
 use super::word::{WORD_FRAMES, Word, runs};
 
 /// A zone, as a CPU's calls are told of it.
@@ -58,12 +58,6 @@ pub struct Want {
     pub kind: MigrateType,
     /// The order.
     pub order: u8,
-}
-
-/// Whether a word may be kept open: all its frames were handed over to the zone.
-#[inline]
-fn may_open<M: Mem>(at: At<'_, M, impl Kinds>, number: u64) -> bool {
-    at.field.is_inner(number) && at.kinds.strangers(number) == 0
 }
 
 /// One CPU's frames, a set for each zone.
@@ -102,6 +96,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             return None;
         }
         match order {
+            0 if self.hot.single.mask == 0 => self.take_near(),
             0 => self.hot.take_single(),
             1..=OPEN_ORDER => self.hot.take_small(order),
             STACK_ORDER => {
@@ -111,6 +106,17 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             }
             _ => None,
         }
+    }
+
+    /// Opens the next word that is at hand and takes a frame from it.
+    #[inline]
+    fn take_near(&mut self) -> Option<Pfn> {
+        if self.hot.back.mask != 0 {
+            self.hot.single = core::mem::replace(&mut self.hot.back, NO_WORD);
+        } else {
+            self.hot.single = self.sets.as_mut().get_mut(self.zone)?.magazine.take_last(self.column)?;
+        }
+        self.hot.take_single()
     }
 
     /// Gives a block back to what is hot; `None` says that it belongs elsewhere, and [`CpuFrames::free`] must be asked.

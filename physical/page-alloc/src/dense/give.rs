@@ -152,7 +152,7 @@ impl Batch {
     }
 
     /// Gives a word; answers the frames that were free already.
-    #[inline]
+    #[inline(always)]
     fn give<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, word: Word) -> u64 {
         if !field.cut.is_inner(word.number) && field.outside(word.number) & word.mask != 0 {
             return word.mask;

@@ -6,9 +6,9 @@ use kernmem_sparse::MigrateType;
 use super::cpu::At;
 use super::field::Kinds;
 use super::give::Doubled;
-use super::magazine::{Found, Magazine};
+use super::magazine::Magazine;
 use super::mem::Mem;
-use super::open::{NO_WORD, Open, put_back};
+use super::open::{NO_WORD, Open};
 use super::word::Word;
 
 /// Kinds of requests that are served apart, the first migrate types: unmovable, movable, reclaimable.
@@ -94,8 +94,8 @@ impl CpuSet {
         }
     }
 
-    /// Takes in `frames` frames of one word that came back, unless they are near for column `hot`: then it answers which of the
-    /// word's frames are free, here or nobody's.
+    /// Takes in `frames` frames of one word that came back, unless they are near for column `hot`: then it answers which of
+    /// the word's frames are free, here or nobody's.
     ///
     /// # Errors
     /// The lowest of the frames that is free already, or here; nothing was changed.
@@ -108,19 +108,22 @@ impl CpuSet {
         hot: Option<usize>,
     ) -> Result<Option<u64>, Doubled> {
         let strangers = at.kinds.strangers(word.number);
-        let known = self.known(at, word.number) | strangers;
-        doubled(known, word)?;
-        let place = match self.magazine.find(word.number) {
-            Found::Place(place) => place,
-            Found::Word(kept) => {
-                put_back(kept, word)?;
+        let mut known = at.field.free_bits(word.number) | strangers;
+        if self.is_open || self.magazine.may_have(word.number) {
+            known |= self.has(word.number);
+            if known & word.mask == 0
+                && let Some(kept) = self.magazine.find(word.number)
+            {
+                kept.mask |= word.mask;
                 self.keep(at, frames);
                 return Ok(None);
             }
-        };
+        }
+        doubled(known, word)?;
         match self.near(at, word) {
-            Near::Far => self.put(at, place, word, frames),
-            Near::Hot(column) if Some(column) == hot && strangers == 0 => return Ok(Some(known)),
+            Near::Far => self.put(at, word, frames),
+            Near::Hot(_) if strangers != 0 => self.put(at, word, frames),
+            Near::Hot(column) if Some(column) == hot => return Ok(Some(known)),
             Near::Hot(column) => self.wait(at, column, word),
             Near::Never => {
                 at.field.give_word(at.kinds, word).map_err(|mask| Doubled { pfn: Word { mask, ..word }.first() })?
@@ -129,17 +132,17 @@ impl CpuSet {
         Ok(None)
     }
 
-    /// Takes in a word that is not near, at its place in the magazine's table.
+    /// Takes in a word that is not near.
     #[inline]
-    fn put<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, place: usize, word: Word, frames: u32) {
-        if self.magazine.put(place, word) {
+    fn put<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word, frames: u32) {
+        if self.magazine.put(word) {
             self.flush(at);
         } else {
             self.keep(at, frames);
         }
     }
 
-    /// Gives the table of the magazine to the field.
+    /// Gives the words that came back to the field.
     #[inline(never)]
     fn flush<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
         let given = at.field.give_words(at.kinds, self.magazine.empty());
@@ -220,6 +223,7 @@ impl CpuSet {
             let open = core::mem::replace(&mut self.open[column], Open::EMPTY);
             self.release(at, open.words());
         }
+        self.is_open = false;
         self.spill(at);
         self.doubled.take().map_or(Ok(()), Err)
     }
@@ -239,17 +243,15 @@ impl CpuSet {
         });
         let (&first, later) = words[..len].split_first()?;
         // The stack is taken from its top: the lowest is put last.
-        later.iter().rev().for_each(|&word| self.wait(at, column, word));
+        for &word in later.iter().rev() {
+            if may_open(at, word.number) {
+                self.wait(at, column, word);
+            } else {
+                self.release(at, [word]);
+            }
+        }
         self.frontier[column] = at.field.last_number(later.last().unwrap_or(&first).number);
         Some(first)
-    }
-
-    /// Which frames of a word are free already, or here, in the open words or waiting; those in the table of the magazine
-    /// are not among them.
-    #[inline]
-    fn known<M: Mem>(&self, at: At<'_, M, impl Kinds>, number: u64) -> u64 {
-        let open = if self.is_open { self.opened(number) } else { 0 };
-        at.field.free_bits(number) | self.magazine.waiting(number) | open
     }
 
     /// Which frames of a word are here.
@@ -258,6 +260,9 @@ impl CpuSet {
     }
 
     fn opened(&self, number: u64) -> u64 {
+        if !self.is_open {
+            return 0;
+        }
         self.open.iter().fold(0, |mask, open| mask | open.has(number))
     }
 
@@ -269,7 +274,7 @@ impl CpuSet {
 
     /// Takes over what was hot.
     pub(super) fn put_away(&mut self, column: usize, hot: Open) {
-        self.is_open = true;
+        self.is_open |= hot.frames() != 0;
         if let Some(open) = self.open.get_mut(column) {
             *open = hot;
         }
@@ -281,6 +286,12 @@ impl CpuSet {
         self.is_open = self.open.iter().any(|open| open.frames() != 0);
         hot
     }
+}
+
+/// Whether a word may be kept open: all its frames were handed over to the zone.
+#[inline]
+pub(super) fn may_open<M: Mem>(at: At<'_, M, impl Kinds>, number: u64) -> bool {
+    at.field.is_inner(number) && at.kinds.strangers(number) == 0
 }
 
 /// # Errors
@@ -296,6 +307,15 @@ pub(super) fn doubled(known: u64, word: Word) -> Result<(), Doubled> {
 pub(super) fn gather(frames: &mut &[Pfn], wrong: &mut Option<Doubled>) -> Option<Word> {
     let (&first, rest) = frames.split_first()?;
     let mut word = Word::single(first);
+    if word.mask == 1
+        && let Some((in_a_row, rest)) = frames.split_first_chunk::<64>()
+    {
+        let apart = in_a_row.iter().zip(first.0..).fold(0, |apart, (pfn, next)| apart | (pfn.0 ^ next));
+        if apart == 0 {
+            *frames = rest;
+            return Some(Word { mask: !0, ..word });
+        }
+    }
     *frames = rest;
     while let Some((&next, rest)) = frames.split_first() {
         let single = Word::single(next);

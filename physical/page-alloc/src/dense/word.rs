@@ -59,9 +59,13 @@ const fn many(mask: u64) -> u32 {
     mask.count_ones()
 }
 
+/// The lowest `2^order` bits, by order.
+const BLOCK: [u64; 7] = [1, 3, 0xf, 0xff, 0xffff, 0xffff_ffff, !0];
+
 /// The lowest `2^order` bits; `order` is at most 6.
+#[inline]
 pub(super) const fn block_mask(order: u8) -> u64 {
-    u64::MAX >> (64 - (1_u64 << order))
+    BLOCK[order as usize]
 }
 
 /// Multiples of `2^order`, as bits.
@@ -69,12 +73,26 @@ const ALIGNED: [u64; 7] =
     [!0, 0x5555_5555_5555_5555, 0x1111_1111_1111_1111, 0x0101_0101_0101_0101, 0x0001_0001_0001_0001, 0x1_0000_0001, 1];
 
 /// The places of aligned runs of `2^order` set bits: each is the run's first bit. `order` is at most 6.
+#[inline]
 pub(super) const fn runs(bits: u64, order: u8) -> u64 {
     let mut found = bits;
-    let mut step = 0;
-    while step < order {
-        found &= found >> (1 << step);
-        step += 1;
+    if order > 0 {
+        found &= found >> 1;
+    }
+    if order > 1 {
+        found &= found >> 2;
+    }
+    if order > 2 {
+        found &= found >> 4;
+    }
+    if order > 3 {
+        found &= found >> 8;
+    }
+    if order > 4 {
+        found &= found >> 16;
+    }
+    if order > 5 {
+        found &= found >> 32;
     }
     found & ALIGNED[order as usize]
 }
