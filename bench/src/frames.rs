@@ -67,10 +67,12 @@ fn pool<F: Frames>(cpus: usize) -> (F, Vec<F::Cpu>) {
 }
 
 /// Takes a block that must be there.
+#[inline(always)]
 fn take<F: Frames>(frames: &F, cpu: &mut F::Cpu, order: u32) -> F::Pfn {
     frames.alloc(cpu, order).expect("the pool has frames")
 }
 
+#[inline(always)]
 fn pair<F: Frames>(frames: &F, cpu: &mut F::Cpu, order: u32) {
     let pfn = black_box(frames.alloc(cpu, order)).expect("the pool has frames");
     frames.free(cpu, pfn, order);

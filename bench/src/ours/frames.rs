@@ -43,12 +43,12 @@ impl<const DENSE: bool> Frames for Ours<DENSE> {
         (Self { allocator, frames }, cpus)
     }
 
-    #[inline]
+    #[inline(always)]
     fn alloc(&self, cpu: &mut Self::Cpu, order: u32) -> Option<Pfn> {
         self.allocator.alloc(cpu, None, Gfp::HIGHUSER_MOVABLE, Order(order as u8)).ok()
     }
 
-    #[inline]
+    #[inline(always)]
     fn free(&self, cpu: &mut Self::Cpu, pfn: Pfn, order: u32) {
         self.allocator.free(cpu, pfn, Order(order as u8)).expect("a block of this allocator");
     }

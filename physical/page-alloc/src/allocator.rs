@@ -205,7 +205,7 @@ impl<S: Store> PageAllocator<S> {
     /// [`AllocError`]: nothing was taken. Before it says that there is no memory, the CPU's own lists were given back,
     /// the other CPUs were asked for theirs, and for a request that may reclaim one pageblock that was kept for urgent
     /// requests was released.
-    #[inline]
+    #[inline(always)]
     pub fn alloc(&self, cpu: &mut CpuPages<S>, nid: Option<u32>, gfp: Gfp, order: Order) -> Result<Pfn, AllocError> {
         match cpu.frames.alloc_hot(dense_requests::key(nid, gfp), order.0) {
             Some(pfn) => Ok(pfn),
@@ -325,7 +325,7 @@ impl<S: Store> PageAllocator<S> {
     /// [`FreeError`]: the block was not the caller's; nothing was changed. Under [`Placement::Dense`] a
     /// [`FreeError::DoubleFree`] of a frame outside the block tells of an earlier call: that frame came back on two CPUs.
     /// The block was given back then.
-    #[inline]
+    #[inline(always)]
     pub fn free(&self, cpu: &mut CpuPages<S>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let is_aligned = order.0 == 0 || pfn.0.trailing_zeros() >= u32::from(order.0);
         match if is_aligned { cpu.frames.free_hot(pfn, order.0) } else { None } {

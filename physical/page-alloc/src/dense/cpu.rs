@@ -90,7 +90,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
 
     /// Takes a block from what is hot, if `key` is that of the last request that went beyond it: `None` says that
     /// [`CpuFrames::alloc`] must be asked.
-    #[inline]
+    #[inline(always)]
     pub fn alloc_hot(&mut self, key: u64, order: u8) -> Option<Pfn> {
         if key != self.key {
             return None;
@@ -109,7 +109,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     }
 
     /// Opens the next word that is at hand and takes a frame from it.
-    #[inline]
+    #[inline(never)]
     fn take_near(&mut self) -> Option<Pfn> {
         if self.hot.back.mask != 0 {
             self.hot.single = core::mem::replace(&mut self.hot.back, NO_WORD);
@@ -123,7 +123,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     ///
     /// # Errors
     /// The first frame that is free already; nothing was changed.
-    #[inline]
+    #[inline(always)]
     pub fn free_hot(&mut self, pfn: Pfn, order: u8) -> Option<Result<(), Doubled>> {
         let number = pfn.0 / WORD_FRAMES;
         if order == 0 {
