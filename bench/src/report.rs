@@ -26,6 +26,20 @@ pub fn of_row(run: &RowRun<'_>) -> String {
     text
 }
 
+/// What every table tells of a verdict: whose, its figure, against whom, that figure, the ratio, the aim, the share of the
+/// limit.
+fn cells(verdict: &Verdict) -> [String; 7] {
+    [
+        ours(verdict),
+        figure(verdict.figure),
+        verdict.other.to_string(),
+        figure(verdict.other_figure),
+        figure(verdict.ratio),
+        aim(verdict),
+        share(verdict),
+    ]
+}
+
 /// The verdicts as lines.
 #[must_use]
 pub fn of_verdicts(all: &[Verdict], recorded: impl Fn(&Verdict) -> Option<f64>) -> String {
@@ -39,17 +53,11 @@ pub fn of_verdicts(all: &[Verdict], recorded: impl Fn(&Verdict) -> Option<f64>) 
             (true, false) => "",
             (false, false) => "  misses the aim",
         };
+        let [ours, own, other, others, ratio, aim, share] = cells(verdict);
         let _ = writeln!(
             text,
-            "{:<9} {:<24} {:>9}  {:<34} {:>9} {:>8} {:>8} {:>7}{mark}",
-            verdict.row,
-            ours(verdict),
-            figure(verdict.figure),
-            verdict.other,
-            figure(verdict.other_figure),
-            figure(verdict.ratio),
-            aim(verdict),
-            share(verdict)
+            "{:<9} {ours:<24} {own:>9}  {other:<34} {others:>9} {ratio:>8} {aim:>8} {share:>7}{mark}",
+            verdict.row
         );
     }
     text
@@ -81,18 +89,12 @@ pub fn markdown(all: &[Verdict], what: impl Fn(&str) -> &'static str) -> String 
     text.push_str("|---|---|---|---:|---|---:|---:|---:|---:|\n");
     for verdict in all.iter().filter(|verdict| is_told(verdict, all)) {
         let missed = if verdict.is_met() { "" } else { " **missed**" };
+        let [ours, own, other, others, ratio, aim, share] = cells(verdict);
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} | {}{missed} | {} |",
+            "| {} | {} | {ours} | {own} | {other} | {others} | {ratio} | {aim}{missed} | {share} |",
             verdict.row,
-            what(verdict.row),
-            ours(verdict),
-            figure(verdict.figure),
-            verdict.other,
-            figure(verdict.other_figure),
-            figure(verdict.ratio),
-            aim(verdict),
-            share(verdict)
+            what(verdict.row)
         );
     }
     text
