@@ -47,6 +47,10 @@ impl<S: Store> Kinds for Grounds<S> {
         self.blocks.kind(pfn)
     }
 
+    fn alike(&self, start: Pfn, end: Pfn) -> Pfn {
+        self.blocks.alike(start, end)
+    }
+
     #[inline]
     fn strangers(&self, number: u64) -> u64 {
         self.holes.word(number)
@@ -72,16 +76,18 @@ impl<S: Store> DenseBody<S> {
         needs.field.index += field.index;
         let holes = holes_need(span, facts);
         needs.hole_bytes += holes.chunks * holes.state_bytes as u64;
-        needs.pageblocks += pageblocks::count(span.start, span.end, facts.pageblock_order.0);
+        let pageblocks = pageblocks::count(span.start, span.end, facts.pageblock_order.0);
+        needs.pageblocks += pageblocks + pageblocks::known_bytes(pageblocks);
     }
 
     pub fn new(span: &ZoneSpan, facts: &Facts, store: &mut S) -> Option<Self> {
         let pageblocks = pageblocks::count(span.start, span.end, facts.pageblock_order.0);
         let shape = shape(span, facts);
+        let (kinds, known) = (store.pageblocks(pageblocks)?, store.pageblocks(pageblocks::known_bytes(pageblocks))?);
         Some(Self {
             field: Field::new(store.field(&shape)?, shape)?,
             grounds: Grounds {
-                blocks: Pageblocks::new(store.pageblocks(pageblocks)?, span.start, shape.pageblock_order),
+                blocks: Pageblocks::new(kinds, known, span.start, shape.pageblock_order),
                 holes: Holes::new(store.states(holes_need(span, facts))?, span.start),
             },
             setup: Ranked::new("dense zone", ()),
@@ -155,7 +161,7 @@ impl<'z, S: Store> Fielded<'z, S> {
     pub fn all_managed(self, start: Pfn, end: Pfn) -> Result<(), FreeError> {
         let mut at = start;
         while at < end {
-            let next = Pfn(self.grounds.blocks.start(at).0.saturating_add(self.grounds.blocks.frames())).min(end);
+            let next = self.grounds.blocks.next(at).min(end);
             let known = self.zone.contains(at) && self.grounds.blocks.is_known(at);
             let strange = if known { self.first_hole(at, next) } else { Some(at) };
             if let Some(pfn) = strange {
@@ -324,15 +330,12 @@ impl<S: Store> SetUp<'_, S> {
     /// nothing is known of them.
     fn alike(&self, at: Pfn, end: Pfn) -> (Pfn, bool) {
         let blocks = &self.zone.grounds.blocks;
-        let next = |pfn: Pfn| Pfn(blocks.start(pfn).0.saturating_add(blocks.frames()));
-        let mut stop = next(at).min(end);
         let is_new = !blocks.is_known(at);
-        let mut is_whole = is_new && blocks.start(at) == at;
-        while is_whole && stop < end {
-            is_whole = next(stop) <= end && !blocks.is_known(stop);
-            stop = if is_whole { next(stop) } else { stop };
+        let whole_end = blocks.start(end);
+        if is_new && blocks.start(at) == at && at < whole_end {
+            return (blocks.first_known(at, whole_end), true);
         }
-        (stop, is_new)
+        (blocks.next(at).min(end), is_new)
     }
 
     /// Takes over what [`SetUp::alike`] found alike.
@@ -347,7 +350,7 @@ impl<S: Store> SetUp<'_, S> {
         }
         body.grounds.holes.fill(start, end);
         if is_new {
-            self.know(start, end, true);
+            body.grounds.blocks.set_known(start, end, true);
         }
         let field = &body.field;
         let reached = if free { field.add_free(&body.grounds, start, end, false).err().unwrap_or(end) } else { end };
@@ -364,15 +367,7 @@ impl<S: Store> SetUp<'_, S> {
     /// The pageblock of a frame, as far as it lies in the zone.
     fn pageblock(&self, pfn: Pfn) -> (Pfn, Pfn) {
         let (blocks, span) = (&self.zone.grounds.blocks, self.zone.zone.span());
-        let start = blocks.start(pfn);
-        (start.max(span.start), Pfn(start.0.saturating_add(blocks.frames())).min(span.end))
-    }
-
-    fn know(&self, start: Pfn, end: Pfn, known: bool) {
-        let blocks = &self.zone.grounds.blocks;
-        for pfn in (blocks.start(start).0..end.0).step_by(blocks.frames() as usize) {
-            blocks.set_known(Pfn(pfn), known);
-        }
+        (blocks.start(pfn).max(span.start), blocks.next(pfn).min(span.end))
     }
 
     /// The parts of `[start, end)` in pageblocks that it covers in part, then what it covers whole.
@@ -398,7 +393,7 @@ impl<S: Store> SetUp<'_, S> {
             debug_assert!(made, "the bits are open");
         }
         if from < to {
-            self.know(from, to, false);
+            body.grounds.blocks.set_known(from, to, false);
         }
         zone.sub_managed(end.0 - start.0);
         Ok(())

@@ -463,8 +463,8 @@ impl Mem for Scarce {
         self.mem.line(line)
     }
 
-    fn entry(&self, block: usize) -> Option<&AtomicU16> {
-        self.mem.entry(block)
+    fn entries(&self) -> &[AtomicU16] {
+        self.mem.entries()
     }
 
     fn index(&self, word: usize) -> Option<&AtomicU64> {

@@ -128,8 +128,8 @@ impl Mem for DryField {
         self.0.line(line)
     }
 
-    fn entry(&self, block: usize) -> Option<&AtomicU16> {
-        self.0.entry(block)
+    fn entries(&self) -> &[AtomicU16] {
+        self.0.entries()
     }
 
     fn index(&self, word: usize) -> Option<&AtomicU64> {

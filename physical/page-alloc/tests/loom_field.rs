@@ -29,8 +29,8 @@ impl Mem for Few {
         self.lines.get(line)
     }
 
-    fn entry(&self, block: usize) -> Option<&AtomicU16> {
-        self.entries.get(block)
+    fn entries(&self) -> &[AtomicU16] {
+        &self.entries
     }
 
     fn index(&self, word: usize) -> Option<&AtomicU64> {

@@ -60,8 +60,14 @@ pub trait Mem {
     /// A line; `None` where its chunk is not open.
     fn line(&self, line: usize) -> Option<&Line>;
 
+    /// The entries of all blocks.
+    fn entries(&self) -> &[AtomicU16];
+
     /// The entry of a block; `None` behind the last one.
-    fn entry(&self, block: usize) -> Option<&AtomicU16>;
+    #[inline]
+    fn entry(&self, block: usize) -> Option<&AtomicU16> {
+        self.entries().get(block)
+    }
 
     /// A word of the index; `None` behind the last one.
     fn index(&self, word: usize) -> Option<&AtomicU64>;
@@ -93,8 +99,8 @@ impl Mem for LentMem<'_> {
     }
 
     #[inline]
-    fn entry(&self, block: usize) -> Option<&AtomicU16> {
-        self.entries.get(block)
+    fn entries(&self) -> &[AtomicU16] {
+        self.entries
     }
 
     #[inline]

@@ -48,6 +48,7 @@ mod cpu;
 mod entry;
 mod field;
 mod give;
+mod handover;
 #[cfg(all(feature = "alloc", not(loom)))]
 mod heap;
 mod index;
