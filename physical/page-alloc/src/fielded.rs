@@ -17,6 +17,7 @@ use kernmem_sparse::MigrateType;
 
 use crate::dense::mem::{self, Mem};
 use crate::dense::{Field, Kinds, Shape};
+use crate::handover::Records;
 use crate::highatomic;
 use crate::holes::{self, Holes};
 use crate::pageblocks::{self, Pageblocks};
@@ -200,14 +201,14 @@ impl<'z, S: Store> Fielded<'z, S> {
         SetUp { zone: self, _guard: self.body.setup.lock_alone() }
     }
 
-    pub fn add_free(self, start: Pfn, end: Pfn) -> Result<(), AddError> {
-        self.set_up_alone().add(start, end, true)
+    pub fn add_free(self, start: Pfn, end: Pfn, records: Records) -> Result<(), AddError> {
+        self.set_up_alone().add(start, end, Some(records))
     }
 
     /// Takes `[start, end)` over as frames that somebody owns.
     pub fn adopt(self, held: &'z Held, start: Pfn, end: Pfn) -> Result<(), AddError> {
         self.open_bits(start, end)?;
-        self.set_up(held).add(start, end, false)
+        self.set_up(held).add(start, end, None)
     }
 
     /// Opens the bits of frames that will come back.
@@ -310,8 +311,8 @@ impl<S: Store> SetUp<'_, S> {
         }
     }
 
-    /// Takes `[start, end)` over, free or in use, pageblock by pageblock.
-    fn add(&self, start: Pfn, end: Pfn, free: bool) -> Result<(), AddError> {
+    /// Takes `[start, end)` over, in use or, where `free` says how, free.
+    fn add(&self, start: Pfn, end: Pfn, free: Option<Records>) -> Result<(), AddError> {
         let mut at = start;
         while at < end {
             let (stop, is_new) = self.alike(at, end);
@@ -339,7 +340,7 @@ impl<S: Store> SetUp<'_, S> {
     }
 
     /// Takes over what [`SetUp::alike`] found alike.
-    fn add_alike(&self, start: Pfn, end: Pfn, is_new: bool, free: bool) -> Result<(), AddError> {
+    fn add_alike(&self, start: Pfn, end: Pfn, is_new: bool, free: Option<Records>) -> Result<(), AddError> {
         let Fielded { zone, body } = self.zone;
         let is_whole = is_new && body.grounds.blocks.start(start) == start && body.grounds.blocks.start(end) == end;
         if is_new && !is_whole {
@@ -352,15 +353,20 @@ impl<S: Store> SetUp<'_, S> {
         if is_new {
             body.grounds.blocks.set_known(start, end, true);
         }
-        let field = &body.field;
-        let reached = if free { field.add_free(&body.grounds, start, end, false).err().unwrap_or(end) } else { end };
+        let added = free.map(|records| body.field.add_free(&body.grounds, start, end, records == Records::Now));
+        let reached = added.and_then(Result::err).unwrap_or(end);
         zone.add_managed(reached.0 - start.0);
         if reached == end {
             return Ok(());
         }
-        // There is no memory for the bits, so the range lies in one pageblock, whose holes were open from the start.
-        let made = body.grounds.holes.make(reached, end);
-        debug_assert!(made, "only a part of a pageblock needs bits");
+        // There is no memory for the bits of the chunk that begins here, or of the one pageblock that is handed over in part:
+        // that one's holes were open from the start.
+        if is_whole {
+            body.grounds.blocks.set_known(reached, end, false);
+        } else {
+            let made = body.grounds.holes.make(reached, end);
+            debug_assert!(made, "holes of the pageblock are open");
+        }
         Err(AddError::NoRecords { pfn: reached })
     }
 
@@ -408,6 +414,6 @@ impl<S: Store> SetUp<'_, S> {
                 blocks.set_kind(Pfn(block), MigrateType::Movable);
             }
         }
-        self.add(start, end, true)
+        self.add(start, end, Some(Records::Later))
     }
 }

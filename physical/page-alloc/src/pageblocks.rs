@@ -108,15 +108,17 @@ impl<T: AsRef<[AtomicU8]>> Pageblocks<T> {
     /// The first pageblock of `[start, end)` of which some frame was handed over; `end` if there is none. Both are
     /// beginnings of pageblocks.
     pub fn first_known(&self, start: Pfn, end: Pfn) -> Pfn {
-        let (mut at, stop) = (self.place(start), self.place(end));
-        while at < stop {
-            let left = self.eight(at / 8) >> (at % 8);
-            if left != 0 {
-                return Pfn((self.first + at + u64::from(left.trailing_zeros())) << self.order).min(end);
+        let (at, stop) = (self.place(start), self.place(end));
+        let here = self.eight(at / 8) & 0xff << (at % 8);
+        let behind = self.known.as_ref().get((at / 8) as usize + 1..stop.div_ceil(8) as usize).unwrap_or_default();
+        let found =
+            behind.iter().map(|byte| byte.load(Ordering::Relaxed)).zip(at / 8 + 1..).find(|&(byte, _)| byte != 0);
+        match if here != 0 { Some((here, at / 8)) } else { found } {
+            Some((byte, eight)) => {
+                Pfn((self.first + 8 * eight + u64::from(byte.trailing_zeros())) << self.order).min(end)
             }
-            at = (at / 8 + 1) * 8;
+            None => end,
         }
-        end
     }
 
     /// Takes note that frames of the pageblocks of `[start, end)` were handed over, or that none is.
@@ -124,15 +126,15 @@ impl<T: AsRef<[AtomicU8]>> Pageblocks<T> {
         if start >= end {
             return;
         }
-        let (mut at, stop) = (self.place(start), self.place(Pfn(end.0 - 1)) + 1);
-        while at < stop {
-            let next = ((at / 8 + 1) * 8).min(stop);
-            let mask = (0xff_u16 << (at % 8)) as u8 & (0xff_u16 >> ((at / 8 + 1) * 8 - next)) as u8;
-            if let Some(byte) = self.known.as_ref().get((at / 8) as usize) {
-                let old = byte.load(Ordering::Relaxed);
-                byte.store(if known { old | mask } else { old & !mask }, Ordering::Relaxed);
-            }
-            at = next;
+        let (first, last) = (self.place(start), self.place(Pfn(end.0 - 1)));
+        let bytes = self.known.as_ref().get((first / 8) as usize..=(last / 8) as usize).unwrap_or_default();
+        for (byte, eight) in bytes.iter().zip(first / 8..) {
+            let below = if eight == first / 8 { !(0xff << (first % 8)) } else { 0 };
+            let above = if eight == last / 8 { 0xfe << (last % 8) } else { 0 };
+            let others: u8 = below | above;
+            let left = if others == 0 { 0 } else { byte.load(Ordering::Relaxed) & others };
+            let ours = if known { !others } else { 0 };
+            byte.store(left | ours, Ordering::Relaxed);
         }
     }
 

@@ -9,6 +9,7 @@ use kernmem_sparse::MigrateType;
 use crate::dense::Kinds;
 use crate::free_area::KINDS;
 use crate::ground::State;
+use crate::handover::Records;
 use crate::store::Store;
 use crate::watermark::Pass;
 use crate::zone::{Placed, Zone};
@@ -69,10 +70,10 @@ impl<S: Store> Zone<S> {
     }
 
     /// Takes `[start, end)` over as free frames; both lie in the zone.
-    pub(crate) fn add_free(&self, start: Pfn, end: Pfn) -> Result<(), AddError> {
+    pub(crate) fn add_free(&self, start: Pfn, end: Pfn, records: Records) -> Result<(), AddError> {
         match self.placed() {
-            Placed::Linux(zone) => zone.lock_alone().add_free(start, end),
-            Placed::Dense(zone) => zone.add_free(start, end),
+            Placed::Linux(zone) => zone.lock_alone().add_free(start, end, records),
+            Placed::Dense(zone) => zone.add_free(start, end, records),
         }
     }
 
