@@ -9,7 +9,7 @@ use kernmem_sparse::{Model, SparseArch};
 use super::{Contender, Role, bring_up, huge_blocks, one_thread, shared_frames, threads};
 use crate::ours::formats::Measured;
 use crate::ours::models::{self, Way, Who};
-use crate::ours::{frames, shared, tables};
+use crate::ours::{frames, ready, shared, tables};
 use crate::tables as work;
 use crate::tables::{COLD, HOT, Leaf, PAGES, Span};
 
@@ -116,7 +116,9 @@ pub fn ours() -> Vec<Contender> {
         shared_frames::<frames::Ours<false>>(Role::Ours).into_iter().map(|one| one.with_variant("Linux's order")),
     );
     all.extend(huge_blocks::<frames::Ours<true>>(Role::Ours, 2).into_iter().map(|one| one.with_variant("2 CPUs")));
-    all.push(bring_up::<frames::Ours<true>>(Role::Ours).with_variant("lazy"));
+    all.push(bring_up::<ready::Ready<false>>(Role::Ours).with_variant("lazy"));
+    all.push(bring_up::<ready::Ready<true>>(Role::Ours).with_variant("eager"));
+    all.push(bring_up::<frames::Ours<true>>(Role::Ours).with_variant("lazy, on the heap"));
     all.extend(conversions());
     all
 }

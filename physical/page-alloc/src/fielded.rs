@@ -84,13 +84,14 @@ impl<S: Store> DenseBody<S> {
     pub fn new(span: &ZoneSpan, facts: &Facts, store: &mut S) -> Option<Self> {
         let pageblocks = pageblocks::count(span.start, span.end, facts.pageblock_order.0);
         let shape = shape(span, facts);
-        let (kinds, known) = (store.pageblocks(pageblocks)?, store.pageblocks(pageblocks::known_bytes(pageblocks))?);
+        // What hand-over writes is asked for first, so that it may lie together.
+        let known = store.pageblocks(pageblocks::known_bytes(pageblocks))?;
+        let field = Field::new(store.field(&shape)?, shape)?;
+        let kinds = store.pageblocks(pageblocks)?;
+        let holes = Holes::new(store.states(holes_need(span, facts))?, span.start);
         Some(Self {
-            field: Field::new(store.field(&shape)?, shape)?,
-            grounds: Grounds {
-                blocks: Pageblocks::new(kinds, known, span.start, shape.pageblock_order),
-                holes: Holes::new(store.states(holes_need(span, facts))?, span.start),
-            },
+            field,
+            grounds: Grounds { blocks: Pageblocks::new(kinds, known, span.start, shape.pageblock_order), holes },
             setup: Ranked::new("dense zone", ()),
         })
     }

@@ -127,14 +127,20 @@ impl<T: AsRef<[AtomicU8]>> Pageblocks<T> {
             return;
         }
         let (first, last) = (self.place(start), self.place(Pfn(end.0 - 1)));
-        let bytes = self.known.as_ref().get((first / 8) as usize..=(last / 8) as usize).unwrap_or_default();
-        for (byte, eight) in bytes.iter().zip(first / 8..) {
-            let below = if eight == first / 8 { !(0xff << (first % 8)) } else { 0 };
-            let above = if eight == last / 8 { 0xfe << (last % 8) } else { 0 };
-            let others: u8 = below | above;
-            let left = if others == 0 { 0 } else { byte.load(Ordering::Relaxed) & others };
-            let ours = if known { !others } else { 0 };
-            byte.store(left | ours, Ordering::Relaxed);
+        let (below, above) = (0xff << (first % 8), 0xff >> (7 - last % 8));
+        if first / 8 == last / 8 {
+            return self.change(first / 8, below & above, known);
+        }
+        self.change(first / 8, below, known);
+        let whole = self.known.as_ref().get((first / 8) as usize + 1..(last / 8) as usize).unwrap_or_default();
+        whole.iter().for_each(|byte| byte.store(if known { 0xff } else { 0 }, Ordering::Relaxed));
+        self.change(last / 8, above, known);
+    }
+
+    fn change(&self, eight: u64, mask: u8, known: bool) {
+        if let Some(byte) = self.known.as_ref().get(eight as usize) {
+            let others = byte.load(Ordering::Relaxed) & !mask;
+            byte.store(if known { others | mask } else { others }, Ordering::Relaxed);
         }
     }
 

@@ -459,8 +459,8 @@ struct Scarce {
 }
 
 impl Mem for Scarce {
-    fn line(&self, line: usize) -> Option<&Line> {
-        self.mem.line(line)
+    fn chunk(&self, chunk: usize) -> Option<&[Line]> {
+        self.mem.chunk(chunk)
     }
 
     fn entries(&self) -> &[AtomicU16] {

@@ -124,8 +124,8 @@ impl Words for DryWords {
 struct DryField(HeapMem, Dry);
 
 impl Mem for DryField {
-    fn line(&self, line: usize) -> Option<&Line> {
-        self.0.line(line)
+    fn chunk(&self, chunk: usize) -> Option<&[Line]> {
+        self.0.chunk(chunk)
     }
 
     fn entries(&self) -> &[AtomicU16] {

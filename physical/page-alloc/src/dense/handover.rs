@@ -2,23 +2,23 @@
 //!
 //! A frame that was never handed over is in nobody's reach, so whoever hands it over has its entry and its bits for
 //! itself: they are written by plain stores, and the index, which is a hint, makes them findable by one
-//! read-modify-write for 64 blocks.
+//! read-modify-write for each word of it.
 //!
 //! Here: whole blocks, which are noted or written, and the parts of others. Not here: frames that come back (`give`).
 
 use core::ops::Range;
 
 use kernmem_base::Pfn;
-use kernmem_base::sync::atomic::{AtomicU16, Ordering};
+use kernmem_base::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use super::entry::Entry;
 use super::field::{Field, Kinds};
 use super::index::Bitmap;
-use super::mem::Mem;
+use super::mem::{CHUNK_LINES, LINE_WORDS, Mem};
 use super::word::WORD_FRAMES;
 
-/// Blocks that one word of the index knows. Their bits lie in one chunk.
-const GROUP: usize = 64;
+/// Words of a chunk.
+const CHUNK_WORDS: usize = CHUNK_LINES * LINE_WORDS;
 
 impl<M: Mem> Field<M> {
     /// Hands over the frames `[start, end)` of the zone as free. Nobody has any of them, and nobody else hands one over
@@ -64,10 +64,8 @@ impl<M: Mem> Field<M> {
     fn add_blocks(&self, kinds: &impl Kinds, blocks: Range<usize>, fresh: usize, eager: bool) -> usize {
         let mut at = blocks.start;
         while at < blocks.end {
-            let group = at..((at / GROUP + 1) * GROUP).min(blocks.end);
-            let alike = self.alike(kinds, &group);
-            let added = self.add_group(kinds, at..alike, fresh, eager);
-            at += added;
+            let alike = self.alike(kinds, &(at..blocks.end));
+            at += self.add_alike(kinds, at..alike, fresh, eager);
             if at < alike {
                 break;
             }
@@ -87,45 +85,76 @@ impl<M: Mem> Field<M> {
         stop.clamp(blocks.start + 1, blocks.end)
     }
 
-    /// As [`Field::add_blocks`] for blocks of one type in one word of the index; their frames are not counted.
-    fn add_group(&self, kinds: &impl Kinds, blocks: Range<usize>, fresh: usize, eager: bool) -> usize {
+    /// As [`Field::add_blocks`] for blocks of one type; their frames are not counted.
+    fn add_alike(&self, kinds: &impl Kinds, blocks: Range<usize>, fresh: usize, eager: bool) -> usize {
         let Some(entries) = self.mem.entries().get(blocks.clone()) else { return 0 };
-        let is_fresh = blocks.start >= fresh;
         // Relaxed: none of these blocks is in anybody's reach but the caller's.
         let is_empty = |entry: &&AtomicU16| entry.load(Ordering::Relaxed) == 0;
+        let is_fresh = blocks.start >= fresh;
         let empty = if is_fresh { blocks.len() } else { entries.iter().take_while(is_empty).count() };
-        if empty == 0 || eager && !self.write(blocks.start..blocks.start + empty) {
+        let added = if eager { self.write(blocks.start..blocks.start + empty) } else { empty };
+        if added == 0 {
             return 0;
         }
         let kind = self.kind_of(kinds, blocks.start);
-        let noted = if eager { Entry(self.cut.whole() as u16) } else { Entry::lazy(self.cut.whole()) };
-        for entry in &entries[..empty] {
+        let entry = if eager { Entry(self.cut.whole() as u16) } else { Entry::lazy(self.cut.whole()) };
+        for place in &entries[..added] {
             // Release pairs with the taker's `promise`, as raising an entry does: it sees the bits, and what was done with the
             // frames before.
-            entry.store(noted.0, Ordering::Release);
+            place.store(entry.0, Ordering::Release);
         }
+        let blocks = blocks.start..blocks.start + added;
         if let Some(tree) = self.trees.tree(kind, Bitmap::Whole) {
-            self.trees.set_word(&self.mem, tree, blocks.start, u64::MAX >> (GROUP - empty) << (blocks.start % GROUP));
+            self.trees.set_all(&self.mem, tree, blocks.clone());
         }
         // A type that changed meanwhile is followed, as in `mark`; the bit that is left behind is a hint that stands for
         // nothing.
-        let added = blocks.start..blocks.start + empty;
-        if self.kind_of(kinds, added.start) != kind || self.alike(kinds, &added) != added.end {
-            let followed = added.filter(|&block| self.kind_of(kinds, block) != kind);
+        if self.kind_of(kinds, blocks.start) != kind || self.alike(kinds, &blocks) != blocks.end {
+            let followed = blocks.filter(|&block| self.kind_of(kinds, block) != kind);
             followed.for_each(|block| self.mark(kinds, block, Bitmap::Whole));
         }
-        empty
+        added
+    }
+
+    /// Writes the bits of blocks, all free, up to the first one that has no memory for them. How many were.
+    fn write(&self, blocks: Range<usize>) -> usize {
+        let chunk_blocks = CHUNK_WORDS / self.cut.places(0).len();
+        let mut at = blocks.start;
+        while at < blocks.end {
+            let stop = ((at / chunk_blocks + 1) * chunk_blocks).min(blocks.end);
+            if !self.write_in_chunk(at..stop) {
+                break;
+            }
+            at = stop;
+        }
+        at - blocks.start
     }
 
     /// Writes the bits of blocks of one chunk, all free; false if there is no memory for them.
-    fn write(&self, blocks: Range<usize>) -> bool {
+    fn write_in_chunk(&self, blocks: Range<usize>) -> bool {
         if !self.open_line(blocks.start) {
             return false;
         }
-        for bits in blocks.flat_map(|block| self.cut.places(block)).filter_map(|place| self.bits(place)) {
-            // Relaxed: published by the entry, which is stored next.
-            bits.store(!0, Ordering::Relaxed);
+        let (first, end) = (self.cut.first_place(blocks.start), self.cut.first_place(blocks.end));
+        let chunk = first / CHUNK_WORDS;
+        let Some(lines) = self.mem.chunk(chunk) else { return false };
+        let begin = chunk * CHUNK_WORDS;
+        if first.is_multiple_of(LINE_WORDS) && end.is_multiple_of(LINE_WORDS) {
+            let whole = &lines[(first - begin) / LINE_WORDS..(end - begin) / LINE_WORDS];
+            for line in whole {
+                line.0.iter().for_each(set_all);
+            }
+        } else {
+            // Of a line that blocks share, the words of these alone.
+            let words = lines.iter().flat_map(|line| &line.0);
+            words.skip(first - begin).take(end - first).for_each(set_all);
         }
         true
     }
+}
+
+#[inline(always)]
+fn set_all(bits: &AtomicU64) {
+    // Relaxed: published by the entry, which is stored next.
+    bits.store(!0, Ordering::Relaxed);
 }

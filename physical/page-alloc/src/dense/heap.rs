@@ -33,6 +33,11 @@ impl HeapMem {
 
 impl Mem for HeapMem {
     #[inline]
+    fn chunk(&self, chunk: usize) -> Option<&[Line]> {
+        Some(&self.chunks.get(chunk)?.get()?[..])
+    }
+
+    #[inline]
     fn line(&self, line: usize) -> Option<&Line> {
         self.chunks.get(line / CHUNK_LINES)?.get().map(|chunk| &chunk[line % CHUNK_LINES])
     }

@@ -57,8 +57,14 @@ impl Needs {
 
 /// A lender.
 pub trait Mem {
+    /// The lines of a chunk; `None` where it is not open.
+    fn chunk(&self, chunk: usize) -> Option<&[Line]>;
+
     /// A line; `None` where its chunk is not open.
-    fn line(&self, line: usize) -> Option<&Line>;
+    #[inline]
+    fn line(&self, line: usize) -> Option<&Line> {
+        self.chunk(line / CHUNK_LINES)?.get(line % CHUNK_LINES)
+    }
 
     /// The entries of all blocks.
     fn entries(&self) -> &[AtomicU16];
@@ -93,6 +99,10 @@ impl<'m> LentMem<'m> {
 }
 
 impl Mem for LentMem<'_> {
+    fn chunk(&self, chunk: usize) -> Option<&[Line]> {
+        self.lines.get(chunk * CHUNK_LINES..(chunk + 1) * CHUNK_LINES)
+    }
+
     #[inline]
     fn line(&self, line: usize) -> Option<&Line> {
         self.lines.get(line)
