@@ -5,10 +5,36 @@
 use kernmem_base::{Order, Pfn};
 use kernmem_sparse::MigrateType;
 
+use crate::free_area::Counts;
 use crate::store::Store;
 use crate::zone::Zone;
 
+/// Free blocks of a zone by order and type, all of one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Census(Counts);
+
+impl Census {
+    /// Free blocks of an order and a type.
+    #[must_use]
+    pub fn free_blocks(&self, order: Order, kind: MigrateType) -> u64 {
+        self.0.get(usize::from(order.0)).map_or(0, |counts| counts[kind as usize])
+    }
+
+    /// Free blocks of an order, of all types.
+    #[must_use]
+    pub fn nr_free(&self, order: Order) -> u64 {
+        self.0.get(usize::from(order.0)).map_or(0, |counts| counts.iter().sum())
+    }
+}
+
 impl<S: Store> Zone<S> {
+    /// All free blocks. Under [`crate::Placement::Dense`] that is a pass over the zone, as is each of the two questions below
+    /// by itself.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        Census(self.all_counts())
+    }
+
     /// Free blocks of an order and a type.
     #[must_use]
     pub fn free_blocks(&self, order: Order, kind: MigrateType) -> u64 {

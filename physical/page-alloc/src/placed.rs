@@ -7,7 +7,7 @@ use kernmem_base::sync::Held;
 use kernmem_sparse::MigrateType;
 
 use crate::dense::Kinds;
-use crate::free_area::KINDS;
+use crate::free_area::{Counts, KINDS};
 use crate::ground::State;
 use crate::handover::Records;
 use crate::store::Store;
@@ -48,6 +48,20 @@ impl<S: Store> Zone<S> {
                 MigrateType::ALL.map(|kind| locked.count(order, kind))
             }
             Placed::Dense(zone) => zone.field.counts(&zone.grounds)[usize::from(order)],
+        }
+    }
+
+    /// The same of all orders.
+    pub(crate) fn all_counts(&self) -> Counts {
+        match self.placed() {
+            Placed::Linux(zone) => {
+                let (locked, mut counts) = (zone.lock_alone(), Counts::default());
+                for order in 0..=zone.facts.max_order.0 {
+                    counts[usize::from(order)] = MigrateType::ALL.map(|kind| locked.count(order, kind));
+                }
+                counts
+            }
+            Placed::Dense(zone) => zone.field.counts(&zone.grounds),
         }
     }
 

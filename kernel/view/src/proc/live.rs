@@ -40,7 +40,8 @@ impl<S: Store> LiveZones<'_, S> {
     pub fn buddyinfo(&self) -> BuddyInfo {
         let row = |zone: &Zone<S>| {
             let span = zone.span();
-            let free = self.orders().map(|order| zone.nr_free(order)).collect();
+            let census = zone.census();
+            let free = self.orders().map(|order| census.nr_free(order)).collect();
             BuddyRow { node: span.nid, kind: span.kind, free }
         };
         BuddyInfo { zones: self.populated_zones().map(row).collect() }
@@ -74,8 +75,9 @@ impl<S: Store> LiveZones<'_, S> {
                 nodes.push((node, PageTypeNode::default()));
             }
             let Some((_, text)) = nodes.last_mut() else { continue };
+            let census = zone.census();
             let free = |&migrate: &MigrateType| {
-                let counts = self.orders().map(|order| zone.free_blocks(order, migrate)).collect();
+                let counts = self.orders().map(|order| census.free_blocks(order, migrate)).collect();
                 PageTypeFree { node, kind, migrate, counts }
             };
             text.free.extend(types.iter().map(free));
@@ -158,7 +160,8 @@ impl<S: Store> LiveZones<'_, S> {
     /// Free pages in blocks of at least a pageblock that are not isolated.
     fn free_in_whole_pageblocks(&self, zone: &Zone<S>) -> u64 {
         let whole = self.orders().filter(|order| *order >= self.allocator.facts().pageblock_order);
-        let free = |order| (zone.nr_free(order) - zone.free_blocks(order, MigrateType::Isolate)) << order.0;
+        let census = zone.census();
+        let free = |order| (census.nr_free(order) - census.free_blocks(order, MigrateType::Isolate)) << order.0;
         whole.map(free).sum()
     }
 

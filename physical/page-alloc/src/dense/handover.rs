@@ -77,10 +77,11 @@ impl<M: Mem> Field<M> {
         added
     }
 
-    /// Up to where some blocks are of the type of the first one, at least that one.
-    fn alike(&self, kinds: &impl Kinds, blocks: &Range<usize>) -> usize {
-        let start = self.cut.block_start(blocks.start);
-        let stop = kinds.alike(start, self.cut.block_start(blocks.end));
+    /// Up to where some blocks are surely of the type of the first one, at least that one. Blocks before the zone are of
+    /// any type.
+    pub(super) fn alike(&self, kinds: &impl Kinds, blocks: &Range<usize>) -> usize {
+        let (start, end) = (self.cut.block_start(blocks.start).max(self.shape.start), self.cut.block_start(blocks.end));
+        let stop = if start < end { kinds.alike(start, end) } else { end };
         let stop = self.cut.block(self.cut.place(stop.0 / WORD_FRAMES));
         stop.clamp(blocks.start + 1, blocks.end)
     }
