@@ -40,6 +40,14 @@ impl<S: Store> Zone<S> {
         }
     }
 
+    /// Up to where the frames `[start, end)` of the zone are of the type of `start`, as far as that is known at a glance.
+    pub(crate) fn alike(&self, start: Pfn, end: Pfn) -> Pfn {
+        match self.placed() {
+            Placed::Linux(zone) => zone.ground.alike(start, end),
+            Placed::Dense(zone) => zone.grounds.alike(start, end),
+        }
+    }
+
     /// Free blocks of exactly this order by type, all of one moment.
     pub(crate) fn counts(&self, order: u8) -> [u64; KINDS] {
         match self.placed() {

@@ -48,7 +48,7 @@ impl Kinds for Types {
     }
 
     fn alike(&self, start: Pfn, end: Pfn) -> Pfn {
-        let next = |pfn: Pfn| Pfn((pfn.0 >> self.order) + 1 << self.order);
+        let next = |pfn: Pfn| Pfn(((pfn.0 >> self.order) + 1) << self.order);
         let mut stop = next(start);
         while stop < end && self.kind(stop) == self.kind(start) {
             stop = next(stop);

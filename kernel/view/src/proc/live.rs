@@ -63,9 +63,9 @@ impl<S: Store> LiveZones<'_, S> {
         ZoneInfo { zones }
     }
 
-    /// `/proc/pagetypeinfo`. `pageblocks` names each frame of a zone that begins a pageblock to the function that it is
-    /// given.
-    pub fn pagetypeinfo(&self, mut pageblocks: impl FnMut(u32, ZoneKind, &mut dyn FnMut(Pfn))) -> PageTypeInfo {
+    /// `/proc/pagetypeinfo`. `pageblocks` names the frames of a zone that begin a pageblock to the function that it is
+    /// given: a first one, and how many in a row.
+    pub fn pagetypeinfo(&self, mut pageblocks: impl FnMut(u32, ZoneKind, &mut dyn FnMut(Pfn, u64))) -> PageTypeInfo {
         let facts = self.allocator.facts();
         let types = self.types();
         let mut nodes: Vec<(u32, PageTypeNode)> = Vec::new();
@@ -82,8 +82,8 @@ impl<S: Store> LiveZones<'_, S> {
             };
             text.free.extend(types.iter().map(free));
             let mut blocks = [0; MigrateType::ALL.len()];
-            pageblocks(node, kind, &mut |pfn| {
-                blocks[zone.migrate_type(pfn).unwrap_or(MigrateType::Unmovable) as usize] += 1;
+            pageblocks(node, kind, &mut |first, count| {
+                blocks.iter_mut().zip(zone.pageblocks(first, count)).for_each(|(all, these)| *all += these);
             });
             let counts = types.iter().map(|kind| blocks[*kind as usize]).collect();
             text.blocks.push(PageTypeBlocks { node, kind, counts });
@@ -260,8 +260,12 @@ mod tests {
         assert_eq!(own.counters.get(ZoneCounter::NrFreePagesBlocks), Some(0x600));
         assert_eq!(own.pagesets[0].threshold, None);
         let info = live.pagetypeinfo(|_, kind, each| {
-            let (start, end) = if kind == ZoneKind::Dma { (0, 0x1000) } else { (0x1000, 0x1800) };
-            (start..end).step_by(0x200).for_each(|pfn| each(Pfn(pfn)));
+            if kind == ZoneKind::Dma {
+                each(Pfn(0), 8);
+            } else {
+                each(Pfn(0x1000), 1);
+                each(Pfn(0x1200), 3);
+            }
         });
         assert_eq!((info.pageblock_order, info.pageblock_pages, info.orders), (9, 512, 11));
         assert_eq!(info.types, MigrateType::ALL);
