@@ -90,7 +90,8 @@ impl Store for HeapStore {
     }
 
     fn words(&mut self, needs: ZoneNeeds) -> Option<HeapWords> {
-        let chunks = (0..needs.chunks).map(|_| None).collect();
+        // None is zeros, which the heap need not touch.
+        let chunks = alloc::vec![None; needs.chunks as usize];
         Some(HeapWords { words: needs.words as u64, chunks })
     }
 
