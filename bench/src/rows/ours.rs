@@ -11,7 +11,7 @@ use crate::ours::formats::Measured;
 use crate::ours::models::{self, Way, Who};
 use crate::ours::{frames, shared, tables};
 use crate::tables as work;
-use crate::tables::{COLD, HOT, Leaf, PAGES, Span};
+use crate::tables::{COLD, HOT, PAGES};
 
 /// Rows of a format by its own page size, held against the other formats.
 ///
@@ -24,8 +24,7 @@ fn own_pages<F: Measured>() -> Vec<Contender> {
         of("P1-own", || work::map::<tables::Ours<F>>(PAGES)),
         of("P2-own", || work::protect::<tables::Ours<F>>(PAGES)),
         of("P3-own", || {
-            let entries = F::shape().levels[F::shape().levels.len() - 1].entries() as u64;
-            entries as f64 * work::unmap::<tables::Ours<F>>(Span { leaf: Leaf::Page, leaves: 512 * entries })
+            work::unmap_tables::<tables::Ours<F>>(F::shape().levels[F::shape().levels.len() - 1].entries() as u64)
         }),
         of("P6-own", || work::translate::<tables::Ours<F>>(HOT) / F::shape().levels.len() as f64),
     ]

@@ -60,6 +60,12 @@ impl<'s, S: Slot> Runs<'s, S> {
         &self.slots[self.at]
     }
 
+    /// The slots of the next `count` entries.
+    #[inline]
+    pub(crate) fn next(&self, count: usize) -> &'s [S] {
+        &self.slots[self.at..][..count]
+    }
+
     /// Goes past `count` entries.
     #[inline]
     pub(crate) fn skip(&mut self, count: usize) {
