@@ -95,14 +95,21 @@ impl Vectors {
     #[inline]
     fn rewrite_wide(self, slots: &[AtomicU64], ignored: u64, change: (u64, u64)) -> usize {
         let first = slots.first().map_or(0, Slot::peek);
-        let done = self.0.rewrite_wide(slots, (ignored, change.0, change.1));
+        let done = match change {
+            (0, new) => self.0.replace_wide(slots, (ignored, new)),
+            (keep, set) => self.0.rewrite_wide(slots, (ignored, keep, set)),
+        };
         done + rest(&slots[done..], first, ignored, change)
     }
 
     #[inline]
     fn rewrite_narrow(self, slots: &[AtomicU32], ignored: u64, change: (u64, u64)) -> usize {
         let first = slots.first().map_or(0, Slot::peek);
-        let done = self.0.rewrite_narrow(slots, (ignored as u32, change.0 as u32, change.1 as u32));
+        let ignored_here = ignored as u32;
+        let done = match (change.0 as u32, change.1 as u32) {
+            (0, new) => self.0.replace_narrow(slots, (ignored_here, new)),
+            (keep, set) => self.0.rewrite_narrow(slots, (ignored_here, keep, set)),
+        };
         done + rest(&slots[done..], first, ignored, change)
     }
 }
@@ -186,8 +193,9 @@ mod tests {
 
     #[test]
     fn runs_are_rewritten_up_to_the_first_that_is_not_alike() {
-        let (ignored, change) = (0xffff_f000, (!0x0f00, 0x8));
-        for odd in (0..=COUNT).step_by(3).chain([31, 32, 47, 63]) {
+        let ignored = 0xffff_f000;
+        let odds = (0..=COUNT).step_by(3).chain([31, 32, 47, 63]);
+        for (odd, change) in odds.flat_map(|odd| [(odd, (!0x0f00, 0x8)), (odd, (0, 0x30))]) {
             for (from, count) in RUNS {
                 let raw = |at: usize| ((at as u64) << 12) | if at == odd { 0x701 } else { 0x703 };
                 let end = if (from + 1..from + count).contains(&odd) { odd } else { from + count };

@@ -27,4 +27,12 @@ impl Width {
     pub(super) fn rewrite_narrow(self, _: &[AtomicU32], _: (u32, u32, u32)) -> usize {
         0
     }
+
+    pub(super) fn replace_wide(self, _: &[AtomicU64], _: (u64, u64)) -> usize {
+        0
+    }
+
+    pub(super) fn replace_narrow(self, _: &[AtomicU32], _: (u32, u32)) -> usize {
+        0
+    }
 }

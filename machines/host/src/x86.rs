@@ -52,6 +52,8 @@ loops! {
     fill_narrow(AtomicU32, (u32, u32));
     rewrite_wide(AtomicU64, (u64, u64, u64));
     rewrite_narrow(AtomicU32, (u32, u32, u32));
+    replace_wide(AtomicU64, (u64, u64));
+    replace_narrow(AtomicU32, (u32, u32));
 }
 
 impl Width {
@@ -70,6 +72,19 @@ macro_rules! kernels {
         kernels!(@fill fill_narrow, AtomicU32, u32, 32, from_u32, all_u32, add_u32, $feature);
         kernels!(@rewrite rewrite_wide, AtomicU64, u64, 16, all_u64, $feature);
         kernels!(@rewrite rewrite_narrow, AtomicU32, u32, 32, all_u32, $feature);
+        kernels!(@replace replace_wide, AtomicU64, u64, 16, all_u64, $feature);
+        kernels!(@replace replace_narrow, AtomicU32, u32, 32, all_u32, $feature);
+
+        /// Whether all of `entries` are equal to `first`, leaving aside what is not in `looked_at`.
+        #[inline]
+        #[target_feature(enable = $feature)]
+        fn are_like(entries: Entries, first: Vector, looked_at: Vector) -> bool {
+            let mut apart = xor(entries[0], first);
+            for some in &entries[1..] {
+                apart = or(apart, xor(*some, first));
+            }
+            has_none(apart, looked_at)
+        }
     };
     (@fill $name:ident, $slot:ty, $word:ty, $stride:literal, $from:ident, $all:ident, $add:ident, $feature:literal) => {
         /// Writes `first`, `first + step`, …
@@ -103,17 +118,32 @@ macro_rules! kernels {
             let (looked_at, keep, set) = ($all(!ignored), $all(keep), $all(set));
             for (done, stride) in strides.iter().enumerate() {
                 let mut entries = load(stride);
-                let mut apart = xor(entries[0], first);
-                for some in &entries[1..] {
-                    apart = or(apart, xor(*some, first));
-                }
-                if !has_none(apart, looked_at) {
+                if !are_like(entries, first, looked_at) {
                     return done * $stride;
                 }
                 for some in &mut entries {
                     *some = or(and(*some, keep), set);
                 }
                 store(stride, entries);
+            }
+            slots.len() - rest.len()
+        }
+    };
+    (@replace $name:ident, $slot:ty, $word:ty, $stride:literal, $all:ident, $feature:literal) => {
+        /// Makes entries `new` as long as all of a stride are equal to the first entry of all, leaving the bits of
+        /// `ignored` aside.
+        #[target_feature(enable = $feature)]
+        pub(super) fn $name(slots: &[$slot], (ignored, new): ($word, $word)) -> usize {
+            let (strides, rest) = slots.as_chunks::<$stride>();
+            let Some([first, ..]) = strides.first() else { return 0 };
+            // Relaxed: the caller holds the table.
+            let first = $all(first.load(Ordering::Relaxed));
+            let (looked_at, new) = ($all(!ignored), [$all(new); _]);
+            for (done, stride) in strides.iter().enumerate() {
+                if !are_like(load(stride), first, looked_at) {
+                    return done * $stride;
+                }
+                store(stride, new);
             }
             slots.len() - rest.len()
         }
@@ -132,18 +162,23 @@ mod by_16 {
 
     use super::Stride;
 
+    type Vector = __m128i;
+
+    /// The entries of a stride.
+    type Entries = [Vector; 8];
+
     /// The slots of a stride.
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn load(stride: &impl Stride) -> [__m128i; 8] {
-        let a: __m128i;
-        let b: __m128i;
-        let c: __m128i;
-        let d: __m128i;
-        let e: __m128i;
-        let f: __m128i;
-        let g: __m128i;
-        let h: __m128i;
+    fn load(stride: &impl Stride) -> Entries {
+        let a: Vector;
+        let b: Vector;
+        let c: Vector;
+        let d: Vector;
+        let e: Vector;
+        let f: Vector;
+        let g: Vector;
+        let h: Vector;
         // SAFETY:
         // 1. Reads the stride and nothing else (invariant 2), each slot at once (invariant 3).
         unsafe {
@@ -174,7 +209,7 @@ mod by_16 {
     /// Writes the slots of a stride.
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn store(stride: &impl Stride, entries: [__m128i; 8]) {
+    fn store(stride: &impl Stride, entries: Entries) {
         let [a, b, c, d, e, f, g, h] = entries;
         // SAFETY:
         // 1. Writes the stride and nothing else (invariant 2), each slot at once (invariant 3); slots are atomics, which a
@@ -206,7 +241,7 @@ mod by_16 {
     /// `first`, `first + step`, …
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn from_u64(first: u64, step: u64) -> __m128i {
+    fn from_u64(first: u64, step: u64) -> Vector {
         let at = |lane: u64| first.wrapping_add(step.wrapping_mul(lane)).cast_signed();
         _mm_set_epi64x(at(1), at(0))
     }
@@ -214,57 +249,57 @@ mod by_16 {
     /// `first`, `first + step`, …
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn from_u32(first: u32, step: u32) -> __m128i {
+    fn from_u32(first: u32, step: u32) -> Vector {
         let at = |lane: u32| first.wrapping_add(step.wrapping_mul(lane)).cast_signed();
         _mm_set_epi32(at(3), at(2), at(1), at(0))
     }
 
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn all_u64(word: u64) -> __m128i {
+    fn all_u64(word: u64) -> Vector {
         _mm_set1_epi64x(word.cast_signed())
     }
 
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn all_u32(word: u32) -> __m128i {
+    fn all_u32(word: u32) -> Vector {
         _mm_set1_epi32(word.cast_signed())
     }
 
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn add_u64(a: __m128i, b: __m128i) -> __m128i {
+    fn add_u64(a: Vector, b: Vector) -> Vector {
         _mm_add_epi64(a, b)
     }
 
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn add_u32(a: __m128i, b: __m128i) -> __m128i {
+    fn add_u32(a: Vector, b: Vector) -> Vector {
         _mm_add_epi32(a, b)
     }
 
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn and(a: __m128i, b: __m128i) -> __m128i {
+    fn and(a: Vector, b: Vector) -> Vector {
         _mm_and_si128(a, b)
     }
 
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn or(a: __m128i, b: __m128i) -> __m128i {
+    fn or(a: Vector, b: Vector) -> Vector {
         _mm_or_si128(a, b)
     }
 
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn xor(a: __m128i, b: __m128i) -> __m128i {
+    fn xor(a: Vector, b: Vector) -> Vector {
         _mm_xor_si128(a, b)
     }
 
     /// Whether `a` has none of the bits of `b`.
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn has_none(a: __m128i, b: __m128i) -> bool {
+    fn has_none(a: Vector, b: Vector) -> bool {
         _mm_movemask_epi8(_mm_cmpeq_epi8(and(a, b), _mm_setzero_si128())) == 0xffff
     }
 
@@ -283,14 +318,19 @@ mod by_32 {
 
     use super::Stride;
 
+    type Vector = __m256i;
+
+    /// The entries of a stride.
+    type Entries = [Vector; 4];
+
     /// The slots of a stride.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn load(stride: &impl Stride) -> [__m256i; 4] {
-        let a: __m256i;
-        let b: __m256i;
-        let c: __m256i;
-        let d: __m256i;
+    fn load(stride: &impl Stride) -> Entries {
+        let a: Vector;
+        let b: Vector;
+        let c: Vector;
+        let d: Vector;
         // SAFETY:
         // 1. Reads the stride and nothing else (invariant 2), each slot at once (invariant 3).
         unsafe {
@@ -313,7 +353,7 @@ mod by_32 {
     /// Writes the slots of a stride.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn store(stride: &impl Stride, entries: [__m256i; 4]) {
+    fn store(stride: &impl Stride, entries: Entries) {
         let [a, b, c, d] = entries;
         // SAFETY:
         // 1. Writes the stride and nothing else (invariant 2), each slot at once (invariant 3); slots are atomics, which a
@@ -337,7 +377,7 @@ mod by_32 {
     /// `first`, `first + step`, …
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn from_u64(first: u64, step: u64) -> __m256i {
+    fn from_u64(first: u64, step: u64) -> Vector {
         let at = |lane: u64| first.wrapping_add(step.wrapping_mul(lane)).cast_signed();
         _mm256_set_epi64x(at(3), at(2), at(1), at(0))
     }
@@ -345,57 +385,57 @@ mod by_32 {
     /// `first`, `first + step`, …
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn from_u32(first: u32, step: u32) -> __m256i {
+    fn from_u32(first: u32, step: u32) -> Vector {
         let at = |lane: u32| first.wrapping_add(step.wrapping_mul(lane)).cast_signed();
         _mm256_set_epi32(at(7), at(6), at(5), at(4), at(3), at(2), at(1), at(0))
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn all_u64(word: u64) -> __m256i {
+    fn all_u64(word: u64) -> Vector {
         _mm256_set1_epi64x(word.cast_signed())
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn all_u32(word: u32) -> __m256i {
+    fn all_u32(word: u32) -> Vector {
         _mm256_set1_epi32(word.cast_signed())
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn add_u64(a: __m256i, b: __m256i) -> __m256i {
+    fn add_u64(a: Vector, b: Vector) -> Vector {
         _mm256_add_epi64(a, b)
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn add_u32(a: __m256i, b: __m256i) -> __m256i {
+    fn add_u32(a: Vector, b: Vector) -> Vector {
         _mm256_add_epi32(a, b)
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn and(a: __m256i, b: __m256i) -> __m256i {
+    fn and(a: Vector, b: Vector) -> Vector {
         _mm256_and_si256(a, b)
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn or(a: __m256i, b: __m256i) -> __m256i {
+    fn or(a: Vector, b: Vector) -> Vector {
         _mm256_or_si256(a, b)
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn xor(a: __m256i, b: __m256i) -> __m256i {
+    fn xor(a: Vector, b: Vector) -> Vector {
         _mm256_xor_si256(a, b)
     }
 
     /// Whether `a` has none of the bits of `b`.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn has_none(a: __m256i, b: __m256i) -> bool {
+    fn has_none(a: Vector, b: Vector) -> bool {
         _mm256_testz_si256(a, b) != 0
     }
 
