@@ -113,8 +113,8 @@ pub fn translate<F: EntryFormat, M: PhysRead>(
     let (mut table, (above, last)) = (root, levels::<F>());
     for shape in above {
         let raw = mem.entry::<F::Slot>(table, shape.index(va))?;
-        match F::decode(raw, shape.level) {
-            Entry::Table { next, .. } => table = next,
+        table = match F::decode(raw, shape.level) {
+            Entry::Table { next, .. } => next,
             _ => return ended_above::<F>(raw, shape, va),
         }
     }
@@ -130,6 +130,7 @@ pub(crate) fn levels<F: EntryFormat>() -> (&'static [LevelShape], &'static Level
 }
 
 /// [`ended`] out of the way of walks to base pages.
+#[cold]
 #[inline(never)]
 fn ended_above<F: EntryFormat>(raw: u64, shape: &LevelShape, va: VirtAddr) -> Result<Walk<F::Attrs>, WalkError> {
     ended::<F>(raw, shape, va)
