@@ -1,5 +1,6 @@
 //! Our own contenders, plugged in as the author of a kernel would: through public API alone.
 
+mod fetch;
 pub mod formats;
 pub mod frames;
 pub mod memory;

@@ -22,6 +22,7 @@ use kernmem_base::{
     TableNote, Words, bulk,
 };
 
+use super::fetch;
 use crate::arena::{self, BEHIND, SPAN, START};
 use crate::host::Region;
 
@@ -189,6 +190,11 @@ impl PhysRead for HostMem {
     #[inline]
     fn entry<S: Slot>(&self, pa: PhysAddr, index: usize) -> Result<u64, BusError> {
         Ok(S::lend(&self.word::<S>(pa, index), pa, 1)?.first().map_or(0, Slot::load))
+    }
+
+    #[inline]
+    fn hint<S: Slot>(&self, pa: PhysAddr, index: usize) {
+        fetch::ahead(START + self.word::<S>(pa, index).byte);
     }
 }
 

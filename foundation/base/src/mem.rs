@@ -162,6 +162,13 @@ pub trait PhysRead {
         let table = self.table::<S>(pa, index + 1)?;
         table.get(index).map(Slot::load).ok_or(BusError { pa, fault: BusFault::Truncated })
     }
+
+    /// Says that the entry `index` of the table at `pa` is about to be read: a machine may fetch its line meanwhile. No
+    /// memory reference, and nothing at all where no memory is.
+    #[inline]
+    fn hint<S: Slot>(&self, pa: PhysAddr, index: usize) {
+        let _ = (pa, index);
+    }
 }
 
 /// Physical memory whose tables may be written: a simulator or real hardware.
