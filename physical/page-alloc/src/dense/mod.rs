@@ -31,6 +31,9 @@
 //! A request may fail while another CPU stands between two of its steps; what is counted then is taken by that CPU or
 //! comes back.
 //!
+//! Hand-over is a fourth kind of step (`handover`): frames that were never handed over are in nobody's reach, so their
+//! bits and entries are stored, without a read-modify-write; the index is set last, as above.
+//!
 //! # Orderings
 //! | access | ordering | partner |
 //! |---|---|---|
@@ -38,6 +41,8 @@
 //! | bits, `fetch_and` by a taker | `AcqRel` | `fetch_or`, as above |
 //! | bits of a block that is taken whole, `store` | `Release` | a look: who finds a word empty sees its entry lowered |
 //! | entry, raised by a giver | `AcqRel` | lowered by a taker: it sees the bits that are counted |
+//! | bits that are handed over, `store` | `Relaxed` | none: published by the entry, which is stored next |
+//! | entry of what is handed over, `store` | `Release` | lowered by a taker, as above |
 //! | entry, lowered by a taker | `AcqRel`, `Relaxed` on failure | raised, as above |
 //! | index, set and cleared | `AcqRel` | each other: the clearer's second look at the entry sees what the setter saw |
 //! | level | `Relaxed` | none: a figure that may be stale |
@@ -48,6 +53,7 @@ mod cpu;
 mod entry;
 mod field;
 mod give;
+mod handover;
 #[cfg(all(feature = "alloc", not(loom)))]
 mod heap;
 mod index;
