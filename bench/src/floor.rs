@@ -13,6 +13,7 @@ use crate::arena;
 use crate::tables::{Leaf, Tables};
 
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+const PRESENT: u64 = 1;
 const LINK: u64 = 0b11;
 const WRITABLE: u64 = 0b10;
 const LARGE: u64 = 0x80;
@@ -173,19 +174,25 @@ impl Tables for Floor {
     #[inline]
     fn translate(&self, va: u64) -> Option<u64> {
         let mut pa = self.root;
-        for level in (0..4).rev() {
+        for level in (1..4).rev() {
             let entry = table(pa)[index(va, level)];
-            if entry & 1 == 0 {
-                return None;
-            }
-            if level == 0 || entry & LARGE != 0 {
-                let inside = (1 << (12 + 9 * level)) - 1;
-                return Some(entry & ADDRESS & !inside | va & inside);
+            // Both bits by one test: taking the lower one away borrows only where it is clear.
+            if entry.wrapping_sub(PRESENT) & (PRESENT | LARGE) != 0 {
+                return above(entry, level, va);
             }
             pa = entry & ADDRESS;
         }
-        None
+        let entry = table(pa)[index(va, 0)];
+        if entry & PRESENT != 0 { Some(entry & ADDRESS | va & 0xfff) } else { None }
     }
+}
+
+/// Where `va` leads by an entry above the last level that links no table.
+#[cold]
+#[inline(never)]
+fn above(entry: u64, level: u32, va: u64) -> Option<u64> {
+    let inside = (1 << (12 + 9 * level)) - 1;
+    if entry & PRESENT != 0 { Some(entry & ADDRESS & !inside | va & inside) } else { None }
 }
 
 #[cfg(test)]

@@ -40,22 +40,35 @@ impl Region {
     /// # Errors
     /// The host has no such memory.
     pub fn new(bytes: usize, large: bool) -> Result<Self, Errno> {
-        let mapped = bytes + ALIGN;
-        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        // SAFETY:
-        // 1. A null hint without FIXED: the host picks free addresses, so no mapping is replaced.
-        let start = unsafe { mmap_anonymous(ptr::null_mut(), mapped, ProtFlags::READ | ProtFlags::WRITE, flags)? };
-        let mapping = NonNull::new(start.cast::<u8>()).ok_or(Errno::NOMEM)?;
-        let skip = start.addr().wrapping_neg() % ALIGN;
+        let (mapping, mapped) = (map(0, bytes + ALIGN)?, bytes + ALIGN);
+        let skip = mapping.addr().get().wrapping_neg() % ALIGN;
         // SAFETY:
         // 1. `skip` is less than `ALIGN`, and the mapping is that much longer than `bytes`.
         let base = unsafe { mapping.add(skip) };
+        Ok(Self { mapping, mapped, base, bytes }.advised(large))
+    }
+
+    /// As [`Region::new`], from the address `start` on, a multiple of [`ALIGN`].
+    ///
+    /// # Errors
+    /// The host has no such memory, or something else lies there.
+    pub fn at(start: usize, bytes: usize, large: bool) -> Result<Self, Errno> {
+        let base = map(start, bytes)?;
+        let region = Self { mapping: base, mapped: bytes, base, bytes };
+        if base.addr().get() == start && start.is_multiple_of(ALIGN) {
+            Ok(region.advised(large))
+        } else {
+            Err(Errno::EXIST)
+        }
+    }
+
+    fn advised(self, large: bool) -> Self {
         if large {
             // SAFETY:
-            // 1. The bytes lie in the mapping just made; the advice changes no contents.
-            unsafe { madvise(base.as_ptr().cast(), bytes, Advice::LinuxHugepage) }.unwrap_or_default();
+            // 1. The bytes lie in the region's own mapping (invariant 1); the advice changes no contents.
+            unsafe { madvise(self.base.as_ptr().cast(), self.bytes, Advice::LinuxHugepage) }.unwrap_or_default();
         }
-        Ok(Self { mapping, mapped, base, bytes })
+        self
     }
 
     /// Where the region begins.
@@ -129,6 +142,16 @@ unsafe impl Cell for AtomicU64 {}
 // 1. Eight atomics of eight bytes, which fill it: its alignment is its size, 64.
 unsafe impl Cell for Line {}
 
+/// A fresh mapping of `bytes` bytes, at `hint` if the host has that free.
+fn map(hint: usize, bytes: usize) -> Result<NonNull<u8>, Errno> {
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+    let hint = ptr::without_provenance_mut(hint);
+    // SAFETY:
+    // 1. A hint without FIXED: the host picks free addresses, so no mapping is replaced.
+    let start = unsafe { mmap_anonymous(hint, bytes, ProtFlags::READ | ProtFlags::WRITE, flags)? };
+    NonNull::new(start.cast()).ok_or(Errno::NOMEM)
+}
+
 impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY:
@@ -142,6 +165,17 @@ mod tests {
     use core::sync::atomic::Ordering;
 
     use super::*;
+
+    #[test]
+    fn a_region_lies_where_it_was_asked_for_or_is_refused() {
+        let start = 1 << 40;
+        let region = Region::at(start, 8192, false).unwrap();
+        assert_eq!((region.base().addr().get(), region.bytes()), (start, 8192));
+        assert_eq!(Region::at(start, 8192, false).err(), Some(Errno::EXIST), "taken");
+        drop(region);
+        assert_eq!(Region::at(start + 8, 8192, false).err(), Some(Errno::EXIST), "no multiple of the host's pages");
+        assert!(Region::at(start, 8192, false).is_ok(), "free again");
+    }
 
     #[test]
     fn words_of_both_widths_lie_inside_or_are_refused() {

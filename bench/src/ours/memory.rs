@@ -1,36 +1,35 @@
-//! The memory that our page tables lie in: the arena's frames, as a kernel with a linear map sees them.
+//! The memory that our page tables lie in: the arena's frames, as a kernel that runs on physical addresses sees them.
 //!
-//! Physical memory begins at [`START`], low enough for tables with 32-bit entries. Walks see it as a bus that leaves the
-//! upper address lines open: it repeats, so that an entry is read without asking where memory ends.
+//! Walks see it as a bus that leaves the upper address lines open: it repeats, so that an entry is read without asking
+//! where memory ends. Where it begins is a constant, as it is for every other contender.
 //!
 //! # Invariants
 //! 1. A frame is a table of one format at a time, and belongs to the tree that took it.
 //! 2. In these rows nobody walks through entries that another thread changes, so [`Vectors`] may rewrite them.
+//! 3. Who has a [`HostMem`] has the arena's region mapped: it lies at [`START`] for good, with [`BEHIND`] more bytes than
+//!    [`SPAN`], and its address is exposed.
 #![allow(unsafe_code)]
 
-use core::slice;
+use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::{ptr, slice};
 use std::sync::OnceLock;
 
 use kernmem_base::{
     BusError, BusFault, Frame, FrameOrigin, FrameSource, Level, NoFrame, PhysAddr, PhysMem, PhysRange, PhysRead, Slot,
     TableNote, Words,
 };
-use kernmem_host::Vectors;
+use kernmem_host::{Vectors, fetch};
 
-use crate::arena::{self, SPAN};
+use crate::arena::{self, BEHIND, SPAN, START};
 use crate::host::Region;
 
-/// Where the arena lies in physical memory.
-pub const START: u64 = 0x1000_0000;
-
-const _: () = assert!(START.is_multiple_of(SPAN as u64), "memory repeats from its start on");
+const _: () = assert!(START.is_multiple_of(SPAN), "memory repeats from its start on");
 
 /// The arena as memory, with a note for each frame.
 #[derive(Debug)]
 pub struct HostMem {
     region: &'static Region,
-    lines: Lines,
     /// log2 of a frame's bytes.
     shift: u32,
     notes: Box<[TableNote]>,
@@ -49,44 +48,55 @@ pub fn host(shift: u32) -> &'static HostMem {
     HOSTS[(shift as usize - 12) / 2].get_or_init(|| {
         let region = arena::region();
         let notes = (0..region.bytes() >> shift).map(|_| TableNote::new()).collect();
-        let lines = Lines::of(region).expect("the region has so many words");
+        assert!(region.base().expose_provenance().get() == START && region.bytes() == SPAN + BEHIND);
         let is_baseline = std::env::var_os(BASELINE).is_some();
         let vectors = if is_baseline { Vectors::BASELINE } else { Vectors::widest() };
-        HostMem { region, lines, shift, notes, vectors }
+        HostMem { region, shift, notes, vectors }
     })
 }
 
-/// The whole region by words, again and again.
-#[derive(Debug)]
-struct Lines {
-    wide: &'static [AtomicU64; SPAN / 8],
-    narrow: &'static [AtomicU32; SPAN / 4],
+/// One word of the memory, by its byte from [`START`] on.
+///
+/// # Invariants
+/// 1. The region is mapped (invariant 3 of the module), and the byte is less than `SPAN + BEHIND` and a multiple of the
+///    words' width that it was made for.
+struct Word<'m> {
+    byte: usize,
+    memory: PhantomData<&'m HostMem>,
 }
 
-impl Lines {
-    fn of(region: &'static Region) -> Option<Self> {
-        let wide = region.wide(0, SPAN / 8)?.try_into().ok()?;
-        Some(Self { wide, narrow: region.narrow(0, SPAN / 4)?.try_into().ok()? })
+impl HostMem {
+    /// Entry `index` of the table at `pa`, wherever that is: the same place of some table of ours.
+    #[inline]
+    fn word<S: Slot>(&self, pa: PhysAddr, index: usize) -> Word<'_> {
+        let (table, width) = (pa.0 as usize % SPAN, S::BYTES as usize);
+        Word { byte: table / width * width + index % (BEHIND / width) * width, memory: PhantomData }
     }
 }
 
-/// One word at a time.
-impl Words for Lines {
+impl Words for Word<'_> {
     #[inline]
-    fn wide(&self, pa: PhysAddr, _count: usize) -> Result<&[AtomicU64], BusError> {
-        Ok(slice::from_ref(&self.wide[(pa.0 / 8) as usize % (SPAN / 8)]))
+    fn wide(&self, _pa: PhysAddr, _count: usize) -> Result<&[AtomicU64], BusError> {
+        let first = ptr::with_exposed_provenance::<AtomicU64>(START + self.byte / 8 * 8);
+        // SAFETY:
+        // 1. The word lies in the region, aligned (invariant of `Word`), which is mapped for good.
+        // 2. Whoever touches it meanwhile does so atomically, or has its table alone (invariants 1 and 2).
+        Ok(slice::from_ref(unsafe { &*first }))
     }
 
     #[inline]
-    fn narrow(&self, pa: PhysAddr, _count: usize) -> Result<&[AtomicU32], BusError> {
-        Ok(slice::from_ref(&self.narrow[(pa.0 / 4) as usize % (SPAN / 4)]))
+    fn narrow(&self, _pa: PhysAddr, _count: usize) -> Result<&[AtomicU32], BusError> {
+        let first = ptr::with_exposed_provenance::<AtomicU32>(START + self.byte / 4 * 4);
+        // SAFETY:
+        // 1. As in `wide`.
+        Ok(slice::from_ref(unsafe { &*first }))
     }
 }
 
 /// The byte of the arena at `pa`.
 #[inline]
 fn offset(pa: PhysAddr) -> Result<u64, BusError> {
-    pa.0.checked_sub(START).ok_or(BusError { pa, fault: BusFault::Hole })
+    pa.0.checked_sub(START as u64).ok_or(BusError { pa, fault: BusFault::Hole })
 }
 
 impl Words for HostMem {
@@ -111,8 +121,12 @@ impl PhysRead for HostMem {
 
     #[inline]
     fn entry<S: Slot>(&self, pa: PhysAddr, index: usize) -> Result<u64, BusError> {
-        let at = PhysAddr(pa.0.wrapping_add(index as u64 * S::BYTES));
-        Ok(S::lend(&self.lines, at, 1)?.first().map_or(0, Slot::load))
+        Ok(S::lend(&self.word::<S>(pa, index), pa, 1)?.first().map_or(0, Slot::load))
+    }
+
+    #[inline]
+    fn hint<S: Slot>(&self, pa: PhysAddr, index: usize) {
+        fetch(START + self.word::<S>(pa, index).byte);
     }
 }
 
@@ -161,38 +175,22 @@ impl PhysMem for HostMem {
 }
 
 /// Frames of the arena, of the thread that asks.
-#[derive(Clone, Copy, Debug)]
-pub struct ArenaFrames {
-    base: u64,
-}
-
-impl ArenaFrames {
-    /// The source.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { base: arena::region().base().addr().get() as u64 }
-    }
-}
-
-impl Default for ArenaFrames {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+#[derive(Clone, Copy, Default, Debug)]
+pub struct ArenaFrames;
 
 impl FrameSource for ArenaFrames {
     #[inline]
     fn take(&mut self, level: Level) -> Result<Frame, NoFrame> {
-        let pa = PhysAddr(arena::take().ok_or(NoFrame { level })? - self.base + START);
+        let pa = PhysAddr(arena::take().ok_or(NoFrame { level })?);
         Ok(Frame { pa, origin: FrameOrigin::PageAllocator, zeroed: false })
     }
 
     #[inline]
     fn give_back(&mut self, frame: PhysAddr) {
-        arena::give_back(frame.0 - START + self.base);
+        arena::give_back(frame.0);
     }
 
     fn give_back_all(&mut self, frames: &[PhysAddr]) {
-        arena::give_back_all(frames.iter().map(|frame| frame.0 - START + self.base));
+        arena::give_back_all(frames.iter().map(|frame| frame.0));
     }
 }

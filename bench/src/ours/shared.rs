@@ -51,12 +51,12 @@ fn failed(error: MapError) -> Failed {
 pub fn threads<F: Measured>(crew: Crew) -> Spent {
     arena::reset(F::PAGE_SHIFT);
     let mut slots: Vec<CpuSlot> = (0..crew.threads).map(|_| CpuSlot::default()).collect();
-    let tables = SharedTables::new(empty::<F>(&mut ArenaFrames::new()), &mut slots).expect("an empty tree");
+    let tables = SharedTables::new(empty::<F>(&mut ArenaFrames), &mut slots).expect("an empty tree");
     let tables = tables.with_wait(|looks| if looks < 64 { core::hint::spin_loop() } else { std::thread::yield_now() });
     in_threads(crew, |thread| {
         let mapping = Mapping::new(PhysAddr(PA), F::attrs(F::DATA), Sizes::PAGES);
         let mapping = mapping.with_table_attrs(F::attrs(F::LINK));
-        Cpu { tables: tables.cpu(thread).expect("a slot for each thread"), frames: ArenaFrames::new(), mapping }
+        Cpu { tables: tables.cpu(thread).expect("a slot for each thread"), frames: ArenaFrames, mapping }
     })
 }
 
@@ -74,9 +74,9 @@ mod tests {
         type F = Arm64<12, 48>;
         arena::reset(12);
         let mut slots = [CpuSlot::default()];
-        let tables = SharedTables::new(empty::<F>(&mut ArenaFrames::new()), &mut slots).unwrap();
+        let tables = SharedTables::new(empty::<F>(&mut ArenaFrames), &mut slots).unwrap();
         let mapping = Mapping::new(PhysAddr(PA), F::attrs(F::DATA), Sizes::PAGES);
-        let mut cpu = Cpu { tables: tables.cpu(0).unwrap(), frames: ArenaFrames::new(), mapping };
+        let mut cpu = Cpu { tables: tables.cpu(0).unwrap(), frames: ArenaFrames, mapping };
         let va = VirtAddr(F::FIRST + 0x1f_f008);
         cpu.map(F::FIRST);
         let walk = cpu.tables.translate(va).unwrap();

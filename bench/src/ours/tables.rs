@@ -87,7 +87,7 @@ impl<F: Measured> Tables for Ours<F> {
     const UNMAP_FREES: bool = true;
 
     fn new() -> Self {
-        let mut frames = ArenaFrames::new();
+        let mut frames = ArenaFrames;
         let form = PageForm::new(F::attrs(F::DATA)).expect("attributes of a page");
         let tables = CachedTables::new(empty(&mut frames));
         Self { tables, frames, form: form.with_table_attrs(F::attrs(F::LINK)) }

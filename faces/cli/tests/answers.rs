@@ -1,7 +1,9 @@
 //! Answers: the listing, our own forms, walks, comparisons, explanations.
 #![allow(clippy::unwrap_used, reason = "functions that tests share fail as tests do")]
 
-use crate::common::{json, kernmem, kernmem_fed, recording};
+mod common;
+
+use common::{json, kernmem, kernmem_fed, recording};
 use kernmem::Boot;
 use kernmem_report::ptdump;
 use kernmem_sim::Memory;

@@ -1,9 +1,11 @@
 //! Every lab runs as it is, and `docs/claims.md` tells what it found.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::common::{lab, options, recording};
+use common::{lab, options, recording};
 use kernmem_base::Era;
 use kernmem_labs::{LABS, LabError, LabOptions, Language, find, run};
 

@@ -1,6 +1,8 @@
 //! Lab `fallback`: the order of zones by the zonelist's rule, and what stays by the rules of watermarks and reserves.
 
-use crate::common::{Found, lab, options};
+mod common;
+
+use common::{Found, lab, options};
 use kernmem_base::Era;
 use kernmem_labs::{LabOptions, Value};
 

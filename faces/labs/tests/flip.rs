@@ -1,6 +1,8 @@
 //! Lab `flip` with and without KASAN, and for a kernel of 39 bits.
 
-use crate::common::{lab, options};
+mod common;
+
+use common::{lab, options};
 use kernmem_base::Era;
 use kernmem_labs::{LabOptions, Value};
 use kernmem_source::Options;

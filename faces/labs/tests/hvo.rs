@@ -1,6 +1,8 @@
 //! Lab `hvo`: descriptors of huge pages, given back and made whole.
 
-use crate::common::{Found, lab, options, recorded, recording};
+mod common;
+
+use common::{Found, lab, options, recorded, recording};
 use kernmem_base::Era;
 
 const CLAIM: &str = "000.7";

@@ -1,6 +1,8 @@
 //! Lab `linear-map` both ways, on four recorded machines: expected grain from the recorded listings.
 
-use crate::common::{lab, options, recorded, recorded_levels, recording, with_cmdline};
+mod common;
+
+use common::{lab, options, recorded, recorded_levels, recording, with_cmdline};
 use kernmem_base::Era;
 
 const GIB: u64 = 1 << 30;

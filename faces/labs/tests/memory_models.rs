@@ -1,6 +1,8 @@
 //! Lab `memory-models` on a PC, on arm64 and on i386, with memory together and apart.
 
-use crate::common::{Found, lab, options, recording};
+mod common;
+
+use common::{Found, lab, options, recording};
 use kernmem_base::Era;
 use kernmem_labs::{LabError, LabOptions, find, run};
 

@@ -1,6 +1,8 @@
 //! Lab `pagedoc`: descriptors where layout and boot put them, and after huge pages gave theirs back.
 
-use crate::common::{lab, options, recording};
+mod common;
+
+use common::{lab, options, recording};
 use kernmem_base::Era;
 
 const MIB: u64 = 1 << 20;

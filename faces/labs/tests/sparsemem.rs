@@ -1,6 +1,8 @@
 //! Lab `sparsemem` with and without a hole, and on recorded machines.
 
-use crate::common::{lab, options, recorded, recording};
+mod common;
+
+use common::{lab, options, recorded, recording};
 use kernmem_base::Era;
 
 const MIB: u64 = 1 << 20;

@@ -1,6 +1,8 @@
 //! Lab `tlb`: walks and reads, counted by the CPU and below it, on both architectures.
 
-use crate::common::{Found, lab, options};
+mod common;
+
+use common::{Found, lab, options};
 use kernmem_base::Era;
 
 const MIB: u64 = 1 << 20;

@@ -1,6 +1,8 @@
 //! Lab `ttbr` with and without ignored top bytes, and on a machine that keeps user and kernel tables apart.
 
-use crate::common::{lab, options, recording};
+mod common;
+
+use common::{lab, options, recording};
 use kernmem_base::Era;
 use kernmem_labs::Value;
 

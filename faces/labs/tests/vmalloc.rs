@@ -1,6 +1,8 @@
 //! Lab `vmalloc`: the chain of calls, and pages that lie apart.
 
-use crate::common::{Found, lab, options};
+mod common;
+
+use common::{Found, lab, options};
 use kernmem_base::Era;
 use kernmem_labs::Value;
 

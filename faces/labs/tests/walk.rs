@@ -1,6 +1,8 @@
 //! Lab `walk`: reads counted in the simulated memory, by leaf size, on both architectures.
 
-use crate::common::{lab, options, recording, with_cmdline};
+mod common;
+
+use common::{lab, options, recording, with_cmdline};
 use kernmem_base::Era;
 
 /// Document 002: four tables and the datum. A 2M block leaves out one table, a 1G block two.

@@ -1,6 +1,8 @@
 //! A kernel whose page allocator places densely, against the same kernel with Linux's lists.
 
-use crate::common::{PRESETS, source};
+mod common;
+
+use common::{PRESETS, source};
 use kernmem_base::Order;
 use kernmem_live::{Live, Options};
 use kernmem_page_alloc::{Placement, Watermarks};

@@ -1,6 +1,8 @@
 //! Files of `/proc` follow what the kernel does: each number by hand.
 
-use crate::common::{PRESETS, run, source};
+mod common;
+
+use common::{PRESETS, run, source};
 use kernmem_arch::UserRights;
 use kernmem_base::{CpuId, Order};
 use kernmem_live::{Live, ProcFile, Program};

@@ -1,7 +1,9 @@
 //! Each request of a boot for memory fails once: of the boot allocator, then of the page allocator. Boot ends with an
 //! error that says so, or does without, and never by a panic.
 
-use crate::common::{PRESETS, recording, source};
+mod common;
+
+use common::{PRESETS, recording, source};
 use kernmem::{Boot, BootError, Witness};
 use kernmem_live::Live;
 use kernmem_memblock::{Event, Observer};

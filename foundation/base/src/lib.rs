@@ -14,7 +14,7 @@
 #![no_std]
 #![deny(unsafe_code)]
 
-#[cfg(feature = "heap")]
+#[cfg(any(feature = "heap", loom))]
 extern crate alloc;
 
 mod addr;
@@ -40,7 +40,7 @@ pub use geometry::{Granule, Level, Order};
 #[cfg(feature = "heap")]
 pub use lent::HeapArena;
 pub use lent::{LINEAR_ALIGN, Lent, LinearMem, WordArena};
-pub use mem::{BusError, BusFault, PhysMem, PhysRead, Slot, Words};
+pub use mem::{BusError, BusFault, PIECE, PhysMem, PhysRead, Slot, Words};
 pub use notes::{Claim, Grave, TableNote};
 pub use range::{PhysRange, VirtRange};
 pub use seed::Seed;

@@ -4,6 +4,8 @@
 //! slots; each entry is then a single atomic load. Machines count their memory references where they hand out
 //! slots and loads (see `kernmem-sim`).
 
+#[cfg(loom)]
+use alloc::boxed::Box;
 use core::fmt;
 
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -19,6 +21,11 @@ pub trait Slot: Send + Sync + 'static {
 
     /// A slot that holds `raw`: for machines that lend decoded copies.
     fn new(raw: u64) -> Self;
+
+    /// Slots of no table, which stay empty: for who keeps tables in mind and has none yet.
+    fn nowhere() -> &'static [Self; PIECE]
+    where
+        Self: Sized;
 
     /// Asks a machine for slots of this width: the one place that goes from a kind of slot to the machine's words.
     ///
@@ -52,6 +59,9 @@ pub trait Slot: Send + Sync + 'static {
     fn exchange(&self, current: u64, new: u64) -> Result<(), u64>;
 }
 
+/// Entries of a piece of a table of pages: of the smallest such table, of which the others are multiples.
+pub const PIECE: usize = 512;
+
 macro_rules! slot {
     ($atomic:ty, $int:ty, $words:ident) => {
         impl Slot for $atomic {
@@ -60,6 +70,17 @@ macro_rules! slot {
             #[inline]
             fn new(raw: u64) -> Self {
                 <$atomic>::new(raw as $int)
+            }
+
+            #[cfg(not(loom))]
+            fn nowhere() -> &'static [Self; PIECE] {
+                static SLOTS: [$atomic; PIECE] = [const { <$atomic>::new(0) }; PIECE];
+                &SLOTS
+            }
+
+            #[cfg(loom)]
+            fn nowhere() -> &'static [Self; PIECE] {
+                Box::leak(Box::new(core::array::from_fn(|_| <$atomic>::new(0))))
             }
 
             #[inline]
@@ -140,6 +161,13 @@ pub trait PhysRead {
     fn entry<S: Slot>(&self, pa: PhysAddr, index: usize) -> Result<u64, BusError> {
         let table = self.table::<S>(pa, index + 1)?;
         table.get(index).map(Slot::load).ok_or(BusError { pa, fault: BusFault::Truncated })
+    }
+
+    /// Says that the entry `index` of the table at `pa` is about to be read: a machine may fetch its line meanwhile. No
+    /// memory reference, and nothing at all where no memory is.
+    #[inline]
+    fn hint<S: Slot>(&self, pa: PhysAddr, index: usize) {
+        let _ = (pa, index);
     }
 }
 

@@ -4,6 +4,8 @@
 //! run time. It is for memories of the host: the simulator's, or an array. A kernel keeps its vector registers for
 //! programs, and goes by the loops of `kernmem_base::bulk`, which do the same word by word.
 //!
+//! [`fetch`] has a line of memory on its way before it is read.
+//!
 //! Not here: where memory comes from, what entries mean.
 //!
 //! # Invariants
@@ -12,6 +14,8 @@
 //!    so a caller who breaks a promise of `PhysMem` reads odd entries and nothing worse.
 #![deny(unsafe_code)]
 
+mod fetch;
 mod vectors;
 
+pub use fetch::fetch;
 pub use vectors::Vectors;

@@ -90,13 +90,13 @@ impl<F: EntryFormat> PageForm<F> {
     }
 }
 
-/// Writes the leaf of a page into a table of pages.
+/// Writes the leaf of a page into its place.
 ///
 /// # Errors
 /// Nothing has changed then: something is there, or `pa` cannot be mapped.
 #[inline]
 pub(crate) fn put_page<F: EntryFormat>(
-    leaves: Leaves<'_, F::Slot>,
+    place: Place<'_, F::Slot>,
     va: VirtAddr,
     pa: PhysAddr,
     form: &PageForm<F>,
@@ -104,15 +104,12 @@ pub(crate) fn put_page<F: EntryFormat>(
     if PageForm::<F>::beyond(pa) != 0 {
         return Err(form.refuse(page_of::<F>(va), pa));
     }
-    let shape = last_level::<F>();
-    match leaves.slots.get(shape.index(va)) {
-        Some(slot) if slot.peek() == 0 => {
-            slot.store(form.raw(pa));
-            leaves.note.add_leaves(1);
-            Ok(())
-        }
-        _ => Err(MapError::Occupied { va: page_of::<F>(va), level: shape.level }),
+    if place.slot.peek() != 0 {
+        return Err(MapError::Occupied { va: page_of::<F>(va), level: last_level::<F>().level });
     }
+    place.slot.store(form.raw(pa));
+    place.note.add_leaves(1);
+    Ok(())
 }
 
 /// The first address of the page around `va`.
@@ -120,20 +117,27 @@ fn page_of<F: EntryFormat>(va: VirtAddr) -> VirtAddr {
     va.align_down(last_level::<F>().bytes())
 }
 
-/// Takes the page of `va` out of a table of pages; `None` leaves it as it was: what is there is no page by itself, or
-/// the last entry of its table.
+/// Takes the page of `va` out of its place; `None` leaves it as it was: what is there is no page by itself, or the last
+/// entry of its table.
 #[inline]
-pub(crate) fn take_page<F: EntryFormat>(leaves: Leaves<'_, F::Slot>, va: VirtAddr) -> Option<Stale> {
+pub(crate) fn take_page<F: EntryFormat>(place: Place<'_, F::Slot>, va: VirtAddr) -> Option<Stale> {
     let shape = last_level::<F>();
-    let slot = leaves.slots.get(shape.index(va))?;
-    match F::decode(slot.peek(), shape.level) {
-        Entry::Leaf { attrs, .. } if !F::is_contiguous(attrs) && leaves.note.used() > 1 => {
-            slot.store(0);
-            leaves.note.take_some(1);
+    match F::decode(place.slot.peek(), shape.level) {
+        Entry::Leaf { attrs, .. } if !F::is_contiguous(attrs) && place.note.used() > 1 => {
+            place.slot.store(0);
+            place.note.take_some(1);
             Some(Stale::range_only(block_around(va, shape.bytes())))
         }
         _ => None,
     }
+}
+
+/// Where the leaf of one page is.
+#[derive(Debug)]
+pub(crate) struct Place<'m, S> {
+    pub slot: &'m S,
+    /// The note of its table.
+    pub note: &'m TableNote,
 }
 
 /// A table of pages in its machine's memory.

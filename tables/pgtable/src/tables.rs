@@ -16,8 +16,8 @@ use crate::{CursorMut, MapError};
 pub struct Tables<'m, F, M> {
     mem: &'m M,
     root: PhysAddr,
-    /// Whether a table may have been unlinked since [`crate::CachedTables`] looked last.
-    has_unlinked: bool,
+    /// 1 if a table may have been unlinked since [`crate::CachedTables`] looked last, else 0.
+    unlinked: u64,
     format: PhantomData<fn() -> F>,
 }
 
@@ -31,7 +31,7 @@ impl<'m, F: EntryFormat, M: PhysMem> Tables<'m, F, M> {
     /// Takes over the tree at `root`, whose tables carry true notes (a zeroed root table does).
     #[must_use]
     pub const fn new(mem: &'m M, root: PhysAddr) -> Self {
-        Self { mem, root, has_unlinked: false, format: PhantomData }
+        Self { mem, root, unlinked: 0, format: PhantomData }
     }
 
     /// The memory that holds the tables.
@@ -48,16 +48,16 @@ impl<'m, F: EntryFormat, M: PhysMem> Tables<'m, F, M> {
         self.root
     }
 
-    /// Whether walks that were remembered are void.
+    /// 0 while walks that were remembered hold, 1 when they are void: what whoever compares with them ors in.
     #[inline]
-    pub(crate) const fn has_unlinked(&self) -> bool {
-        self.has_unlinked
+    pub(crate) const fn unlinked(&self) -> u64 {
+        self.unlinked
     }
 
     /// Says that an operation may have unlinked a table, or that nothing is remembered of before.
     #[inline]
     pub(crate) const fn set_unlinked(&mut self, has_unlinked: bool) {
-        self.has_unlinked = has_unlinked;
+        self.unlinked = has_unlinked as u64;
     }
 
     /// The root as the node at which a descent starts.

@@ -113,8 +113,8 @@ pub fn translate<F: EntryFormat, M: PhysRead>(
     let (mut table, (above, last)) = (root, levels::<F>());
     for shape in above {
         let raw = mem.entry::<F::Slot>(table, shape.index(va))?;
-        match F::decode(raw, shape.level) {
-            Entry::Table { next, .. } => table = next,
+        table = match F::decode(raw, shape.level) {
+            Entry::Table { next, .. } => next,
             _ => return ended_above::<F>(raw, shape, va),
         }
     }
@@ -130,8 +130,13 @@ pub(crate) fn levels<F: EntryFormat>() -> (&'static [LevelShape], &'static Level
 }
 
 /// [`ended`] out of the way of walks to base pages.
+#[cold]
 #[inline(never)]
-fn ended_above<F: EntryFormat>(raw: u64, shape: &LevelShape, va: VirtAddr) -> Result<Walk<F::Attrs>, WalkError> {
+pub(crate) fn ended_above<F: EntryFormat>(
+    raw: u64,
+    shape: &LevelShape,
+    va: VirtAddr,
+) -> Result<Walk<F::Attrs>, WalkError> {
     ended::<F>(raw, shape, va)
 }
 
@@ -143,38 +148,5 @@ pub(crate) fn ended<F: EntryFormat>(raw: u64, shape: &LevelShape, va: VirtAddr) 
         Entry::Leaf { base, attrs } => Ok(Walk::Mapped { pa: base + shape.offset(va), level, attrs }),
         Entry::Absent { .. } => Ok(Walk::Hole { level }),
         Entry::Table { .. } | Entry::Reserved { .. } => Err(WalkError::Malformed { level, raw }),
-    }
-}
-
-/// Addresses that go down the levels together.
-const BATCH: usize = 32;
-
-/// Follows each of `vas` from `root`, level by level, so that the loads of one level wait for memory together; hands
-/// each result to `each` with its place in `vas`, in no certain order.
-pub fn translate_many<F: EntryFormat, M: PhysRead>(
-    mem: &M,
-    root: PhysAddr,
-    vas: &[VirtAddr],
-    mut each: impl FnMut(usize, Result<Walk<F::Attrs>, WalkError>),
-) {
-    for (batch, first) in vas.chunks(BATCH).zip((0..).step_by(BATCH)) {
-        let mut tables = [root; BATCH];
-        let mut ended_early = 0_u32;
-        for shape in F::shape().levels {
-            for (number, (va, table)) in batch.iter().zip(&mut tables).enumerate() {
-                if ended_early >> number & 1 != 0 {
-                    continue;
-                }
-                let raw = mem.entry::<F::Slot>(*table, shape.index(*va));
-                if let Ok(raw) = raw
-                    && let Entry::Table { next, .. } = F::decode(raw, shape.level)
-                {
-                    *table = next;
-                    continue;
-                }
-                ended_early |= 1 << number;
-                each(first + number, raw.map_err(WalkError::from).and_then(|raw| ended::<F>(raw, shape, *va)));
-            }
-        }
     }
 }

@@ -5,7 +5,9 @@ use kernmem_arch::arm64::{Arm64, Arm64Attrs};
 use kernmem_arch::i386::I386Level2;
 use kernmem_arch::x86::{X86Attrs, X86Level4};
 use kernmem_arch::{EncodeError, EntryFormat};
-use kernmem_base::{Frame, FrameSource, Level, NoFrame, NoTlb, PhysAddr, PhysMem, PhysRange, Tlb, VirtAddr, VirtRange};
+use kernmem_base::{
+    Frame, FrameSource, Level, NoFrame, NoTlb, PIECE, PhysAddr, PhysMem, PhysRange, Tlb, VirtAddr, VirtRange,
+};
 use kernmem_pgtable::heap::{HeapFrames, HeapMem};
 use kernmem_pgtable::{CachedTables, MapError, Mapping, PageForm, Sizes, Stale, Tables, Walk, steps, translate};
 
@@ -251,4 +253,39 @@ fn an_entry_set_by_hand_and_another_tree_make_a_cache_forget() {
     assert_eq!(mapped(&mut tables, BASE + 0x1234), None);
     core::mem::swap(tables.tables_mut(), &mut other);
     assert_eq!(mapped(&mut tables, BASE + 0x1234), Some(PhysAddr(0x4000_1234)));
+}
+
+/// Pages on both sides of every seam between pieces of one table are told apart.
+fn pieces<F: EntryFormat>(base: VirtAddr, data: u64) {
+    let last = *F::shape().levels.last().unwrap();
+    let mem = HeapMem::with_frames(PhysRange::new(PhysAddr(0), PhysAddr(8 << last.shift)), F::shape().granule);
+    let root = mem.take_root();
+    let mut tables = CachedTables::<F, _>::new(Tables::new(&mem, root));
+    let form = PageForm::new(F::attrs(data)).unwrap();
+    let seams = (0..last.entries()).step_by(PIECE).flat_map(|first| [first, first + PIECE - 1]);
+    let pages: Vec<(VirtAddr, PhysAddr)> =
+        seams.map(|page| (base + ((page as u64) << last.shift), PhysAddr((page as u64 + 3) << last.shift))).collect();
+    for &(va, pa) in &pages {
+        tables.map_page(va, pa, &form, &mut mem.frames()).unwrap();
+    }
+    for &(va, pa) in pages.iter().chain(&pages) {
+        let walk = Walk::Mapped { pa: pa + 7, level: last.level, attrs: F::attrs(data) };
+        assert_eq!(tables.translate(va + 7), Ok(walk), "{va:?}");
+        assert_eq!(translate::<F, _>(&mem, root, va + 7), Ok(walk));
+        assert!(tables.map_page(va, pa, &form, &mut mem.frames()).is_err(), "{va:?} is taken");
+    }
+    for (left, &(va, _)) in (0..pages.len()).rev().zip(&pages) {
+        let stale = tables.unmap_page(va).unwrap();
+        assert_eq!(stale.frees_tables(), left == 0, "{va:?}");
+        tables.pay(stale, &mut NoTlb, &mut mem.frames());
+        assert_eq!(tables.translate(va).map(|walk| matches!(walk, Walk::Hole { .. })), Ok(true));
+    }
+}
+
+#[test]
+fn tables_of_any_length_are_remembered_by_pieces() {
+    pieces::<X86Level4>(BASE, DATA.0);
+    pieces::<I386Level2>(VirtAddr(0xc000_0000), 0x163);
+    pieces::<Arm64<14, 47>>(BASE, 0x00e8_0000_0000_0703);
+    pieces::<Arm64<16, 42>>(VirtAddr(0xffff_fe00_0000_0000), 0x00e8_0000_0000_0703);
 }

@@ -1,4 +1,5 @@
 //! The recordings of the tree, and the kernels that boot from their inputs.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::path::{Path, PathBuf};
 

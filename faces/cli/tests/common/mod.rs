@@ -1,5 +1,9 @@
 //! The built program, run as people run it.
-#![allow(clippy::unwrap_used, reason = "functions that tests share fail as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "functions that tests share fail as tests do; not every test uses all"
+)]
 
 use std::io::Write;
 use std::path::PathBuf;

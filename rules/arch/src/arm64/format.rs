@@ -112,6 +112,19 @@ impl Output {
         }
     }
 
+    /// The same as [`Output::address`], quickest for addresses without upper bits, as nearly all are: shifting them is
+    /// left to a way of its own.
+    #[inline]
+    const fn low_address(self, placed: u64) -> u64 {
+        if placed & self.high_mask() == 0 { placed } else { self.high_address(placed) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    const fn high_address(self, placed: u64) -> u64 {
+        self.address(placed)
+    }
+
     /// The address whose placed bits are `placed`.
     const fn address(self, placed: u64) -> u64 {
         match self {
@@ -186,8 +199,12 @@ impl<const PAGE: u32, const VA: u32> EntryFormat for Arm64<PAGE, VA> {
         if mask == 0 {
             return Entry::Reserved { raw }; // no block at this level, no page of type 01
         }
-        let (base, attrs) = (PhysAddr(Self::OUTPUT.address(raw & mask)), Arm64Attrs(raw & !mask));
-        if is_leaf { Entry::Leaf { base, attrs } } else { Entry::Table { next: base, attrs } }
+        let (placed, attrs) = (raw & mask, Arm64Attrs(raw & !mask));
+        if is_leaf {
+            Entry::Leaf { base: PhysAddr(Self::OUTPUT.low_address(placed)), attrs }
+        } else {
+            Entry::Table { next: PhysAddr(Self::OUTPUT.address(placed)), attrs }
+        }
     }
 
     #[inline]

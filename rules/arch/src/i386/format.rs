@@ -28,7 +28,9 @@ use crate::x86::error_code::ErrorCode;
 use crate::x86::mmu::{Control, is_canonical, reserved_bits};
 use crate::x86::prot::{Masks, table};
 use crate::x86::user::{protection, reprotect, settle};
-use crate::x86::{X86Attrs, X86Format, decode, leaf, leaf_frame, user_format, x86_entries, x86_mmu};
+use crate::x86::{
+    X86Attrs, X86Format, decode_end, is_present_less, leaf, leaf_frame, table_entry, user_format, x86_entries, x86_mmu,
+};
 use crate::{
     Entry, EntryFormat, FaultKind, LeafSize, LevelShape, MmuFormat, Refusal, Rights, Shape, Syndrome, UserFormat,
     UserRights,
@@ -78,10 +80,13 @@ const BEYOND_PAE: u64 = 0x7ff0_0000_0000_0000;
 #[inline]
 fn decode_pae(raw: u64, level: Level) -> Entry<X86Attrs> {
     let reserved = if level == Level::Pgd { !(FRAME | ROOT_BITS) } else { BEYOND_PAE };
-    if raw & PRESENT != 0 && raw & reserved != 0 {
-        return Entry::Reserved { raw };
+    match level {
+        Level::Pte if is_present_less(raw, reserved) => leaf_entry(raw, FRAME),
+        Level::Pgd | Level::P4d | Level::Pud | Level::Pmd if is_present_less(raw, reserved | PSE) => table_entry(raw),
+        _ if raw & PRESENT == 0 => Entry::Absent { sw: raw },
+        _ if is_present_less(raw, reserved) => decode_end(raw, level),
+        _ => Entry::Reserved { raw },
     }
-    decode(raw, level)
 }
 
 #[inline]

@@ -231,13 +231,29 @@ impl<const LEVELS: usize> X86<LEVELS> {
     };
 }
 
+/// Whether an entry is present and has none of `bits`, which are above [`bit::PRESENT`].
+///
+/// Taking the lowest bit away borrows only where it is clear, and the borrow leaves it set: one test tells both.
+#[inline]
+pub(crate) const fn is_present_less(raw: u64, bits: u64) -> bool {
+    raw.wrapping_sub(bit::PRESENT) & (bit::PRESENT | bits) == 0
+}
+
 /// An entry at `level`; the formats of both depths agree.
 #[inline]
 pub(crate) fn decode(raw: u64, level: Level) -> Entry<X86Attrs> {
-    // What most entries above the last level are, by one comparison.
-    if raw & (bit::PRESENT | bit::PSE) == bit::PRESENT && level != Level::Pte {
-        return Entry::Table { next: PhysAddr(raw & bit::FRAME), attrs: X86Attrs(raw & !bit::FRAME) };
-    }
+    if is_present_less(raw, bit::PSE) && level != Level::Pte { table_entry(raw) } else { decode_end(raw, level) }
+}
+
+/// An entry that links a table.
+#[inline]
+pub(crate) const fn table_entry(raw: u64) -> Entry<X86Attrs> {
+    Entry::Table { next: PhysAddr(raw & bit::FRAME), attrs: X86Attrs(raw & !bit::FRAME) }
+}
+
+/// An entry at `level` that links no table.
+#[inline]
+pub(crate) fn decode_end(raw: u64, level: Level) -> Entry<X86Attrs> {
     if raw & bit::PRESENT == 0 {
         return Entry::Absent { sw: raw }; // bit 7 means nothing to the MMU here, though a listing looks at it
     }

@@ -31,6 +31,6 @@ pub mod zones;
 
 pub use fields::fields;
 pub use format::{X86, X86Attrs, X86Format, X86Level4, X86Level5, bit, listed_as_leaf};
-pub(crate) use format::{decode, leaf, leaf_frame, x86_entries};
+pub(crate) use format::{decode_end, is_present_less, leaf, leaf_frame, table_entry, x86_entries};
 pub(crate) use mmu::x86_mmu;
 pub(crate) use user::user_format;
