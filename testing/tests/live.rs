@@ -1,9 +1,7 @@
 //! The zones of every recorded machine after boot, as its page allocator tells them: sums hold while pages are taken, and
 //! what was there at first is there again when all of them are given back.
 
-mod common;
-
-use common::{recordings, with_kernel};
+use crate::common::{recordings, with_kernel};
 use kernmem::{Boot, Kernel};
 use kernmem_base::{Order, Pfn};
 use kernmem_page_alloc::{CpuPages, Gfp, HeapStore};
