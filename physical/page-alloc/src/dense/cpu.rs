@@ -111,12 +111,20 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// Opens the next word that is at hand and takes a frame from it.
     #[inline(never)]
     fn take_near(&mut self) -> Option<Pfn> {
-        if self.hot.back.mask != 0 {
-            self.hot.single = core::mem::replace(&mut self.hot.back, NO_WORD);
-        } else {
+        if !self.open_back() {
             self.hot.single = self.sets.as_mut().get_mut(self.zone)?.magazine.take_last(self.column)?;
         }
         self.hot.take_single()
+    }
+
+    /// Opens the word that frames came back to last, if it is near.
+    #[inline]
+    fn open_back(&mut self) -> bool {
+        let is_near = self.hot.back.mask != 0 && usize::from(self.hot.back_for) == self.column;
+        if is_near {
+            self.hot.single = core::mem::replace(&mut self.hot.back, NO_WORD);
+        }
+        is_near
     }
 
     /// Gives a block back to what is hot; `None` says that it belongs elsewhere, and [`CpuFrames::free`] must be asked.
@@ -218,23 +226,39 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// Opens a word for single frames.
     #[inline]
     fn open_single<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, kind: MigrateType) -> Option<()> {
-        let set = self.sets.as_mut().get_mut(at.zone)?;
-        if self.hot.back.mask != 0 {
-            self.hot.single = core::mem::replace(&mut self.hot.back, NO_WORD);
+        if self.open_back() {
             return Some(());
         }
-        let near = set.magazine.take_waiting(self.column, |_| true);
-        if let Some(word) = near.or_else(|| set.refill(at, self.column, kind)) {
+        let column = self.column;
+        let near = self.sets.as_mut().get_mut(at.zone)?.magazine.take_waiting(column, |_| true);
+        if let Some(word) = near {
             self.hot.single = word;
             return Some(());
         }
-        // Frames that came back and are not near: the field must have them before they are found by type.
+        let set = self.to_field(at)?;
+        if let Some(word) = set.refill(at, column, kind) {
+            self.hot.single = word;
+            return Some(());
+        }
+        // Frames that wait for other columns: the field must have them before they are found by type.
         if set.magazine.is_empty() {
             return None;
         }
         set.spill(at);
-        self.hot.single = set.refill(at, self.column, kind)?;
+        self.hot.single = set.refill(at, column, kind)?;
         Some(())
+    }
+
+    /// Gives what came back and is not near to the field, which is about to be asked for more. So no word that it answers
+    /// has frames here, but for those that wait for other columns.
+    fn to_field<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) -> Option<&mut CpuSet> {
+        let set = self.sets.as_mut().get_mut(at.zone)?;
+        let back = core::mem::replace(&mut self.hot.back, NO_WORD);
+        if back.mask != 0 {
+            set.put(at, back, self.hot.back_for);
+        }
+        set.flush(at);
+        Some(set)
     }
 
     fn small<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, kind: MigrateType, order: u8) -> Option<Pfn> {
@@ -243,10 +267,18 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         }
         let set = self.sets.as_mut().get_mut(at.zone)?;
         let near = set.magazine.take_waiting(self.column, |mask| runs(mask, order) != 0);
-        let word = near.or_else(|| at.field.take_word_with(at.kinds, kind, order))?;
+        let word = match near {
+            Some(word) => word,
+            None => {
+                let set = self.to_field(at)?;
+                let word = at.field.take_word_with(at.kinds, kind, order)?;
+                Word { mask: word.mask | set.magazine.take(word.number), ..word }
+            }
+        };
         let old = core::mem::replace(&mut self.hot.small, word);
+        let set = self.sets.as_mut().get_mut(at.zone)?;
         if old.mask != 0 {
-            set.wait(at, self.column, old);
+            set.put(at, old, self.column as u8);
         }
         let taken = self.hot.take_small(order);
         if !may_open(at, word.number) {
@@ -288,29 +320,19 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         let Some(set) = self.sets.as_mut().get_mut(at.zone) else {
             return self.give(at, word.first(), u64::from(frames));
         };
-        match set.take_in(at, word, frames, is_hot.then_some(self.column))? {
-            None => Ok(()),
-            Some(known) => self.come_back(at, word, known),
+        let Some((known, column)) = set.take_in(at, word, frames)? else { return Ok(()) };
+        if !is_hot {
+            set.put(at, word, column);
+            return Ok(());
         }
-    }
-
-    /// Takes in frames that are near for what is hot. The word of those before them is opened at once, and what was open
-    /// waits, so that the lowest frames go first.
-    #[inline]
-    fn come_back<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word, known: u64) -> Result<(), Doubled> {
         self.known = known;
         if self.hot.back.number == word.number {
             return put_back(&mut self.hot.back, word);
         }
         let old = core::mem::replace(&mut self.hot.back, word);
-        if old.mask == 0 {
-            return Ok(());
-        }
-        let open = core::mem::replace(&mut self.hot.single, old);
-        if open.mask != 0
-            && let Some(set) = self.sets.as_mut().get_mut(at.zone)
-        {
-            set.wait(at, self.column, open);
+        let old_column = core::mem::replace(&mut self.hot.back_for, column);
+        if old.mask != 0 {
+            set.put(at, old, old_column);
         }
         Ok(())
     }

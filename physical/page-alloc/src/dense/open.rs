@@ -3,6 +3,7 @@
 use kernmem_base::Pfn;
 
 use super::give::Doubled;
+use super::magazine::FAR;
 use super::word::{WORD_FRAMES, Word, block_mask, runs};
 
 /// The largest order that an open word serves.
@@ -27,15 +28,16 @@ pub(super) struct Open {
     pub single: Word,
     /// For blocks of orders 1 to 5.
     pub small: Word,
-    /// The word that near frames came back to last.
+    /// The word that frames came back to last, and the column that it is near for, or `FAR`.
     pub back: Word,
+    pub back_for: u8,
     /// First frames of blocks of order 9.
     stack: [u64; STACK],
     height: usize,
 }
 
 impl Open {
-    pub const EMPTY: Self = Self { single: NO_WORD, small: NO_WORD, back: NO_WORD, stack: [0; STACK], height: 0 };
+    pub const EMPTY: Self = Self { single: NO_WORD, small: NO_WORD, back: NO_WORD, back_for: FAR, stack: [0; STACK], height: 0 };
 
     /// Frames of all.
     pub fn frames(&self) -> u64 {

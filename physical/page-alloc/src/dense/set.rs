@@ -6,10 +6,11 @@ use kernmem_sparse::MigrateType;
 use super::cpu::At;
 use super::field::Kinds;
 use super::give::Doubled;
-use super::magazine::Magazine;
+use super::magazine::{FAR, Magazine};
 use super::mem::Mem;
 use super::open::{NO_WORD, Open};
-use super::word::Word;
+use super::word::{Word, ones};
+use crate::free_area::KINDS;
 
 /// Kinds of requests that are served apart, the first migrate types: unmovable, movable, reclaimable.
 const COLUMNS: usize = 3;
@@ -20,17 +21,6 @@ const REFILL: u32 = 32;
 /// Frames that a magazine may hold unless the caller says otherwise.
 const LIMIT: u32 = 1024;
 
-/// How soon a frame that came back is asked for again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Near {
-    /// The next requests of this column would get it from the field.
-    Hot(usize),
-    /// Later ones.
-    Far,
-    /// None may have it.
-    Never,
-}
-
 /// What a CPU keeps of one zone.
 #[derive(Clone, Debug)]
 pub struct CpuSet {
@@ -38,8 +28,9 @@ pub struct CpuSet {
     /// Whether `open` may have frames.
     is_open: bool,
     pub(super) magazine: Magazine,
-    /// For each column the last word of the block that was last taken from: what lies at or below it is near.
-    frontier: [u64; COLUMNS],
+    /// For each type the word behind the block that its column last took from: what lies below would be asked of the field
+    /// next, so it is near. None is for types without a column.
+    near: [u64; KINDS],
     limit: u32,
     /// At least as many frames as the magazine has.
     kept: u32,
@@ -52,7 +43,7 @@ impl Default for CpuSet {
             open: [Open::EMPTY; COLUMNS],
             is_open: false,
             magazine: Magazine::new(),
-            frontier: [0; COLUMNS],
+            near: [0; KINDS],
             limit: LIMIT,
             kept: 0,
             doubled: None,
@@ -83,19 +74,8 @@ impl CpuSet {
         u64::from(self.magazine.frames()) + self.open.iter().map(Open::frames).sum::<u64>()
     }
 
-    /// Whether the next requests of a column would get these frames from the field.
-    #[inline]
-    fn near<M: Mem>(&self, at: At<'_, M, impl Kinds>, word: Word) -> Near {
-        let kind = at.kinds.kind(word.start());
-        match column_of(kind) {
-            Some(column) if word.number <= self.frontier[column] => Near::Hot(column),
-            None if kind == MigrateType::Isolate => Near::Never,
-            Some(_) | None => Near::Far,
-        }
-    }
-
-    /// Takes in `frames` frames of one word that came back, unless they are near for column `hot`: then it answers which of
-    /// the word's frames are free, here or nobody's.
+    /// Takes in `frames` frames of one word that came back. Unless they lie with others of their word now, it answers which
+    /// of the word's frames are free, here or nobody's, and the column that they are near for, or [`FAR`].
     ///
     /// # Errors
     /// The lowest of the frames that is free already, or here; nothing was changed.
@@ -105,8 +85,7 @@ impl CpuSet {
         at: At<'_, M, impl Kinds>,
         word: Word,
         frames: u32,
-        hot: Option<usize>,
-    ) -> Result<Option<u64>, Doubled> {
+    ) -> Result<Option<(u64, u8)>, Doubled> {
         let strangers = at.kinds.strangers(word.number);
         let mut known = at.field.free_bits(word.number) | strangers;
         if self.is_open || self.magazine.may_have(word.number) {
@@ -115,71 +94,60 @@ impl CpuSet {
                 && let Some(kept) = self.magazine.find(word.number)
             {
                 kept.mask |= word.mask;
-                self.keep(at, frames);
+                self.kept += frames;
                 return Ok(None);
             }
         }
         doubled(known, word)?;
-        match self.near(at, word) {
-            Near::Far => self.put(at, word, frames),
-            Near::Hot(_) if strangers != 0 => self.put(at, word, frames),
-            Near::Hot(column) if Some(column) == hot => return Ok(Some(known)),
-            Near::Hot(column) => self.wait(at, column, word),
-            Near::Never => {
-                at.field.give_word(at.kinds, word).map_err(|mask| Doubled { pfn: Word { mask, ..word }.first() })?
-            }
+        let kind = at.kinds.kind(word.start());
+        if kind == MigrateType::Isolate {
+            self.give(at, word)?;
+            return Ok(None);
         }
-        Ok(None)
+        let is_near = word.number < self.near[kind as usize % KINDS] && strangers == 0;
+        Ok(Some((known, if is_near { kind as u8 } else { FAR })))
     }
 
-    /// Takes in a word that is not near.
+    /// Gives a word to the field at once.
+    #[cold]
+    fn give<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) -> Result<(), Doubled> {
+        at.field.give_word(at.kinds, word).map_err(|mask| Doubled { pfn: Word { mask, ..word }.first() })
+    }
+
+    /// Keeps a word that is not here, for a column or [`FAR`].
     #[inline]
-    fn put<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word, frames: u32) {
-        if self.magazine.put(word) {
-            self.flush(at);
-        } else {
-            self.keep(at, frames);
+    pub(super) fn put<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word, column: u8) {
+        self.kept += ones(word.mask);
+        if self.magazine.put(word, column) | (self.kept > self.limit) {
+            self.relieve(at);
         }
     }
 
-    /// Gives the words that came back to the field.
+    /// Makes room: gives the far words to the field if they are many, else everything; and everything if the frames are
+    /// too many.
     #[inline(never)]
-    fn flush<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
-        let given = at.field.give_words(at.kinds, self.magazine.empty());
-        self.note(given);
+    fn relieve<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
+        if self.magazine.is_far() {
+            self.flush(at);
+        }
+        self.kept = self.magazine.frames();
+        if self.magazine.is_full() || self.kept > self.limit / 2 {
+            self.spill(at);
+        }
+    }
+
+    /// Gives the far words to the field.
+    pub(super) fn flush<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
+        if let Some(words) = self.magazine.far_words() {
+            let given = at.field.give_words(at.kinds, words.iter().copied());
+            self.note(given);
+            self.magazine.forget_far();
+        }
     }
 
     /// Keeps in mind what the field said of frames that came back earlier.
     fn note(&mut self, given: Result<(), Doubled>) {
         self.doubled = self.doubled.or(given.err());
-    }
-
-    /// Counts frames that the magazine got. If it has too many, all go to the field.
-    #[inline]
-    fn keep<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, frames: u32) {
-        self.kept += frames;
-        if self.kept > self.limit {
-            self.recount(at);
-        }
-    }
-
-    #[cold]
-    fn recount<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
-        self.kept = self.magazine.frames();
-        if self.kept > self.limit / 2 {
-            self.spill(at);
-        }
-    }
-
-    /// Keeps a word for the next requests of a column. If there are too many, all go to the field.
-    #[inline]
-    pub(super) fn wait<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, column: usize, word: Word) {
-        if self.magazine.wait(word, column) {
-            self.keep(at, word.frames());
-        } else {
-            self.spill(at);
-            self.release(at, [word]);
-        }
     }
 
     /// Takes note that the field was given frames at `number` and above, and what it said.
@@ -190,9 +158,8 @@ impl CpuSet {
 
     /// The field has free frames at `number` now.
     fn draw_back(&mut self, number: u64) {
-        for frontier in &mut self.frontier {
-            *frontier = number.min(*frontier);
-        }
+        let end = number.saturating_add(1);
+        self.near.iter_mut().for_each(|near| *near = end.min(*near));
     }
 
     /// Gives words to the field, which a later request may ask for.
@@ -206,11 +173,11 @@ impl CpuSet {
     /// Gives all of the magazine to the field.
     pub(super) fn spill<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
         self.kept = 0;
+        self.flush(at);
         let mut lowest = NO_WORD.number;
-        let given = at.field.give_words(at.kinds, self.magazine.empty());
-        self.note(given);
-        let waiting = self.magazine.empty_stack().inspect(|word| lowest = lowest.min(word.number));
+        let waiting = self.magazine.words().inspect(|word| lowest = lowest.min(word.number));
         let given = at.field.give_words(at.kinds, waiting);
+        self.magazine.forget();
         self.given(lowest, given);
     }
 
@@ -237,20 +204,22 @@ impl CpuSet {
     ) -> Option<Word> {
         let mut words = [NO_WORD; REFILL as usize];
         let mut len = 0;
+        let magazine = &mut self.magazine;
         at.field.take_words(at.kinds, kind, REFILL, &mut |word| {
-            words[len % REFILL as usize] = word;
+            // Frames of it may wait for another column.
+            words[len % REFILL as usize] = Word { mask: word.mask | magazine.take(word.number), ..word };
             len += 1;
         });
         let (&first, later) = words[..len].split_first()?;
         // The stack is taken from its top: the lowest is put last.
         for &word in later.iter().rev() {
             if may_open(at, word.number) {
-                self.wait(at, column, word);
+                self.put(at, word, column as u8);
             } else {
                 self.release(at, [word]);
             }
         }
-        self.frontier[column] = at.field.last_number(later.last().unwrap_or(&first).number);
+        self.near[column % KINDS] = at.field.last_number(later.last().unwrap_or(&first).number) + 1;
         Some(first)
     }
 
