@@ -219,6 +219,12 @@ impl<S: Store> PageAllocator<S> {
         }
     }
 
+    /// Looks at what came back to the CPU's frames of one zone.
+    pub(crate) fn check_dense(&self, cpu: &mut CpuPages<S>, zone: Fielded<'_, S>) -> Result<(), FreeError> {
+        let found = cpu.frames.check(zone.at()).err().or(cpu.doubled.take());
+        found.map_or(Ok(()), |doubled| Err(double_free(doubled)))
+    }
+
     /// Whether a range may be somebody's block.
     #[inline(never)]
     fn check_block(&self, zone: Fielded<'_, S>, pfn: Pfn, order: Order) -> Result<(), FreeError> {

@@ -51,6 +51,11 @@ impl<S: Store> Kinds for Grounds<S> {
     fn strangers(&self, number: u64) -> u64 {
         self.holes.word(number)
     }
+
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.blocks.is_plain() && self.blocks.are_known() && self.holes.are_none()
+    }
 }
 
 fn shape(span: &ZoneSpan, facts: &Facts) -> Shape {

@@ -37,6 +37,8 @@ pub(crate) struct Pageblocks<T> {
     first: u64,
     order: u8,
     of_kind: [AtomicU64; KINDS],
+    /// Pageblocks of which no frame was handed over.
+    unknown: AtomicU64,
     /// Pageblocks of types that not every request may have.
     special: AtomicU64,
 }
@@ -57,7 +59,8 @@ impl<T: AsRef<[AtomicU8]>> Pageblocks<T> {
     /// Movable pageblocks of which nothing is known: `bytes` are zeros.
     pub fn new(bytes: T, start: Pfn, order: u8) -> Self {
         let of_kind = core::array::from_fn(|_| AtomicU64::new(0));
-        Self { bytes, first: start.0 >> order, order, of_kind, special: AtomicU64::new(0) }
+        let unknown = AtomicU64::new(bytes.as_ref().len() as u64);
+        Self { bytes, first: start.0 >> order, order, of_kind, unknown, special: AtomicU64::new(0) }
     }
 
     #[inline]
@@ -85,8 +88,14 @@ impl<T: AsRef<[AtomicU8]>> Pageblocks<T> {
     }
 
     pub fn set_known(&self, pfn: Pfn, known: bool) {
-        let kind = self.byte(pfn) & !KNOWN;
-        self.set(pfn, kind | if known { KNOWN } else { 0 });
+        let byte = self.byte(pfn);
+        self.set(pfn, byte & !KNOWN | if known { KNOWN } else { 0 });
+        match (byte & KNOWN != 0, known) {
+            // Relaxed: as the bytes.
+            (false, true) => self.unknown.fetch_sub(1, Ordering::Relaxed),
+            (true, false) => self.unknown.fetch_add(1, Ordering::Relaxed),
+            _ => return,
+        };
     }
 
     /// Changes the type of a frame's pageblock; answers what it was.
@@ -111,6 +120,12 @@ impl<T: AsRef<[AtomicU8]>> Pageblocks<T> {
     #[inline]
     pub fn is_plain(&self) -> bool {
         self.special.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether some frame of each was handed over.
+    #[inline]
+    pub fn are_known(&self) -> bool {
+        self.unknown.load(Ordering::Relaxed) == 0
     }
 
     /// First frame of the pageblock of a frame.

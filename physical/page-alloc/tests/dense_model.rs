@@ -402,6 +402,8 @@ impl<'t> Machine<'t> {
                 }
                 let (cpu, at) = self.call(cpu, zone);
                 let answer = cpu.free_hot(Pfn(pfn), order).unwrap_or_else(|| cpu.free(at, Pfn(pfn), order));
+                // Told at once, or when what came back is looked through.
+                let answer = answer.and_then(|()| cpu.drain(at));
                 let told = answer.map_err(|doubled| (pfn..pfn + (1 << order)).contains(&doubled.pfn.0));
                 assert_eq!(told, Err(true), "order {order} at {pfn:#x}, and frame {first:#x} is free");
                 assert_eq!(cpu.free_bulk(at, &[Pfn(first)]), Err(Doubled { pfn: Pfn(first) }));

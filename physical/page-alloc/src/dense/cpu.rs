@@ -3,10 +3,14 @@
 //! ```text
 //! hot      of the zone and column that the last request beyond it was for: one open word for single frames, one for
 //!          small blocks, one that frames came back to, a stack of blocks of order 9
-//! set      of each zone: the same for each column, and the magazine of frames that came back
+//! set      of each zone: the same for each column; the inbox of frames that came back; the magazine of those of them
+//!          that were looked at
 //! ```
 //! Single frames are taken from an open word until it is empty; then from a near word that came back, one at or below
 //! the block that was last taken from, since the field would be asked for just these frames next; then from the field.
+//!
+//! A frame that comes back to no open word is put into the inbox and not looked at until the inbox is full, or until the
+//! field is asked for frames, or a block is taken from the stack. So that it came back twice may be told only then.
 //!
 //! Not here: which zone and column a request is served from, and when it may be; what the field does.
 //!
@@ -15,6 +19,8 @@
 //! 2. While a zone and column are hot, their places in the zone's set are empty.
 //! 3. Words that are hot hold frames of one zone alone: a word at a zone's edge is neither left open nor comes back here,
 //!    and one with frames that are nobody's is not left open.
+//! 4. A word of the inbox is neither open in its zone's hot column nor in the magazine, and none becomes open or leaves the
+//!    stack before the inbox was looked through: a frame that came back twice is found before it is given to anybody from here.
 
 use core::fmt;
 
@@ -65,8 +71,8 @@ pub struct Want {
 pub struct CpuFrames<S> {
     key: u64,
     hot: Open,
-    /// Which frames of the word that came back last were free or nobody's then.
-    known: u64,
+    /// The first of the hot zone's words that may be put into the inbox as they come, and how many may.
+    plain: (u64, u64),
     /// The block that was last taken from the hot stack.
     last: u64,
     /// Set and column that are hot.
@@ -85,7 +91,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// No frames; `sets` are empty sets, one for each zone.
     #[must_use]
     pub const fn new(sets: S) -> Self {
-        Self { key: NONE, hot: Open::EMPTY, known: 0, last: NONE, zone: 0, column: 0, sets }
+        Self { key: NONE, hot: Open::EMPTY, plain: (0, 0), last: NONE, zone: 0, column: 0, sets }
     }
 
     /// Takes a block from what is hot, if `key` is that of the last request that went beyond it: `None` says that
@@ -111,20 +117,8 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// Opens the next word that is at hand and takes a frame from it.
     #[inline(never)]
     fn take_near(&mut self) -> Option<Pfn> {
-        if !self.open_back() {
-            self.hot.single = self.sets.as_mut().get_mut(self.zone)?.magazine.take_last(self.column)?;
-        }
+        self.hot.single = self.sets.as_mut().get_mut(self.zone)?.magazine.take_last(self.column)?;
         self.hot.take_single()
-    }
-
-    /// Opens the word that frames came back to last, if it is near.
-    #[inline]
-    fn open_back(&mut self) -> bool {
-        let is_near = self.hot.back.mask != 0 && usize::from(self.hot.back_for) == self.column;
-        if is_near {
-            self.hot.single = core::mem::replace(&mut self.hot.back, NO_WORD);
-        }
-        is_near
     }
 
     /// Gives a block back to what is hot; `None` says that it belongs elsewhere, and [`CpuFrames::free`] must be asked.
@@ -143,27 +137,53 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
                 self.hot.single.mask |= bit;
                 return Some(Ok(()));
             }
-            if number == self.hot.back.number && (self.hot.back.mask | self.known) & bit == 0 {
+            if number == self.hot.back.number {
+                if self.hot.back.mask & bit != 0 {
+                    return Some(Err(Doubled { pfn }));
+                }
                 self.hot.back.mask |= bit;
                 return Some(Ok(()));
             }
-            return None;
+            return self.push_hot(Word { number, mask: bit }).then_some(Ok(()));
         }
         if order <= OPEN_ORDER && number == self.hot.small.number {
             return Some(put_back(&mut self.hot.small, Word::of(pfn, order)));
         }
         if order == STACK_ORDER && pfn.0 == self.last && self.hot.stack(pfn) {
             self.last = NONE;
+            if let Some(set) = self.sets.as_mut().get_mut(self.zone) {
+                set.magazine.see_block(number);
+            }
             return Some(Ok(()));
         }
         None
     }
 
-    /// Makes a zone and a column hot.
+    /// Puts a word of the hot zone into the inbox; false if it must be looked at, or if it is time to look at them all.
+    #[inline(always)]
+    fn push_hot(&mut self, word: Word) -> bool {
+        let (first, words) = self.plain;
+        if word.number.wrapping_sub(first) >= words || word.number == self.hot.small.number {
+            return false;
+        }
+        let Some(set) = self.sets.as_mut().get_mut(self.zone) else { return false };
+        // A word of several frames is counted.
+        let is_single = self.hot.back.mask.is_power_of_two();
+        if !set.inbox.has_room() || set.magazine.may_have(word.number) || !is_single {
+            return false;
+        }
+        set.inbox.put(core::mem::replace(&mut self.hot.back, word));
+        true
+    }
+
+    /// Makes a zone and a column hot, and looks through what came back to it.
     #[inline]
-    fn warm(&mut self, zone: usize, column: usize) {
-        if (self.zone, self.column) != (zone, column) {
-            self.change(zone, column);
+    fn warm<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, column: usize) {
+        if (self.zone, self.column) != (at.zone, column) {
+            self.change(at.zone, column);
+            self.sort(at);
+        } else if self.hot.back.mask != 0 {
+            self.sort(at);
         }
     }
 
@@ -174,17 +194,49 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         if let Some(set) = self.sets.as_mut().get_mut(zone) {
             self.hot = set.bring(column);
         }
-        // What was known of the word may be so no longer: the next to come back to it is looked at.
-        self.known = !0;
     }
 
     /// Puts what is hot back into its set.
     fn cool(&mut self) {
         self.key = NONE;
         self.last = NONE;
-        let hot = core::mem::replace(&mut self.hot, Open::EMPTY);
+        self.plain = (0, 0);
+        let mut hot = core::mem::replace(&mut self.hot, Open::EMPTY);
         if let Some(set) = self.sets.as_mut().get_mut(self.zone) {
+            let last = core::mem::replace(&mut hot.back, NO_WORD);
+            if last.mask != 0 {
+                // There is room for one more.
+                set.push(last);
+            }
             set.put_away(self.column, hot);
+        }
+    }
+
+    /// Looks through what came back to a zone.
+    fn sort<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
+        if at.zone == self.zone
+            && let Some(set) = self.sets.as_mut().get_mut(at.zone)
+        {
+            let back = core::mem::replace(&mut self.hot.back, NO_WORD);
+            if back.mask != 0 {
+                set.push(back);
+            }
+        }
+        self.sort_inbox(at);
+    }
+
+    /// The same without the word that frames came back to last.
+    #[inline(never)]
+    fn sort_inbox<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
+        let Some(set) = self.sets.as_mut().get_mut(at.zone) else { return };
+        if set.inbox.is_empty() {
+            return;
+        }
+        let is_hot = at.zone == self.zone;
+        set.sort(at, if is_hot { &self.hot } else { &Open::EMPTY });
+        if is_hot && set.is_misused() {
+            // The next to come back goes beyond what is hot, where it is told.
+            self.plain = (0, 0);
         }
     }
 
@@ -195,7 +247,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         let Want { key, column, kind, order } = want;
         let column = column_of(column).filter(|_| at.zone < self.sets.as_ref().len());
         let Some(column) = column else { return at.field.take_run(at.kinds, kind, order) };
-        self.warm(at.zone, column);
+        self.warm(at, column);
         self.key = key;
         match order {
             0 => self.single(at, kind),
@@ -226,16 +278,12 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// Opens a word for single frames.
     #[inline]
     fn open_single<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, kind: MigrateType) -> Option<()> {
-        if self.open_back() {
-            return Some(());
-        }
         let column = self.column;
-        let near = self.sets.as_mut().get_mut(at.zone)?.magazine.take_waiting(column, |_| true);
-        if let Some(word) = near {
+        let set = self.sets.as_mut().get_mut(at.zone)?;
+        if let Some(word) = set.magazine.take_waiting(column, |_| true) {
             self.hot.single = word;
             return Some(());
         }
-        let set = self.to_field(at)?;
         if let Some(word) = set.refill(at, column, kind) {
             self.hot.single = word;
             return Some(());
@@ -249,18 +297,6 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         Some(())
     }
 
-    /// Gives what came back and is not near to the field, which is about to be asked for more. So no word that it answers
-    /// has frames here, but for those that wait for other columns.
-    fn to_field<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) -> Option<&mut CpuSet> {
-        let set = self.sets.as_mut().get_mut(at.zone)?;
-        let back = core::mem::replace(&mut self.hot.back, NO_WORD);
-        if back.mask != 0 {
-            set.put(at, back, self.hot.back_for);
-        }
-        set.flush(at);
-        Some(set)
-    }
-
     fn small<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, kind: MigrateType, order: u8) -> Option<Pfn> {
         if let Some(pfn) = self.hot.take_small(order) {
             return Some(pfn);
@@ -270,15 +306,13 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         let word = match near {
             Some(word) => word,
             None => {
-                let set = self.to_field(at)?;
                 let word = at.field.take_word_with(at.kinds, kind, order)?;
-                Word { mask: word.mask | set.magazine.take(word.number), ..word }
+                Word { mask: word.mask | set.take(word.number), ..word }
             }
         };
         let old = core::mem::replace(&mut self.hot.small, word);
-        let set = self.sets.as_mut().get_mut(at.zone)?;
         if old.mask != 0 {
-            set.put(at, old, self.column as u8);
+            set.keep(at, old, self.column as u8);
         }
         let taken = self.hot.take_small(order);
         if !may_open(at, word.number) {
@@ -299,45 +333,60 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             self.last = NONE;
         }
         match order {
-            0 => self.free_small(at, Word::single(pfn), 1),
-            1..=OPEN_ORDER => self.free_small(at, Word::of(pfn, order), 1 << order),
+            0 => self.free_small(at, Word::single(pfn)),
+            1..=OPEN_ORDER => self.free_small(at, Word::of(pfn, order)),
             _ => self.free_large(at, pfn, order),
         }
     }
 
     #[inline]
-    fn free_small<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word, frames: u32) -> Result<(), Doubled> {
+    fn free_small<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) -> Result<(), Doubled> {
         let is_hot = at.zone == self.zone;
-        if is_hot && word.number == self.hot.single.number {
-            return put_back(&mut self.hot.single, word);
-        }
-        if is_hot && word.number == self.hot.small.number {
-            return put_back(&mut self.hot.small, word);
-        }
-        if is_hot && self.hot.is_stacked(word.number) || !at.field.is_inner(word.number) {
-            return self.give(at, word.first(), u64::from(frames));
-        }
-        let Some(set) = self.sets.as_mut().get_mut(at.zone) else {
-            return self.give(at, word.first(), u64::from(frames));
-        };
-        let Some((known, column)) = set.take_in(at, word, frames)? else { return Ok(()) };
-        if !is_hot {
-            set.put(at, word, column);
-            return Ok(());
-        }
-        self.known = known;
-        if self.hot.back.number == word.number {
+        if is_hot && self.hot.back.number == word.number {
             return put_back(&mut self.hot.back, word);
         }
-        let old = core::mem::replace(&mut self.hot.back, word);
-        let old_column = core::mem::replace(&mut self.hot.back_for, column);
-        if old.mask != 0 {
-            set.put(at, old, old_column);
+        let Some(set) = self.sets.as_mut().get_mut(at.zone) else {
+            return self.give(at, word.first(), u64::from(word.frames()));
+        };
+        let is_plain = at.kinds.is_plain();
+        let is_isolated = !is_plain && at.kinds.kind(word.start()) == MigrateType::Isolate;
+        let is_open = is_hot && self.hot.word(word.number).is_some();
+        if is_open || is_isolated || set.has(word.number) != 0 || !at.field.is_inner(word.number) {
+            return self.look_at(at, word);
+        }
+        if !word.mask.is_power_of_two() {
+            // A block comes back as a whole or not at all.
+            doubled(at.field.free_bits(word.number) | set.inbox.has(word.number), word)?;
+        }
+        let mut pushed = word;
+        // More frames of a word may come to it unseen only if all of them are the zone's.
+        if is_hot && set.inbox.may_keep() && at.kinds.strangers(word.number) == 0 {
+            self.plain = if is_plain && !set.is_misused() { at.field.inner() } else { (0, 0) };
+            pushed = core::mem::replace(&mut self.hot.back, word);
+        }
+        if pushed.mask != 0 && set.push(pushed) {
+            self.sort_inbox(at);
         }
         Ok(())
     }
 
+    /// Takes a word in that is looked at at once.
+    fn look_at<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) -> Result<(), Doubled> {
+        self.sort(at);
+        if !at.field.is_inner(word.number) {
+            return self.give(at, word.first(), u64::from(word.frames()));
+        }
+        doubled(at.field.free_bits(word.number) | self.kept(at.zone, word.number), word)?;
+        let hot = if at.zone == self.zone { self.hot.word(word.number) } else { None };
+        if let Some(open) = hot {
+            return put_back(open, word);
+        }
+        let set = self.sets.as_mut().get_mut(at.zone);
+        set.map_or(Ok(()), |set| set.take_in(at, word))
+    }
+
     fn free_large<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, pfn: Pfn, order: u8) -> Result<(), Doubled> {
+        self.sort(at);
         let column = column_of(at.kinds.kind(pfn));
         let fits = order == STACK_ORDER && at.field.shape().block_order() == STACK_ORDER;
         if !fits {
@@ -345,20 +394,23 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         }
         let end = Pfn(pfn.0 + (1 << order));
         words_of(pfn, end).try_for_each(|word| doubled(at.field.free_mask(word.number), word))?;
-        self.check(at.zone, pfn, 1 << order)?;
+        self.check_kept(at.zone, pfn, 1 << order)?;
         let set = self.sets.as_mut().get_mut(at.zone);
-        let open = match column {
-            Some(column) if (at.zone, column) == (self.zone, self.column) => Some(&mut self.hot),
-            Some(column) => set.and_then(|set| set.column(column)),
-            None => None,
-        };
-        if open.is_some_and(|open| open.stack(pfn)) { Ok(()) } else { at.field.give_run(at.kinds, pfn, order) }
+        let is_stacked = set.zip(column).is_some_and(|(set, column)| {
+            if (at.zone, column) == (self.zone, self.column) {
+                set.magazine.see_block(pfn.0 / WORD_FRAMES);
+                self.hot.stack(pfn)
+            } else {
+                set.stack(column, pfn)
+            }
+        });
+        if is_stacked { Ok(()) } else { at.field.give_run(at.kinds, pfn, order) }
     }
 
     /// Gives frames to the field.
     #[cold]
     fn give<M: Mem>(&self, at: At<'_, M, impl Kinds>, pfn: Pfn, frames: u64) -> Result<(), Doubled> {
-        self.check(at.zone, pfn, frames)?;
+        self.check_kept(at.zone, pfn, frames)?;
         at.field.give_range(at.kinds, pfn, Pfn(pfn.0.saturating_add(frames)))
     }
 
@@ -370,13 +422,14 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
 
     /// # Errors
     /// The lowest of the frames that the CPU keeps.
-    fn check(&self, zone: usize, pfn: Pfn, frames: u64) -> Result<(), Doubled> {
+    fn check_kept(&self, zone: usize, pfn: Pfn, frames: u64) -> Result<(), Doubled> {
         let mut words = words_of(pfn, Pfn(pfn.0.saturating_add(frames)));
         words.try_for_each(|word| doubled(self.kept(zone, word.number), word))
     }
 
     /// Takes single frames of a zone into `out` until it is full or neither the CPU nor the field has more; how many came.
     pub fn alloc_bulk<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, want: Want, out: &mut [Pfn]) -> usize {
+        self.sort(at);
         let mut done = 0;
         let block = 1_usize << at.field.shape().block_order();
         while done < out.len() {
@@ -423,6 +476,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// The first frame that is free already; all before it in the slice were given back, and frames behind it that lie in
     /// the same word may have been.
     pub fn free_bulk<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, frames: &[Pfn]) -> Result<(), Doubled> {
+        self.sort(at);
         let (mut lowest, mut wrong, mut left) = (NONE, None, frames);
         let words = core::iter::from_fn(|| {
             let word = gather(&mut left, &mut wrong)?;
@@ -445,10 +499,20 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// # Errors
     /// A frame that came back twice; everything was given back.
     pub fn drain<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) -> Result<(), Doubled> {
+        self.sort(at);
         if self.zone == at.zone {
             self.cool();
         }
         self.sets.as_mut().get_mut(at.zone).map_or(Ok(()), |set| set.drain(at))
+    }
+
+    /// Looks at all that came back to a zone, and tells what was found.
+    ///
+    /// # Errors
+    /// A frame that came back twice and that nobody was told of yet.
+    pub fn check<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) -> Result<(), Doubled> {
+        self.sort(at);
+        self.sets.as_mut().get_mut(at.zone).and_then(CpuSet::take_doubled).map_or(Ok(()), Err)
     }
 
     /// Frames that the CPU keeps of a zone.

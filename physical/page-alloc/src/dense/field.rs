@@ -30,6 +30,12 @@ pub trait Kinds {
     fn strangers(&self, _number: u64) -> u64 {
         0
     }
+
+    /// Whether every frame of the zone was handed over and none is of a type that requests may not have.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        false
+    }
 }
 
 impl<K: Kinds + ?Sized> Kinds for &K {
@@ -40,12 +46,20 @@ impl<K: Kinds + ?Sized> Kinds for &K {
     fn strangers(&self, number: u64) -> u64 {
         (**self).strangers(number)
     }
+
+    fn is_plain(&self) -> bool {
+        (**self).is_plain()
+    }
 }
 
 /// Every pageblock of the same type.
 impl Kinds for MigrateType {
     fn kind(&self, _pfn: Pfn) -> MigrateType {
         *self
+    }
+
+    fn is_plain(&self) -> bool {
+        *self <= MigrateType::Reclaimable
     }
 }
 
@@ -108,6 +122,11 @@ impl<M: Mem> Field<M> {
     #[inline]
     pub(super) const fn is_inner(&self, number: u64) -> bool {
         self.cut.is_inner(number)
+    }
+
+    /// The first of the words that lie in the zone as a whole, and how many they are.
+    pub(super) const fn inner(&self) -> (u64, u64) {
+        self.cut.inner()
     }
 
     /// The last word of the block that a word is of.

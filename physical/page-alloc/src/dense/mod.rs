@@ -50,6 +50,7 @@ mod field;
 mod give;
 #[cfg(all(feature = "alloc", not(loom)))]
 mod heap;
+mod inbox;
 mod index;
 mod magazine;
 pub mod mem;

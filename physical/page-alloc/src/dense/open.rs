@@ -3,7 +3,6 @@
 use kernmem_base::Pfn;
 
 use super::give::Doubled;
-use super::magazine::FAR;
 use super::word::{WORD_FRAMES, Word, block_mask, runs};
 
 /// The largest order that an open word serves.
@@ -28,16 +27,15 @@ pub(super) struct Open {
     pub single: Word,
     /// For blocks of orders 1 to 5.
     pub small: Word,
-    /// The word that frames came back to last, and the column that it is near for, or `FAR`.
+    /// The word that frames came back to last, not looked at yet.
     pub back: Word,
-    pub back_for: u8,
     /// First frames of blocks of order 9.
     stack: [u64; STACK],
     height: usize,
 }
 
 impl Open {
-    pub const EMPTY: Self = Self { single: NO_WORD, small: NO_WORD, back: NO_WORD, back_for: FAR, stack: [0; STACK], height: 0 };
+    pub const EMPTY: Self = Self { single: NO_WORD, small: NO_WORD, back: NO_WORD, stack: [0; STACK], height: 0 };
 
     /// Frames of all.
     pub fn frames(&self) -> u64 {
@@ -94,6 +92,18 @@ impl Open {
     fn search_stack(&self, number: u64) -> bool {
         let mut stacked = self.stack.iter().take(self.height);
         stacked.any(|first| first >> STACK_ORDER == number >> (STACK_ORDER - 6))
+    }
+
+    /// The open word of a number.
+    #[inline]
+    pub fn word(&mut self, number: u64) -> Option<&mut Word> {
+        if self.single.number == number {
+            Some(&mut self.single)
+        } else if self.small.number == number {
+            Some(&mut self.small)
+        } else {
+            None
+        }
     }
 
     /// Which frames of a word are here.

@@ -6,10 +6,11 @@ use kernmem_sparse::MigrateType;
 use super::cpu::At;
 use super::field::Kinds;
 use super::give::Doubled;
-use super::magazine::{FAR, Magazine};
+use super::inbox::{Inbox, places};
+use super::magazine::Magazine;
 use super::mem::Mem;
 use super::open::{NO_WORD, Open};
-use super::word::{Word, ones};
+use super::word::{WORD_FRAMES, Word, ones};
 use crate::free_area::KINDS;
 
 /// Kinds of requests that are served apart, the first migrate types: unmovable, movable, reclaimable.
@@ -25,14 +26,13 @@ const LIMIT: u32 = 1024;
 #[derive(Clone, Debug)]
 pub struct CpuSet {
     open: [Open; COLUMNS],
-    /// Whether `open` may have frames.
-    is_open: bool,
     pub(super) magazine: Magazine,
+    pub(super) inbox: Inbox,
     /// For each type the word behind the block that its column last took from: what lies below would be asked of the field
     /// next, so it is near. None is for types without a column.
     near: [u64; KINDS],
     limit: u32,
-    /// At least as many frames as the magazine has.
+    /// At least as many frames as the magazine has, and as the inbox has in words of several.
     kept: u32,
     doubled: Option<Doubled>,
 }
@@ -41,8 +41,8 @@ impl Default for CpuSet {
     fn default() -> Self {
         Self {
             open: [Open::EMPTY; COLUMNS],
-            is_open: false,
             magazine: Magazine::new(),
+            inbox: Inbox::new(),
             near: [0; KINDS],
             limit: LIMIT,
             kept: 0,
@@ -59,89 +59,131 @@ pub(super) const fn column_of(kind: MigrateType) -> Option<usize> {
 }
 
 impl CpuSet {
-    /// Sets how many frames the magazine may hold; all of it goes to the field somewhat earlier.
+    /// Sets how many frames may wait, besides some that came back singly; all of them go to the field somewhat earlier.
     pub fn set_limit(&mut self, frames: u32) {
         self.limit = frames;
+        self.inbox.set_limit(frames);
     }
 
-    /// A frame that turned out to have come back twice, on its way to the field; told once.
+    /// Whether a frame came back twice that nobody was told of yet.
+    #[inline]
+    pub(super) const fn is_misused(&self) -> bool {
+        self.doubled.is_some()
+    }
+
+    /// A frame that turned out to have come back twice; told once.
     pub fn take_doubled(&mut self) -> Option<Doubled> {
         self.doubled.take()
     }
 
     /// Frames here.
     pub(super) fn frames(&self) -> u64 {
-        u64::from(self.magazine.frames()) + self.open.iter().map(Open::frames).sum::<u64>()
+        u64::from(self.magazine.frames() + self.inbox.frames()) + self.open.iter().map(Open::frames).sum::<u64>()
     }
 
-    /// Takes in `frames` frames of one word that came back. Unless they lie with others of their word now, it answers which
-    /// of the word's frames are free, here or nobody's, and the column that they are near for, or [`FAR`].
-    ///
-    /// # Errors
-    /// The lowest of the frames that is free already, or here; nothing was changed.
+    /// Puts a word that came back to those that are looked at later; true says that it is time to.
     #[inline]
-    pub(super) fn take_in<M: Mem>(
-        &mut self,
-        at: At<'_, M, impl Kinds>,
-        word: Word,
-        frames: u32,
-    ) -> Result<Option<(u64, u8)>, Doubled> {
-        let strangers = at.kinds.strangers(word.number);
-        let mut known = at.field.free_bits(word.number) | strangers;
-        if self.is_open || self.magazine.may_have(word.number) {
-            known |= self.has(word.number);
-            if known & word.mask == 0
-                && let Some(kept) = self.magazine.find(word.number)
-            {
-                kept.mask |= word.mask;
-                self.kept += frames;
-                return Ok(None);
+    pub(super) fn push(&mut self, word: Word) -> bool {
+        self.inbox.put(word);
+        if word.mask & (word.mask - 1) != 0 {
+            self.kept += ones(word.mask);
+        }
+        !self.inbox.has_room() || self.kept > self.limit
+    }
+
+    /// Looks at all that came back: what is near waits to be opened, all else goes to the field. `hot` is what is open of
+    /// the zone.
+    ///
+    /// Each pass does one thing for all words, so that what one word waits for overlaps with what the next does; whether a
+    /// word is near is as good as random, so it is no branch.
+    pub(super) fn sort<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, hot: &Open) {
+        if self.magazine.is_stale() {
+            self.tell_classes(hot);
+        }
+        let (mut near, mut free, mut all) = (0, 0, 0);
+        for (nth, word) in self.inbox.words().iter().enumerate() {
+            let bit = 1 << nth;
+            all |= bit;
+            let kind = at.kinds.kind(word.start());
+            near |= if word.number < self.near[kind as usize % KINDS] { bit } else { 0 };
+            free |= if at.field.free_bits(word.number) & word.mask != 0 { bit } else { 0 };
+        }
+        let far = places(all & !near).map(|nth| self.inbox.word(nth));
+        let given = at.field.give_words(at.kinds, far);
+        self.note(given);
+        for nth in places(near) {
+            let word = self.inbox.word(nth);
+            if (free >> nth) & 1 != 0 || self.magazine.may_have(word.number) || at.kinds.strangers(word.number) != 0 {
+                self.take_near(at, word);
+            } else {
+                self.keep(at, word, at.kinds.kind(word.start()) as u8);
             }
         }
-        doubled(known, word)?;
-        let kind = at.kinds.kind(word.start());
-        if kind == MigrateType::Isolate {
-            self.give(at, word)?;
-            return Ok(None);
-        }
-        let is_near = word.number < self.near[kind as usize % KINDS] && strangers == 0;
-        Ok(Some((known, if is_near { kind as u8 } else { FAR })))
+        self.inbox.forget();
     }
 
-    /// Gives a word to the field at once.
+    /// Takes in a word that is near and that others of its frames may be free or here, or nobody's.
     #[cold]
-    fn give<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) -> Result<(), Doubled> {
-        at.field.give_word(at.kinds, word).map_err(|mask| Doubled { pfn: Word { mask, ..word }.first() })
+    fn take_near<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) {
+        let known = at.field.free_bits(word.number) | self.has(word.number);
+        self.note(doubled(known, word));
+        let mask = word.mask & !known;
+        if mask != 0 {
+            let taken = self.take_in(at, Word { mask, ..word });
+            self.note(taken);
+        }
     }
 
-    /// Keeps a word that is not here, for a column or [`FAR`].
+    /// Takes in frames of one word that came back and that are neither free nor here.
+    ///
+    /// # Errors
+    /// The lowest of the frames that somebody gave to the field meanwhile.
+    pub(super) fn take_in<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) -> Result<(), Doubled> {
+        if let Some(kept) = self.word(word.number) {
+            kept.mask |= word.mask;
+            self.kept += ones(word.mask);
+            return Ok(());
+        }
+        let kind = at.kinds.kind(word.start());
+        if word.number >= self.near[kind as usize % KINDS] || at.kinds.strangers(word.number) != 0 {
+            return at.field.give_word(at.kinds, word).map_err(|mask| Doubled { pfn: Word { mask, ..word }.first() });
+        }
+        self.keep(at, word, kind as u8);
+        Ok(())
+    }
+
+    /// The word of a number, wherever it is.
+    fn word(&mut self, number: u64) -> Option<&mut Word> {
+        if !self.magazine.may_have(number) {
+            return None;
+        }
+        let opened = self.open.iter_mut().find_map(|open| open.word(number));
+        opened.or_else(|| self.magazine.find(number))
+    }
+
+    #[cold]
+    fn tell_classes(&mut self, hot: &Open) {
+        self.magazine.tell_classes();
+        let kept = self.open.iter().chain([hot]).flat_map(Open::words);
+        kept.for_each(|word| self.magazine.see(word.number));
+    }
+
+    /// Keeps a word that is near for a column.
     #[inline]
-    pub(super) fn put<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word, column: u8) {
+    pub(super) fn keep<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word, column: u8) {
         self.kept += ones(word.mask);
-        if self.magazine.put(word, column) | (self.kept > self.limit) {
+        self.magazine.put(word, column);
+        if self.magazine.is_full() || self.kept > self.limit {
             self.relieve(at);
         }
     }
 
-    /// Makes room: gives the far words to the field if they are many, else everything; and everything if the frames are
-    /// too many.
+    /// Gives all words that wait to the field, if they are many.
     #[inline(never)]
     fn relieve<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
-        if self.magazine.is_far() {
-            self.flush(at);
-        }
         self.kept = self.magazine.frames();
         if self.magazine.is_full() || self.kept > self.limit / 2 {
             self.spill(at);
-        }
-    }
-
-    /// Gives the far words to the field.
-    pub(super) fn flush<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
-        if let Some(words) = self.magazine.far_words() {
-            let given = at.field.give_words(at.kinds, words.iter().copied());
-            self.note(given);
-            self.magazine.forget_far();
         }
     }
 
@@ -170,10 +212,9 @@ impl CpuSet {
         self.given(lowest, given);
     }
 
-    /// Gives all of the magazine to the field.
+    /// Gives all words that wait to the field.
     pub(super) fn spill<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
         self.kept = 0;
-        self.flush(at);
         let mut lowest = NO_WORD.number;
         let waiting = self.magazine.words().inspect(|word| lowest = lowest.min(word.number));
         let given = at.field.give_words(at.kinds, waiting);
@@ -181,7 +222,7 @@ impl CpuSet {
         self.given(lowest, given);
     }
 
-    /// Gives everything to the field.
+    /// Gives everything to the field, once what came back was looked at.
     ///
     /// # Errors
     /// A frame that had come back twice.
@@ -190,7 +231,6 @@ impl CpuSet {
             let open = core::mem::replace(&mut self.open[column], Open::EMPTY);
             self.release(at, open.words());
         }
-        self.is_open = false;
         self.spill(at);
         self.doubled.take().map_or(Ok(()), Err)
     }
@@ -204,17 +244,15 @@ impl CpuSet {
     ) -> Option<Word> {
         let mut words = [NO_WORD; REFILL as usize];
         let mut len = 0;
-        let magazine = &mut self.magazine;
         at.field.take_words(at.kinds, kind, REFILL, &mut |word| {
-            // Frames of it may wait for another column.
-            words[len % REFILL as usize] = Word { mask: word.mask | magazine.take(word.number), ..word };
+            words[len % REFILL as usize] = Word { mask: word.mask | self.take(word.number), ..word };
             len += 1;
         });
         let (&first, later) = words[..len].split_first()?;
         // The stack is taken from its top: the lowest is put last.
         for &word in later.iter().rev() {
             if may_open(at, word.number) {
-                self.put(at, word, column as u8);
+                self.keep(at, word, column as u8);
             } else {
                 self.release(at, [word]);
             }
@@ -223,27 +261,38 @@ impl CpuSet {
         Some(first)
     }
 
-    /// Which frames of a word are here.
+    /// Takes the frames of a word that are kept for other columns.
+    #[inline]
+    pub(super) fn take(&mut self, number: u64) -> u64 {
+        if self.magazine.may_have(number) { self.take_kept(number) } else { 0 }
+    }
+
+    #[cold]
+    fn take_kept(&mut self, number: u64) -> u64 {
+        let opened = self.open.iter_mut().filter_map(|open| open.word(number));
+        let opened = opened.fold(0, |mask, word| mask | core::mem::replace(word, NO_WORD).mask);
+        opened | self.magazine.take(number)
+    }
+
+    /// Which frames of a word are here, the inbox aside.
+    #[inline]
     pub(super) fn has(&self, number: u64) -> u64 {
-        self.magazine.has(number) | self.opened(number)
+        if self.magazine.may_have(number) { self.search(number) } else { 0 }
     }
 
-    fn opened(&self, number: u64) -> u64 {
-        if !self.is_open {
-            return 0;
-        }
-        self.open.iter().fold(0, |mask, open| mask | open.has(number))
+    fn search(&self, number: u64) -> u64 {
+        self.open.iter().fold(self.magazine.search(number), |mask, open| mask | open.has(number))
     }
 
-    /// What a column has open.
-    pub(super) fn column(&mut self, column: usize) -> Option<&mut Open> {
-        self.is_open = true;
-        self.open.get_mut(column)
+    /// Puts a block of order 9 on the stack of a column; false if it is full.
+    pub(super) fn stack(&mut self, column: usize, pfn: Pfn) -> bool {
+        self.magazine.see_block(pfn.0 / WORD_FRAMES);
+        self.open.get_mut(column).is_some_and(|open| open.stack(pfn))
     }
 
     /// Takes over what was hot.
     pub(super) fn put_away(&mut self, column: usize, hot: Open) {
-        self.is_open |= hot.frames() != 0;
+        hot.words().for_each(|word| self.magazine.see(word.number));
         if let Some(open) = self.open.get_mut(column) {
             *open = hot;
         }
@@ -251,9 +300,7 @@ impl CpuSet {
 
     /// What a column has open, to be hot.
     pub(super) fn bring(&mut self, column: usize) -> Open {
-        let hot = self.open.get_mut(column).map_or(Open::EMPTY, |open| core::mem::replace(open, Open::EMPTY));
-        self.is_open = self.open.iter().any(|open| open.frames() != 0);
-        hot
+        self.open.get_mut(column).map_or(Open::EMPTY, |open| core::mem::replace(open, Open::EMPTY))
     }
 }
 
