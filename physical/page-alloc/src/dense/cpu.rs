@@ -71,7 +71,8 @@ pub struct Want {
 pub struct CpuFrames<S> {
     key: u64,
     hot: Open,
-    /// The first of the hot zone's words that may be put into the inbox as they come, and how many may.
+    /// The first of the hot zone's words that may be put into the inbox as they come, and how many may: none while no word
+    /// came back last.
     plain: (u64, u64),
     /// The block that was last taken from the hot stack.
     last: u64,
@@ -163,16 +164,18 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     #[inline(always)]
     fn push_hot(&mut self, word: Word) -> bool {
         let (first, words) = self.plain;
-        if word.number.wrapping_sub(first) >= words || word.number == self.hot.small.number {
+        if word.number.wrapping_sub(first) >= words {
             return false;
         }
         let Some(set) = self.sets.as_mut().get_mut(self.zone) else { return false };
-        // A word of several frames is counted.
-        let is_single = self.hot.back.mask.is_power_of_two();
-        if !set.inbox.has_room() || set.magazine.may_have(word.number) || !is_single {
+        let back = self.hot.back;
+        // A word of several frames is counted. There is a word, since some words are plain.
+        let is_single = back.mask & back.mask.wrapping_sub(1) == 0;
+        if !is_single || !set.inbox.has_room() || set.magazine.may_have(word.number) {
             return false;
         }
-        set.inbox.put(core::mem::replace(&mut self.hot.back, word));
+        set.inbox.put(back);
+        self.hot.back = word;
         true
     }
 
@@ -218,6 +221,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             && let Some(set) = self.sets.as_mut().get_mut(at.zone)
         {
             let back = core::mem::replace(&mut self.hot.back, NO_WORD);
+            self.plain = (0, 0);
             if back.mask != 0 {
                 set.push(back);
             }
@@ -311,6 +315,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             }
         };
         let old = core::mem::replace(&mut self.hot.small, word);
+        set.magazine.see(word.number);
         if old.mask != 0 {
             set.keep(at, old, self.column as u8);
         }
@@ -342,9 +347,6 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     #[inline]
     fn free_small<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) -> Result<(), Doubled> {
         let is_hot = at.zone == self.zone;
-        if is_hot && self.hot.back.number == word.number {
-            return put_back(&mut self.hot.back, word);
-        }
         let Some(set) = self.sets.as_mut().get_mut(at.zone) else {
             return self.give(at, word.first(), u64::from(word.frames()));
         };
@@ -357,6 +359,9 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         if !word.mask.is_power_of_two() {
             // A block comes back as a whole or not at all.
             doubled(at.field.free_bits(word.number) | set.inbox.has(word.number), word)?;
+        }
+        if is_hot && self.hot.back.number == word.number {
+            return put_back(&mut self.hot.back, word);
         }
         let mut pushed = word;
         // More frames of a word may come to it unseen only if all of them are the zone's.
