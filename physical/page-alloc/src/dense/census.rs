@@ -89,9 +89,12 @@ impl<M: Mem> Field<M> {
     /// Free frames in pageblocks of a type: exact while nobody takes or gives.
     #[must_use]
     pub fn free_of(&self, kinds: &impl Kinds, kind: MigrateType) -> u64 {
-        let blocks = (0..self.cut.blocks()).filter(|&block| self.entry(block).count() != 0);
-        let blocks = blocks.filter(|&block| self.kind_of(kinds, block) == kind);
-        blocks.map(|block| u64::from(self.entry(block).count())).sum()
+        let blocks = (0..self.cut.blocks()).filter(|&block| self.kind_of(kinds, block) == kind);
+        let free = |block| {
+            let written: u32 = self.words(block).map(u64::count_ones).sum();
+            if self.is_lazy(block) { self.cut.whole() } else { written }
+        };
+        blocks.map(|block| u64::from(free(block))).sum()
     }
 }
 
