@@ -41,7 +41,8 @@ pub(super) const RUN: u32 = 4;
 const fn turn(old: u64, mask: u64) -> u32 {
     let new = old | mask;
     let is_run = runs(new, RUN_ORDER) != 0 && runs(old, RUN_ORDER) == 0;
-    (old == 0) as u32 * FIRST | (new == !0) as u32 * FULL | is_run as u32 * RUN
+    let first = if old == 0 { FIRST } else { 0 };
+    first | if new == !0 { FULL } else { 0 } | if is_run { RUN } else { 0 }
 }
 
 impl<M: Mem> Field<M> {
