@@ -413,7 +413,7 @@ impl<'t> Machine<'t> {
                 cpu.drain(at).unwrap();
                 assert_eq!(cpu.count(zone), 0);
             }
-            Act::Limit { cpu, zone, frames } => self.cpus[cpu].sets()[zone].set_limit(frames),
+            Act::Limit { cpu, zone, frames } => self.cpus[cpu].set_mut(zone).unwrap().set_limit(frames),
             Act::Free { .. } | Act::FreeParts { .. } => {}
         }
     }

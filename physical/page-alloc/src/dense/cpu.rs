@@ -71,15 +71,23 @@ pub struct Want {
 pub struct CpuFrames<S> {
     key: u64,
     hot: Open,
-    /// The first of the hot zone's words that may be put into the inbox as they come, and how many may: none while no word
-    /// came back last.
+    /// The first of the hot zone's words that may be put into the inbox as they come, and how many may.
     plain: (u64, u64),
     /// The block that was last taken from the hot stack.
     last: u64,
     /// Set and column that are hot.
     zone: usize,
     column: usize,
+    /// The set of the hot zone; its place among `sets` is empty.
+    set: CpuSet,
     sets: S,
+}
+
+/// The set of a zone, the hot one's being `set`.
+#[inline]
+fn set_of<'s>(zone: usize, hot: usize, set: &'s mut CpuSet, sets: &'s mut [CpuSet]) -> Option<&'s mut CpuSet> {
+    let other = sets.get_mut(zone)?;
+    Some(if zone == hot { set } else { other })
 }
 
 impl<S> fmt::Debug for CpuFrames<S> {
@@ -92,7 +100,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// No frames; `sets` are empty sets, one for each zone.
     #[must_use]
     pub const fn new(sets: S) -> Self {
-        Self { key: NONE, hot: Open::EMPTY, plain: (0, 0), last: NONE, zone: 0, column: 0, sets }
+        Self { key: NONE, hot: Open::EMPTY, plain: (0, 0), last: NONE, zone: 0, column: 0, set: CpuSet::new(), sets }
     }
 
     /// Takes a block from what is hot, if `key` is that of the last request that went beyond it: `None` says that
@@ -118,7 +126,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// Opens the next word that is at hand and takes a frame from it.
     #[inline(never)]
     fn take_near(&mut self) -> Option<Pfn> {
-        self.hot.single = self.sets.as_mut().get_mut(self.zone)?.magazine.take_last(self.column)?;
+        self.hot.single = self.set.magazine.take_last(self.column)?;
         self.hot.take_single()
     }
 
@@ -138,12 +146,8 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
                 self.hot.single.mask |= bit;
                 return Some(Ok(()));
             }
-            if number == self.hot.back.number {
-                if self.hot.back.mask & bit != 0 {
-                    return Some(Err(Doubled { pfn }));
-                }
-                self.hot.back.mask |= bit;
-                return Some(Ok(()));
+            if self.set.inbox.is_last(number) {
+                return Some(self.set.inbox.join(Word { number, mask: bit }));
             }
             return self.push_hot(Word { number, mask: bit }).then_some(Ok(()));
         }
@@ -152,9 +156,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         }
         if order == STACK_ORDER && pfn.0 == self.last && self.hot.stack(pfn) {
             self.last = NONE;
-            if let Some(set) = self.sets.as_mut().get_mut(self.zone) {
-                set.magazine.see_block(number);
-            }
+            self.set.magazine.see_block(number);
             return Some(Ok(()));
         }
         None
@@ -167,15 +169,10 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         if word.number.wrapping_sub(first) >= words {
             return false;
         }
-        let Some(set) = self.sets.as_mut().get_mut(self.zone) else { return false };
-        let back = self.hot.back;
-        // A word of several frames is counted. There is a word, since some words are plain.
-        let is_single = back.mask & back.mask.wrapping_sub(1) == 0;
-        if !is_single || !set.inbox.has_room() || set.magazine.may_have(word.number) {
+        if !self.set.inbox.has_room() || self.set.magazine.may_have(word.number) {
             return false;
         }
-        set.inbox.put(back);
-        self.hot.back = word;
+        self.set.inbox.put(word);
         true
     }
 
@@ -184,19 +181,20 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     fn warm<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, column: usize) {
         if (self.zone, self.column) != (at.zone, column) {
             self.change(at.zone, column);
-            self.sort(at);
-        } else if self.hot.back.mask != 0 {
-            self.sort(at);
         }
+        self.sort(at);
     }
 
     fn change(&mut self, zone: usize, column: usize) {
         self.cool();
-        self.zone = zone;
-        self.column = column;
-        if let Some(set) = self.sets.as_mut().get_mut(zone) {
-            self.hot = set.bring(column);
+        let sets = self.sets.as_mut();
+        if zone != self.zone && zone < sets.len() {
+            core::mem::swap(&mut self.set, &mut sets[self.zone]);
+            core::mem::swap(&mut self.set, &mut sets[zone]);
+            self.zone = zone;
         }
+        self.column = column;
+        self.hot = self.set.bring(column);
     }
 
     /// Puts what is hot back into its set.
@@ -204,41 +202,26 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         self.key = NONE;
         self.last = NONE;
         self.plain = (0, 0);
-        let mut hot = core::mem::replace(&mut self.hot, Open::EMPTY);
-        if let Some(set) = self.sets.as_mut().get_mut(self.zone) {
-            let last = core::mem::replace(&mut hot.back, NO_WORD);
-            if last.mask != 0 {
-                // There is room for one more.
-                set.push(last);
-            }
-            set.put_away(self.column, hot);
-        }
+        let hot = core::mem::replace(&mut self.hot, Open::EMPTY);
+        self.set.put_away(self.column, hot);
     }
 
     /// Looks through what came back to a zone.
+    #[inline]
     fn sort<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
-        if at.zone == self.zone
-            && let Some(set) = self.sets.as_mut().get_mut(at.zone)
-        {
-            let back = core::mem::replace(&mut self.hot.back, NO_WORD);
-            self.plain = (0, 0);
-            if back.mask != 0 {
-                set.push(back);
+        if at.zone != self.zone {
+            if let Some(set) = self.sets.as_mut().get_mut(at.zone) {
+                set.sort(at, &Open::EMPTY);
             }
+        } else if !self.set.inbox.is_empty() {
+            self.sort_hot(at);
         }
-        self.sort_inbox(at);
     }
 
-    /// The same without the word that frames came back to last.
     #[inline(never)]
-    fn sort_inbox<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
-        let Some(set) = self.sets.as_mut().get_mut(at.zone) else { return };
-        if set.inbox.is_empty() {
-            return;
-        }
-        let is_hot = at.zone == self.zone;
-        set.sort(at, if is_hot { &self.hot } else { &Open::EMPTY });
-        if is_hot && set.is_misused() {
+    fn sort_hot<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
+        self.set.sort(at, &self.hot);
+        if self.set.is_misused() {
             // The next to come back goes beyond what is hot, where it is told.
             self.plain = (0, 0);
         }
@@ -273,8 +256,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         let taken = self.hot.take_single();
         if !may_open(at, self.hot.single.number) {
             let rest = core::mem::replace(&mut self.hot.single, NO_WORD);
-            let set = self.sets.as_mut().get_mut(at.zone)?;
-            set.release(at, Some(rest).filter(|word| word.mask != 0));
+            self.set.release(at, Some(rest).filter(|word| word.mask != 0));
         }
         taken
     }
@@ -283,12 +265,8 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     #[inline]
     fn open_single<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, kind: MigrateType) -> Option<()> {
         let column = self.column;
-        let set = self.sets.as_mut().get_mut(at.zone)?;
-        if let Some(word) = set.magazine.take_waiting(column, |_| true) {
-            self.hot.single = word;
-            return Some(());
-        }
-        if let Some(word) = set.refill(at, column, kind) {
+        let set = &mut self.set;
+        if let Some(word) = set.magazine.take_waiting(column, |_| true).or_else(|| set.refill(at, column, kind)) {
             self.hot.single = word;
             return Some(());
         }
@@ -305,7 +283,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         if let Some(pfn) = self.hot.take_small(order) {
             return Some(pfn);
         }
-        let set = self.sets.as_mut().get_mut(at.zone)?;
+        let set = &mut self.set;
         let near = set.magazine.take_waiting(self.column, |mask| runs(mask, order) != 0);
         let word = match near {
             Some(word) => word,
@@ -347,7 +325,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     #[inline]
     fn free_small<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) -> Result<(), Doubled> {
         let is_hot = at.zone == self.zone;
-        let Some(set) = self.sets.as_mut().get_mut(at.zone) else {
+        let Some(set) = set_of(at.zone, self.zone, &mut self.set, self.sets.as_mut()) else {
             return self.give(at, word.first(), u64::from(word.frames()));
         };
         let is_plain = at.kinds.is_plain();
@@ -360,17 +338,22 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             // A block comes back as a whole or not at all.
             doubled(at.field.free_bits(word.number) | set.inbox.has(word.number), word)?;
         }
-        if is_hot && self.hot.back.number == word.number {
-            return put_back(&mut self.hot.back, word);
+        if set.inbox.is_last(word.number) {
+            return set.inbox.join(word);
         }
-        let mut pushed = word;
+        if !set.inbox.has_room() {
+            self.sort(at);
+        }
+        let Some(set) = self.set_mut(at.zone).filter(|set| set.inbox.has_room()) else {
+            return self.look_at(at, word);
+        };
+        set.inbox.put(word);
         // More frames of a word may come to it unseen only if all of them are the zone's.
-        if is_hot && set.inbox.may_keep() && at.kinds.strangers(word.number) == 0 {
-            self.plain = if is_plain && !set.is_misused() { at.field.inner() } else { (0, 0) };
-            pushed = core::mem::replace(&mut self.hot.back, word);
+        if at.kinds.strangers(word.number) != 0 {
+            set.inbox.close();
         }
-        if pushed.mask != 0 && set.push(pushed) {
-            self.sort_inbox(at);
+        if is_hot && is_plain && !self.set.is_misused() {
+            self.plain = at.field.inner();
         }
         Ok(())
     }
@@ -386,7 +369,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         if let Some(open) = hot {
             return put_back(open, word);
         }
-        let set = self.sets.as_mut().get_mut(at.zone);
+        let set = set_of(at.zone, self.zone, &mut self.set, self.sets.as_mut());
         set.map_or(Ok(()), |set| set.take_in(at, word))
     }
 
@@ -400,7 +383,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         let end = Pfn(pfn.0 + (1 << order));
         words_of(pfn, end).try_for_each(|word| doubled(at.field.free_mask(word.number), word))?;
         self.check_kept(at.zone, pfn, 1 << order)?;
-        let set = self.sets.as_mut().get_mut(at.zone);
+        let set = set_of(at.zone, self.zone, &mut self.set, self.sets.as_mut());
         let is_stacked = set.zip(column).is_some_and(|(set, column)| {
             if (at.zone, column) == (self.zone, self.column) {
                 set.magazine.see_block(pfn.0 / WORD_FRAMES);
@@ -421,8 +404,10 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
 
     /// Which frames of a word the CPU keeps.
     fn kept(&self, zone: usize, number: u64) -> u64 {
-        let hot = if zone == self.zone { self.hot.has(number) } else { 0 };
-        hot | self.sets.as_ref().get(zone).map_or(0, |set| set.has(number))
+        match self.set(zone) {
+            Some(set) if zone == self.zone => self.hot.has(number) | set.has(number),
+            set => set.map_or(0, |set| set.has(number)),
+        }
     }
 
     /// # Errors
@@ -456,7 +441,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     fn has_waiting(&self, zone: usize, column: MigrateType) -> bool {
         let Some(column) = column_of(column) else { return false };
         let is_hot = (self.zone, self.column) == (zone, column) && self.hot.single.mask != 0;
-        is_hot || self.sets.as_ref().get(zone).is_some_and(|set| set.magazine.has_waiting(column))
+        is_hot || self.set(zone).is_some_and(|set| set.magazine.has_waiting(column))
     }
 
     /// Writes out what the hot word has, as far as there is room.
@@ -493,7 +478,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             Some(word)
         });
         let given = at.field.give_words(at.kinds, words);
-        if let Some(set) = self.sets.as_mut().get_mut(at.zone) {
+        if let Some(set) = self.set_mut(at.zone) {
             set.given(lowest, Ok(()));
         }
         given.and(wrong.map_or(Ok(()), Err))
@@ -508,7 +493,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         if self.zone == at.zone {
             self.cool();
         }
-        self.sets.as_mut().get_mut(at.zone).map_or(Ok(()), |set| set.drain(at))
+        self.set_mut(at.zone).map_or(Ok(()), |set| set.drain(at))
     }
 
     /// Looks at all that came back to a zone, and tells what was found.
@@ -517,18 +502,23 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// A frame that came back twice and that nobody was told of yet.
     pub fn check<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) -> Result<(), Doubled> {
         self.sort(at);
-        self.sets.as_mut().get_mut(at.zone).and_then(CpuSet::take_doubled).map_or(Ok(()), Err)
+        self.set_mut(at.zone).and_then(CpuSet::take_doubled).map_or(Ok(()), Err)
     }
 
     /// Frames that the CPU keeps of a zone.
     #[must_use]
     pub fn count(&self, zone: usize) -> u64 {
         let hot = if zone == self.zone { self.hot.frames() } else { 0 };
-        hot + self.sets.as_ref().get(zone).map_or(0, CpuSet::frames)
+        hot + self.set(zone).map_or(0, CpuSet::frames)
     }
 
-    /// The sets, for the limits of their magazines.
-    pub fn sets(&mut self) -> &mut [CpuSet] {
-        self.sets.as_mut()
+    fn set(&self, zone: usize) -> Option<&CpuSet> {
+        let other = self.sets.as_ref().get(zone)?;
+        Some(if zone == self.zone { &self.set } else { other })
+    }
+
+    /// What the CPU keeps of a zone, for its limit.
+    pub fn set_mut(&mut self, zone: usize) -> Option<&mut CpuSet> {
+        set_of(zone, self.zone, &mut self.set, self.sets.as_mut())
     }
 }

@@ -6,7 +6,7 @@ use kernmem_sparse::MigrateType;
 use super::cpu::At;
 use super::field::Kinds;
 use super::give::Doubled;
-use super::inbox::{Inbox, places};
+use super::inbox::{Inbox, LIMIT, places};
 use super::magazine::Magazine;
 use super::mem::Mem;
 use super::open::{NO_WORD, Open};
@@ -19,9 +19,6 @@ const COLUMNS: usize = 3;
 /// Frames that are asked of the field at once: less than a word's may be scattered over many words.
 const REFILL: u32 = 32;
 
-/// Frames that a magazine may hold unless the caller says otherwise.
-const LIMIT: u32 = 1024;
-
 /// What a CPU keeps of one zone.
 #[derive(Clone, Debug)]
 pub struct CpuSet {
@@ -32,22 +29,14 @@ pub struct CpuSet {
     /// next, so it is near. None is for types without a column.
     near: [u64; KINDS],
     limit: u32,
-    /// At least as many frames as the magazine has, and as the inbox has in words of several.
+    /// At least as many frames as the magazine has.
     kept: u32,
     doubled: Option<Doubled>,
 }
 
 impl Default for CpuSet {
     fn default() -> Self {
-        Self {
-            open: [Open::EMPTY; COLUMNS],
-            magazine: Magazine::new(),
-            inbox: Inbox::new(),
-            near: [0; KINDS],
-            limit: LIMIT,
-            kept: 0,
-            doubled: None,
-        }
+        Self::new()
     }
 }
 
@@ -59,6 +48,18 @@ pub(super) const fn column_of(kind: MigrateType) -> Option<usize> {
 }
 
 impl CpuSet {
+    pub(super) const fn new() -> Self {
+        Self {
+            open: [Open::EMPTY; COLUMNS],
+            magazine: Magazine::new(),
+            inbox: Inbox::new(),
+            near: [0; KINDS],
+            limit: LIMIT,
+            kept: 0,
+            doubled: None,
+        }
+    }
+
     /// Sets how many frames may wait, besides some that came back singly; all of them go to the field somewhat earlier.
     pub fn set_limit(&mut self, frames: u32) {
         self.limit = frames;
@@ -79,16 +80,6 @@ impl CpuSet {
     /// Frames here.
     pub(super) fn frames(&self) -> u64 {
         u64::from(self.magazine.frames() + self.inbox.frames()) + self.open.iter().map(Open::frames).sum::<u64>()
-    }
-
-    /// Puts a word that came back to those that are looked at later; true says that it is time to.
-    #[inline]
-    pub(super) fn push(&mut self, word: Word) -> bool {
-        self.inbox.put(word);
-        if word.mask & (word.mask - 1) != 0 {
-            self.kept += ones(word.mask);
-        }
-        !self.inbox.has_room() || self.kept > self.limit
     }
 
     /// Looks at all that came back: what is near waits to be opened, all else goes to the field. `hot` is what is open of
