@@ -8,8 +8,9 @@
 #![allow(unsafe_code)]
 
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 
+use kernmem_page_alloc::dense::mem::Line;
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
@@ -73,35 +74,60 @@ impl Region {
     #[inline]
     #[must_use]
     pub fn wide(&self, at: u64, count: usize) -> Option<&[AtomicU64]> {
-        let last = self.bytes.checked_sub(count.checked_mul(8)?)? as u64;
-        if at > last || !at.is_multiple_of(8) {
-            return None;
-        }
-        // SAFETY:
-        // 1. `at` lies in the region, checked above.
-        let first = unsafe { self.base.add(at as usize) }.cast::<AtomicU64>();
-        // SAFETY:
-        // 1. The words lie in the live mapping (checked above; invariant 1), aligned as `base` and `at` are.
-        // 2. Whoever touches them meanwhile does so atomically (invariant 2).
-        Some(unsafe { core::slice::from_raw_parts(first.as_ptr(), count) })
+        self.cells(at, count)
     }
 
     /// The `count` 32-bit words from byte `at`, a multiple of 4; `None` if they reach past the end.
     #[inline]
     #[must_use]
     pub fn narrow(&self, at: u64, count: usize) -> Option<&[AtomicU32]> {
-        let last = self.bytes.checked_sub(count.checked_mul(4)?)? as u64;
-        if at > last || !at.is_multiple_of(4) {
+        self.cells(at, count)
+    }
+
+    /// The `count` cells from byte `at`, a multiple of their alignment; `None` if they reach past the end.
+    #[inline]
+    #[must_use]
+    pub fn cells<C: Cell>(&self, at: u64, count: usize) -> Option<&[C]> {
+        let last = self.bytes.checked_sub(count.checked_mul(size_of::<C>())?)? as u64;
+        if at > last || !at.is_multiple_of(align_of::<C>() as u64) {
             return None;
         }
         // SAFETY:
         // 1. `at` lies in the region, checked above.
-        let first = unsafe { self.base.add(at as usize) }.cast::<AtomicU32>();
+        let first = unsafe { self.base.add(at as usize) }.cast::<C>();
         // SAFETY:
-        // 1. As in `wide`.
+        // 1. The cells lie in the live mapping (checked above; invariant 1), aligned as `base` and `at` are: no cell's
+        //    alignment is above `ALIGN`.
+        // 2. Whatever the bytes say is a cell, and whoever touches them meanwhile does so atomically (`Cell`; invariant 2).
         Some(unsafe { core::slice::from_raw_parts(first.as_ptr(), count) })
     }
 }
+
+/// What parts of a region may be lent as.
+///
+/// # Safety
+/// All bits of all values are atomics, any bytes are a value, and the alignment is at most [`ALIGN`].
+pub unsafe trait Cell {}
+
+// SAFETY:
+// 1. An atomic of one byte, aligned to its size.
+unsafe impl Cell for AtomicU8 {}
+
+// SAFETY:
+// 1. An atomic of two bytes, aligned to its size.
+unsafe impl Cell for AtomicU16 {}
+
+// SAFETY:
+// 1. An atomic of four bytes, aligned to its size.
+unsafe impl Cell for AtomicU32 {}
+
+// SAFETY:
+// 1. An atomic of eight bytes, aligned to its size.
+unsafe impl Cell for AtomicU64 {}
+
+// SAFETY:
+// 1. Eight atomics of eight bytes, which fill it: its alignment is its size, 64.
+unsafe impl Cell for Line {}
 
 impl Drop for Region {
     fn drop(&mut self) {
@@ -126,5 +152,9 @@ mod tests {
         assert_eq!((halves[0].load(Ordering::Relaxed), halves[1].load(Ordering::Relaxed)), (2, 1));
         assert!(region.wide(8184, 2).is_none() && region.wide(4, 1).is_none() && region.narrow(2, 1).is_none());
         assert!(region.wide(u64::MAX - 7, 1).is_none() && region.wide(8192, 0).is_some());
+        let line = &region.cells::<Line>(8128, 1).unwrap()[0];
+        assert_eq!((line.0[7].load(Ordering::Relaxed), size_of::<Line>()), (0x1_0000_0002, 64));
+        assert!(region.cells::<Line>(32, 1).is_none() && region.cells::<AtomicU8>(0, 8193).is_none());
+        assert_eq!(region.cells::<AtomicU16>(8184, 4).unwrap()[2].load(Ordering::Relaxed), 1);
     }
 }

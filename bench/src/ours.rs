@@ -4,5 +4,6 @@ pub mod formats;
 pub mod frames;
 pub mod memory;
 pub mod models;
+pub mod ready;
 pub mod shared;
 pub mod tables;

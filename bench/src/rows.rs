@@ -12,6 +12,7 @@ use crate::floor::Floor;
 use crate::frames::{self, FRAMES, Frames};
 use crate::linux_model::LinuxModel;
 use crate::tables::{self, BLOCKS_1G, BLOCKS_2M, COLD, Crew, HOT, PAGES, Spent, Tables};
+use crate::time::weigh_clock;
 
 mod ours;
 
@@ -70,6 +71,7 @@ impl Contender {
 
     /// One round with its own set-up; returns the figure in the row's unit.
     pub fn round(&self) -> f64 {
+        weigh_clock();
         (self.run)()
     }
 

@@ -87,7 +87,7 @@ fn check_all(set: &str) {
 }
 
 #[test]
-#[ignore = "a minute: run by `cargo test -p kernmem-testing --test causal -- --ignored`"]
+#[ignore = "a minute: run by `cargo test -p kernmem-testing causal -- --ignored`"]
 fn leaves_of_every_recording_change_with_the_options_they_name() {
     for set in ["arm64", "arm64-eras", "x86", "x86-eras", "dumps"] {
         check_all(set);

@@ -1,9 +1,7 @@
 //! The zones of every recorded machine after boot, as its page allocator tells them: sums hold while pages are taken, and
 //! what was there at first is there again when all of them are given back.
 
-mod common;
-
-use common::{recordings, with_kernel};
+use crate::common::{recordings, with_kernel};
 use kernmem::{Boot, Kernel};
 use kernmem_base::{Order, Pfn};
 use kernmem_page_alloc::{CpuPages, Gfp, HeapStore};
@@ -105,7 +103,7 @@ fn zones_that_nobody_uses_have_the_recorded_free_blocks_of_every_type() {
         with_kernel(&path, |kernel, boot| {
             let texts = TextConfig::of(&boot.config.kconfig, true, false);
             let live = LiveZones { allocator: &kernel.pages.allocator, cpus: &[&kernel.pages.cpu], texts: &texts };
-            let ours = live.pagetypeinfo(|nid, kind, each: &mut dyn FnMut(Pfn)| {
+            let ours = live.pagetypeinfo(|nid, kind, each: &mut dyn FnMut(Pfn, u64)| {
                 let zones = kernel.nodes.nodes.iter().filter(|node| node.nid == nid).flat_map(|node| &node.zones);
                 let zone = { zones }.find(|zone| zone.name == kind.name()).expect("a zone of boot");
                 kernel.nodes.each_pageblock(kernel.era, &kernel.sections, nid, zone, each);

@@ -1,11 +1,9 @@
 //! What the page allocator of every recorded machine has after boot: as much as the ledger of boot says, each frame free or
 //! in use.
 
-mod common;
-
 use std::path::Path;
 
-use common::{recordings, with_kernel};
+use crate::common::{recordings, with_kernel};
 use kernmem::Boot;
 use kernmem::running::{On, Running};
 use kernmem_base::{CpuId, NoTlb, Order};

@@ -1,9 +1,7 @@
 //! Who took memory before the page allocator, and what the page allocator has at which moment: held against every
 //! recording in the tree.
 
-mod common;
-
-use common::{recordings, with_kernel};
+use crate::common::{recordings, with_kernel};
 use kernmem::zones::{Node, Zone};
 use kernmem_base::{Era, PhysRange};
 

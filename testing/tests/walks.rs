@@ -5,12 +5,12 @@
 //! ones that no root translates.
 #![allow(clippy::unwrap_used, reason = "a test stops where an answer is missing")]
 
-#[path = "../../machines/sim/tests/manual/mod.rs"]
-mod manual;
-
 use core::fmt::Write;
 use core::sync::atomic::AtomicU64;
 
+use crate::manual::{
+    End, Kind, Read, Says, Wish, WithKind, Words, check_access, check_visit, check_walk, number, with,
+};
 use kernmem::Boot;
 use kernmem_arch::arm64::Geometry;
 use kernmem_arch::{FaultKind, Format};
@@ -20,7 +20,6 @@ use kernmem_sim::{Memory, TlbShape, Vcpu};
 use kernmem_source::Source;
 use kernmem_view::entries::root_ranges;
 use kernmem_view::{Answer, KernelView, RootKind};
-use manual::{End, Kind, Read, Says, Wish, WithKind, Words, check_access, check_visit, check_walk, number, with};
 
 /// Edges and leaves of each tree that are walked.
 const MOST: usize = 2_000;

@@ -1,8 +1,6 @@
 //! The check for writable and executable mappings, held against what kernels of x86 said of their own tables.
 
-mod common;
-
-use common::{recordings, with_kernel};
+use crate::common::{recordings, with_kernel};
 use kernmem_config::Rodata;
 use kernmem_report::ptdump::check_wx;
 use kernmem_view::RootKind;

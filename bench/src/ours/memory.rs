@@ -5,19 +5,18 @@
 //!
 //! # Invariants
 //! 1. A frame is a table of one format at a time, and belongs to the tree that took it.
-//! 2. Whoever fills or rewrites entries holds their table exclusively ([`PhysMem::rewrite`]); in these rows nobody walks
-//!    through entries that another thread changes.
+//! 2. In these rows nobody walks through entries that another thread changes, so [`Vectors`] may rewrite them.
 #![allow(unsafe_code)]
 
-use core::ops::{BitAnd, BitOr, BitXor};
 use core::slice;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::OnceLock;
 
 use kernmem_base::{
     BusError, BusFault, Frame, FrameOrigin, FrameSource, Level, NoFrame, PhysAddr, PhysMem, PhysRange, PhysRead, Slot,
-    TableNote, Words, bulk,
+    TableNote, Words,
 };
+use kernmem_host::Vectors;
 
 use crate::arena::{self, SPAN};
 use crate::host::Region;
@@ -35,7 +34,11 @@ pub struct HostMem {
     /// log2 of a frame's bytes.
     shift: u32,
     notes: Box<[TableNote]>,
+    vectors: Vectors,
 }
+
+/// The variable of the environment that keeps the memory from vectors that not every machine has.
+pub const BASELINE: &str = "KERNMEM_BENCH_BASELINE";
 
 /// The memory in frames of `1 << shift` bytes: 4, 16 or 64 KiB. One for the program, as the arena is.
 ///
@@ -46,7 +49,10 @@ pub fn host(shift: u32) -> &'static HostMem {
     HOSTS[(shift as usize - 12) / 2].get_or_init(|| {
         let region = arena::region();
         let notes = (0..region.bytes() >> shift).map(|_| TableNote::new()).collect();
-        HostMem { region, lines: Lines::of(region).expect("the region has so many words"), shift, notes }
+        let lines = Lines::of(region).expect("the region has so many words");
+        let is_baseline = std::env::var_os(BASELINE).is_some();
+        let vectors = if is_baseline { Vectors::BASELINE } else { Vectors::widest() };
+        HostMem { region, lines, shift, notes, vectors }
     })
 }
 
@@ -75,78 +81,6 @@ impl Words for Lines {
     fn narrow(&self, pa: PhysAddr, _count: usize) -> Result<&[AtomicU32], BusError> {
         Ok(slice::from_ref(&self.narrow[(pa.0 / 4) as usize % (SPAN / 4)]))
     }
-}
-
-/// A word of a table while nobody else looks at it: the compiler may move several at a time.
-trait Plain: Copy + PartialEq + BitAnd<Output = Self> + BitOr<Output = Self> + BitXor<Output = Self> + Default {
-    fn of(raw: u64) -> Self;
-}
-
-impl Plain for u32 {
-    #[inline]
-    fn of(raw: u64) -> Self {
-        raw as Self
-    }
-}
-
-impl Plain for u64 {
-    #[inline]
-    fn of(raw: u64) -> Self {
-        raw
-    }
-}
-
-fn fill<W: Plain>(words: &mut [W], first: u64, step: u64) {
-    let mut raw = first;
-    for word in words {
-        *word = W::of(raw);
-        raw = raw.wrapping_add(step);
-    }
-}
-
-/// Rewrites all words if they are alike, leaving the bits of `ignored` aside.
-fn rewrite<W: Plain>(words: &mut [W], ignored: u64, (keep, set): (u64, u64)) -> bool {
-    let Some(&first) = words.first() else { return true };
-    let (strides, rest) = words.as_chunks::<8>();
-    let mut apart = [W::default(); 8];
-    for stride in strides {
-        for (apart, word) in apart.iter_mut().zip(stride) {
-            *apart = *apart | *word ^ first;
-        }
-    }
-    let apart = rest.iter().map(|word| *word ^ first).chain(apart).fold(W::default(), |all, one| all | one);
-    if apart & W::of(!ignored) != W::default() {
-        return false;
-    }
-    if keep == 0 {
-        words.fill(W::of(set));
-    } else {
-        let one = |word: &mut W| *word = *word & W::of(keep) | W::of(set);
-        let (strides, rest) = words.as_chunks_mut::<16>();
-        strides.iter_mut().for_each(|stride| stride.iter_mut().for_each(one));
-        rest.iter_mut().for_each(one);
-    }
-    true
-}
-
-/// The entries of a run as plain words of either width: `$use` gets `&mut [u64]` or `&mut [u32]`.
-macro_rules! as_plain {
-    ($memory:expr, $slot:ty, $table:expr, $from:expr, $count:expr, |$words:ident| $use:expr) => {
-        if <$slot>::BYTES == 8 {
-            let slots = &$memory.wide($table, $from + $count)?[$from..];
-            // SAFETY:
-            // 1. The words lie in the region: `wide` checked it; atomics may be written through a shared borrow.
-            // 2. Nobody else touches them meanwhile (invariant 2).
-            let $words = unsafe { slice::from_raw_parts_mut(slots.as_ptr().cast_mut().cast::<u64>(), slots.len()) };
-            $use
-        } else {
-            let slots = &$memory.narrow($table, $from + $count)?[$from..];
-            // SAFETY:
-            // 1. As above.
-            let $words = unsafe { slice::from_raw_parts_mut(slots.as_ptr().cast_mut().cast::<u32>(), slots.len()) };
-            $use
-        }
-    };
 }
 
 /// The byte of the arena at `pa`.
@@ -196,22 +130,18 @@ impl PhysMem for HostMem {
 
     #[inline]
     fn fill<S: Slot>(&self, table: PhysAddr, from: usize, count: usize, first: u64, step: u64) -> Result<(), BusError> {
-        as_plain!(self, S, table, from, count, |words| fill(words, first, step));
-        Ok(())
+        self.vectors.fill::<S>(self, table, (from, count), (first, step))
     }
 
     #[inline]
     fn rewrite<S: Slot>(
         &self,
         table: PhysAddr,
-        (from, count): (usize, usize),
+        run: (usize, usize),
         ignored: u64,
         change: (u64, u64),
     ) -> Result<usize, BusError> {
-        if as_plain!(self, S, table, from, count, |words| rewrite(words, ignored, change)) {
-            return Ok(count);
-        }
-        Ok(bulk::rewrite(&self.table::<S>(table, from + count)?[from..], ignored, change.0, change.1))
+        self.vectors.rewrite::<S>(self, table, run, ignored, change)
     }
 
     fn zero(&self, range: PhysRange) -> Result<(), BusError> {

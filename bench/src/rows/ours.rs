@@ -3,29 +3,30 @@
 use kernmem_arch::arm64::Arm64;
 use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::{X86Level4, X86Level5};
-use kernmem_base::{Granule, VirtAddr};
+use kernmem_base::{Granule, Slot, VirtAddr};
 use kernmem_sparse::{Model, SparseArch};
 
 use super::{Contender, Role, bring_up, huge_blocks, one_thread, shared_frames, threads};
 use crate::ours::formats::Measured;
 use crate::ours::models::{self, Way, Who};
-use crate::ours::{frames, shared, tables};
+use crate::ours::{frames, ready, shared, tables};
 use crate::tables as work;
-use crate::tables::{COLD, HOT, Leaf, PAGES, Span};
+use crate::tables::{COLD, HOT, PAGES};
 
 /// Rows of a format by its own page size, held against the other formats.
 ///
-/// Mapping and protecting is by entry, with as many entries as in rows P1 and P2. What unmapping costs is one store and
-/// one frame for each leaf table, so that row is by table, with as many tables as in P3; a translation reads one entry
-/// for each level, so that row is by level.
+/// Mapping and protecting is moving memory, with as many entries as in rows P1 and P2: these rows are by 8 bytes of
+/// entries, so that one of 4 bytes is half a unit. What unmapping costs is one store and one frame for each leaf table,
+/// so that row is by table, with as many tables as in P3; a translation reads one entry for each level, so that row is
+/// by level.
 fn own_pages<F: Measured>() -> Vec<Contender> {
     let of = |row, run: fn() -> f64| Contender::new(row, F::NAME, Role::Ours, run);
+    let by_words = 8.0 / F::Slot::BYTES as f64;
     vec![
-        of("P1-own", || work::map::<tables::Ours<F>>(PAGES)),
-        of("P2-own", || work::protect::<tables::Ours<F>>(PAGES)),
+        Contender::new("P1-own", F::NAME, Role::Ours, move || by_words * work::map::<tables::Ours<F>>(PAGES)),
+        Contender::new("P2-own", F::NAME, Role::Ours, move || by_words * work::protect::<tables::Ours<F>>(PAGES)),
         of("P3-own", || {
-            let entries = F::shape().levels[F::shape().levels.len() - 1].entries() as u64;
-            entries as f64 * work::unmap::<tables::Ours<F>>(Span { leaf: Leaf::Page, leaves: 512 * entries })
+            work::unmap_tables::<tables::Ours<F>>(F::shape().levels[F::shape().levels.len() - 1].entries() as u64)
         }),
         of("P6-own", || work::translate::<tables::Ours<F>>(HOT) / F::shape().levels.len() as f64),
     ]
@@ -116,7 +117,9 @@ pub fn ours() -> Vec<Contender> {
         shared_frames::<frames::Ours<false>>(Role::Ours).into_iter().map(|one| one.with_variant("Linux's order")),
     );
     all.extend(huge_blocks::<frames::Ours<true>>(Role::Ours, 2).into_iter().map(|one| one.with_variant("2 CPUs")));
-    all.push(bring_up::<frames::Ours<true>>(Role::Ours).with_variant("lazy"));
+    all.push(bring_up::<ready::Ready<false>>(Role::Ours).with_variant("lazy"));
+    all.push(bring_up::<ready::Ready<true>>(Role::Ours).with_variant("eager"));
+    all.push(bring_up::<frames::Ours<true>>(Role::Ours).with_variant("lazy, on the heap"));
     all.extend(conversions());
     all
 }

@@ -1,9 +1,7 @@
 //! Answers: the listing, our own forms, walks, comparisons, explanations.
 #![allow(clippy::unwrap_used, reason = "functions that tests share fail as tests do")]
 
-mod common;
-
-use common::{json, kernmem, kernmem_fed, recording};
+use crate::common::{json, kernmem, kernmem_fed, recording};
 use kernmem::Boot;
 use kernmem_report::ptdump;
 use kernmem_sim::Memory;

@@ -2,9 +2,7 @@
 //! is not built in is refused in one line.
 #![allow(clippy::unwrap_used, reason = "functions that tests share fail as tests do")]
 
-mod common;
-
-use common::{file, json, kernmem, recording};
+use crate::common::{file, json, kernmem, recording};
 
 /// One built-in kernel: the options that choose it, and a recording of it on the preset's machine.
 struct Case {

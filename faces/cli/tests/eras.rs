@@ -2,9 +2,7 @@
 //! what facts say of it; an era that does not boot yet must say why, and say nothing else.
 #![allow(clippy::unwrap_used, reason = "functions that tests share fail as tests do")]
 
-mod common;
-
-use common::{json, kernmem, recording};
+use crate::common::{json, kernmem, recording};
 use serde_json::Value;
 
 const ERAS: [&str; 4] = ["5.10", "6.1", "6.12", "7.2"];

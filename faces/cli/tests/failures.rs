@@ -1,9 +1,7 @@
 //! Bad input and usage: the exit status, and one line that names the file, the place, and what to do.
 #![allow(clippy::unwrap_used, reason = "functions that tests share fail as tests do")]
 
-mod common;
-
-use common::{file, kernmem, kernmem_fed, program, recording};
+use crate::common::{file, kernmem, kernmem_fed, program, recording};
 use std::io::Read;
 use std::process::Stdio;
 
@@ -196,7 +194,7 @@ fn a_difference_to_a_recording_is_a_finding() {
     let changed = kernmem(&["verify", path]);
     assert_eq!((changed.status, changed.err.as_str()), (1, ""));
     assert!(changed.out.contains("changed/kernel_page_tables line") && changed.out.contains(line.trim_end()));
-    let answer = common::json(&["verify", "--json", path], "kernmem.verify");
+    let answer = crate::common::json(&["verify", "--json", path], "kernmem.verify");
     assert_eq!((answer["recordings"].as_u64(), answer["equal"].as_u64()), (Some(1), Some(0)));
 }
 

@@ -2,9 +2,7 @@
 //! boot settles it.
 #![allow(clippy::unwrap_used, reason = "functions that tests share fail as tests do")]
 
-mod common;
-
-use common::{json, kernmem, recording};
+use crate::common::{json, kernmem, recording};
 
 const BOOTS: [(&str, &str); 4] = [("x86", "x-4G"), ("x86", "x-2node"), ("arm64", "a-4G"), ("arm64", "a-movable")];
 

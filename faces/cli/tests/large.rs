@@ -1,9 +1,7 @@
 //! The largest machines: what is not touched costs nothing.
 #![allow(clippy::unwrap_used, reason = "functions that tests share fail as tests do")]
 
-mod common;
-
-use common::{kernmem, program};
+use crate::common::{kernmem, program};
 use core::time::Duration;
 use std::io::Read;
 use std::process::Stdio;

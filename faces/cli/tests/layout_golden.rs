@@ -2,11 +2,9 @@
 //! kernels' headers.
 #![allow(clippy::unwrap_used, reason = "functions that tests share fail as tests do")]
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::json;
+use crate::common::json;
 use serde_json::Value;
 
 const ARM64_ROWS: &str = include_str!("../../../testing/golden/arm64_layout.csv");
@@ -175,7 +173,7 @@ fn every_x86_kernel_of_the_headers_has_its_table() {
         ("kasan", "CONFIG_KASAN=y\nCONFIG_KASAN_GENERIC=y\n"),
     ] {
         let text = format!("CONFIG_X86_64=y\nCONFIG_X86_5LEVEL=y\n{config}");
-        let file = common::file(&format!("golden-{option}.config"), text.as_bytes());
+        let file = crate::common::file(&format!("golden-{option}.config"), text.as_bytes());
         for levels in ["4", "5"] {
             let args = ["layout", "--arch", "x86-64", "--era", "all", "--levels", levels, "--kconfig", &file, "--json"];
             let answer = json(&args, "kernmem.layout");
@@ -226,7 +224,7 @@ fn every_i386_kernel_of_the_headers_has_its_table() {
         let highmem = if high == "highmem" { "CONFIG_HIGHMEM=y\n" } else { "" };
         let apics = "CONFIG_X86_LOCAL_APIC=y\nCONFIG_X86_IO_APIC=y\nCONFIG_PCI_MMCONFIG=y\n";
         let text = format!("CONFIG_X86_32=y\nCONFIG_{split}=y\nCONFIG_{cpus}\n{pae}{highmem}{apics}");
-        let file = common::file(&format!("golden-{arch}-{option}.config"), text.as_bytes());
+        let file = crate::common::file(&format!("golden-{arch}-{option}.config"), text.as_bytes());
         let args = ["layout", "--arch", "i386", "--era", "all", "--kconfig", &file, "--memory", "4G", "--json"];
         let answer = json(&args, "kernmem.layout");
         for table in answer["layouts"].as_array().unwrap() {

@@ -1,9 +1,7 @@
 //! `layout` with a seed, a CPU, a command line: what moves, which bits are in use, and what is refused.
 #![allow(clippy::unwrap_used, reason = "functions that tests share fail as tests do")]
 
-mod common;
-
-use common::{json, kernmem};
+use crate::common::{json, kernmem};
 use serde_json::Value;
 
 const SEED: &str = "0x1b2c3d4e5f607182";

@@ -1,9 +1,7 @@
 //! Regions against what the kernels' documentation and headers say.
 #![allow(clippy::unwrap_used, reason = "functions that tests share fail as tests do")]
 
-mod common;
-
-use common::{json, kernmem};
+use crate::common::{json, kernmem};
 
 /// The rows of Documentation/arm64/memory.rst of the last releases before 5.11 (4K pages, 48 bits), as a reader of the
 /// documents met them: a kernel with KASAN.
@@ -176,7 +174,7 @@ fn sizes_are_those_of_the_documentation() {
 /// areas take a page and 8 times 0x2b000 bytes.
 #[test]
 fn the_layout_of_i386_is_what_its_kernels_told_at_boot() {
-    let config = common::file(
+    let config = crate::common::file(
         "i386-layout.config",
         b"CONFIG_X86_32=y\nCONFIG_HIGHMEM=y\nCONFIG_NR_CPUS=8\nCONFIG_X86_LOCAL_APIC=y\nCONFIG_X86_IO_APIC=y\n\
           CONFIG_PCI_MMCONFIG=y\n",
@@ -248,7 +246,7 @@ const COMMON: [[&str; 4]; 10] = [
 /// Rows of the same file, four levels: start, offset, last, size.
 #[test]
 fn the_x86_layout_is_the_documentations_table() {
-    let config = common::file("x86-unmoved.config", b"CONFIG_X86_64=y\nCONFIG_KASAN=y\n");
+    let config = crate::common::file("x86-unmoved.config", b"CONFIG_X86_64=y\nCONFIG_KASAN=y\n");
     let text = kernmem(&["layout", "--arch", "x86-64", "--kconfig", &config]).good();
     check_x86(&text, &COMMON);
     let expected = [
@@ -270,7 +268,7 @@ fn the_x86_layout_is_the_documentations_table() {
 /// The same with five levels. The documentation lets the shadow begin with its root slot; the headers say 0xffdffc...
 #[test]
 fn the_x86_layout_of_five_levels_is_the_documentations_table() {
-    let config = common::file("x86-unmoved-5.config", b"CONFIG_X86_64=y\nCONFIG_KASAN=y\nCONFIG_X86_5LEVEL=y\n");
+    let config = crate::common::file("x86-unmoved-5.config", b"CONFIG_X86_64=y\nCONFIG_KASAN=y\nCONFIG_X86_5LEVEL=y\n");
     for args in [["--levels", "5"], ["--va-bits", "57"]] {
         let text = kernmem(&[&["layout", "--arch", "x86-64", "--kconfig", &config][..], &args].concat()).good();
         check_x86(&text, &COMMON);

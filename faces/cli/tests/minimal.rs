@@ -2,9 +2,7 @@
 //! the recordings were made, and what an engineer knows to do the same.
 #![allow(clippy::unwrap_used, reason = "functions that tests share fail as tests do")]
 
-mod common;
-
-use common::{file, kernmem, recording};
+use crate::common::{file, kernmem, recording};
 
 /// The sets that are found, each as its changes, sorted.
 #[track_caller]

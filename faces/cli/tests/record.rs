@@ -1,9 +1,7 @@
 //! `record`: its script collects from a made root what a recorded kernel told, and `verify` finds it equal.
 #![allow(clippy::unwrap_used, reason = "functions that tests share fail as tests do")]
 
-mod common;
-
-use common::{json, kernmem, recording};
+use crate::common::{json, kernmem, recording};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};

@@ -2,9 +2,7 @@
 //! are reckoned by hand from the layout: vmalloc starts behind the first kernel stack (16K) and its guard page.
 #![allow(clippy::unwrap_used, reason = "functions that tests share fail as tests do")]
 
-mod common;
-
-use common::{file, json, kernmem, kernmem_fed};
+use crate::common::{file, json, kernmem, kernmem_fed};
 
 /// Presets of Linux 6.1, with the first address that vmalloc gives there: start of the region, 16K and a guard page.
 const MACHINES: [(&str, &str); 2] = [("arm64-4g", "0xffff800008005000"), ("x86-4g", "0xffffc90000005000")];

@@ -1,11 +1,9 @@
 //! Every lab runs as it is, and `docs/claims.md` tells what it found.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::{lab, options, recording};
+use crate::common::{lab, options, recording};
 use kernmem_base::Era;
 use kernmem_labs::{LABS, LabError, LabOptions, Language, find, run};
 

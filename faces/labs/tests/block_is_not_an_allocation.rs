@@ -1,8 +1,6 @@
 //! Lab `block-is-not-an-allocation`: one leaf of the linear map, and who takes memory from behind it.
 
-mod common;
-
-use common::{Found, lab, options, recording, with_cmdline};
+use crate::common::{Found, lab, options, recording, with_cmdline};
 use kernmem_base::Era;
 use kernmem_labs::LabOptions;
 

@@ -4,9 +4,7 @@
 //! `__idmap_text_start` to `__idmap_text_end` ffff80000824c000 to ffff80000824c784; the image is loaded at 40200000,
 //! so it ends at 406e0000.
 
-mod common;
-
-use common::{lab, options, recording};
+use crate::common::{lab, options, recording};
 use kernmem_base::Era;
 use kernmem_labs::{LabOptions, Value};
 use kernmem_source::Options;
@@ -66,7 +64,7 @@ fn a_seed_moves_the_image_and_not_the_identity() {
 fn the_recorded_machine_has_the_seed_in_its_devicetree() {
     let found = lab("boot-tables", &options(Some(recording("arm64/a-kaslr-rodata-off")), false));
     assert_eq!(found.number("002.3", "image_virt"), 0xffff_dd4e_6760_0000);
-    let listing = common::recorded("arm64/a-kaslr-rodata-off", "kernel_page_tables");
+    let listing = crate::common::recorded("arm64/a-kaslr-rodata-off", "kernel_page_tables");
     // _stext lies 64K behind _text.
     assert!(listing.contains("0xffffdd4e67610000-"));
 }

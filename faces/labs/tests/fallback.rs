@@ -1,8 +1,6 @@
 //! Lab `fallback`: the order of zones by the zonelist's rule, and what stays by the rules of watermarks and reserves.
 
-mod common;
-
-use common::{Found, lab, options};
+use crate::common::{Found, lab, options};
 use kernmem_base::Era;
 use kernmem_labs::{LabOptions, Value};
 

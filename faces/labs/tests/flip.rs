@@ -1,8 +1,6 @@
 //! Lab `flip` with and without KASAN, and for a kernel of 39 bits.
 
-mod common;
-
-use common::{lab, options};
+use crate::common::{lab, options};
 use kernmem_base::Era;
 use kernmem_labs::{LabOptions, Value};
 use kernmem_source::Options;

@@ -1,8 +1,6 @@
 //! `fork`: the kernel's half, the list of roots, and pages that are copied when one of two writes.
 
-mod common;
-
-use common::{lab, options, recording};
+use crate::common::{lab, options, recording};
 use kernmem_base::Era;
 
 /// Facts: 68 of 256 entries on a machine without KASLR, KASAN and espfix: the direct map, 64 of vmalloc, vmemmap, the

@@ -1,8 +1,6 @@
 //! Lab `hvo`: descriptors of huge pages, given back and made whole.
 
-mod common;
-
-use common::{Found, lab, options, recorded, recording};
+use crate::common::{Found, lab, options, recorded, recording};
 use kernmem_base::Era;
 
 const CLAIM: &str = "000.7";

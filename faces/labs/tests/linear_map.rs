@@ -1,8 +1,6 @@
 //! Lab `linear-map` both ways, on four recorded machines: expected grain from the recorded listings.
 
-mod common;
-
-use common::{lab, options, recorded, recorded_levels, recording, with_cmdline};
+use crate::common::{lab, options, recorded, recorded_levels, recording, with_cmdline};
 use kernmem_base::Era;
 
 const GIB: u64 = 1 << 30;

@@ -1,8 +1,6 @@
 //! Lab `memblock-to-zones` against the lists and zones that recorded kernels printed.
 
-mod common;
-
-use common::{Found, lab, options, recorded, recording};
+use crate::common::{Found, lab, options, recorded, recording};
 use kernmem_base::Era;
 
 /// Whole frames of the regions of a recorded list, rounded inward or outward.

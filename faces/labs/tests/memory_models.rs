@@ -1,8 +1,6 @@
 //! Lab `memory-models` on a PC, on arm64 and on i386, with memory together and apart.
 
-mod common;
-
-use common::{Found, lab, options, recording};
+use crate::common::{Found, lab, options, recording};
 use kernmem_base::Era;
 use kernmem_labs::{LabError, LabOptions, find, run};
 

@@ -1,8 +1,6 @@
 //! Lab `pagedoc`: descriptors where layout and boot put them, and after huge pages gave theirs back.
 
-mod common;
-
-use common::{lab, options, recording};
+use crate::common::{lab, options, recording};
 use kernmem_base::Era;
 
 const MIB: u64 = 1 << 20;

@@ -1,8 +1,6 @@
 //! `preallocate`: entries of vmalloc at the top of the kernel's tables, counted in formulas, boots and a recording.
 
-mod common;
-
-use common::{lab, options, recorded, recording};
+use crate::common::{lab, options, recorded, recording};
 use kernmem_base::Era;
 
 /// 512G.

@@ -1,8 +1,6 @@
 //! Lab `sparsemem` with and without a hole, and on recorded machines.
 
-mod common;
-
-use common::{lab, options, recorded, recording};
+use crate::common::{lab, options, recorded, recording};
 use kernmem_base::Era;
 
 const MIB: u64 = 1 << 20;

@@ -1,8 +1,6 @@
 //! Lab `tlb`: walks and reads, counted by the CPU and below it, on both architectures.
 
-mod common;
-
-use common::{Found, lab, options};
+use crate::common::{Found, lab, options};
 use kernmem_base::Era;
 
 const MIB: u64 = 1 << 20;

@@ -1,8 +1,6 @@
 //! Lab `ttbr` with and without ignored top bytes, and on a machine that keeps user and kernel tables apart.
 
-mod common;
-
-use common::{lab, options, recording};
+use crate::common::{lab, options, recording};
 use kernmem_base::Era;
 use kernmem_labs::Value;
 

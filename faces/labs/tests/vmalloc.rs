@@ -1,8 +1,6 @@
 //! Lab `vmalloc`: the chain of calls, and pages that lie apart.
 
-mod common;
-
-use common::{Found, lab, options};
+use crate::common::{Found, lab, options};
 use kernmem_base::Era;
 use kernmem_labs::Value;
 

@@ -1,8 +1,6 @@
 //! `vmalloc-sync`: a thousand processes and eight areas, each below a top-level entry of its own, or not.
 
-mod common;
-
-use common::{Found, lab, options, recording};
+use crate::common::{Found, lab, options, recording};
 use kernmem_base::Era;
 
 /// The preset, and a machine whose vmalloc KASLR moved.

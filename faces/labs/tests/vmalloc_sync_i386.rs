@@ -1,8 +1,6 @@
 //! `vmalloc-sync-i386`: a thousand processes and eight areas on the tables of booted kernels, with two levels and with PAE.
 
-mod common;
-
-use common::{Found, lab, options, recording, with_cmdline};
+use crate::common::{Found, lab, options, recording, with_cmdline};
 use kernmem_base::Era;
 
 fn two_levels(reverse: bool) -> Found {

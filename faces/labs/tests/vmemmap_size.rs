@@ -1,10 +1,8 @@
 //! Lab `vmemmap-size`: computed for x86-64, and 64 TiB booted.
 
-mod common;
-
 use std::time::Instant;
 
-use common::{lab, options, recorded, recording};
+use crate::common::{lab, options, recorded, recording};
 use kernmem_base::Era;
 
 /// Document 003: 2^46 / 2^12 * 64 = 2^40.

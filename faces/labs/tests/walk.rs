@@ -1,8 +1,6 @@
 //! Lab `walk`: reads counted in the simulated memory, by leaf size, on both architectures.
 
-mod common;
-
-use common::{lab, options, recording, with_cmdline};
+use crate::common::{lab, options, recording, with_cmdline};
 use kernmem_base::Era;
 
 /// Document 002: four tables and the datum. A 2M block leaves out one table, a 1G block two.

@@ -3,11 +3,9 @@
 //! Every frame of a boot comes from the machine's memory, so that sizes that differ by a page end the boot at one
 //! request after the other.
 
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::{PRESETS, source};
+use crate::common::{PRESETS, source};
 use kernmem::BootError;
 use kernmem_arch::Format;
 use kernmem_base::PhysAddr;

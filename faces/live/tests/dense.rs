@@ -1,8 +1,6 @@
 //! A kernel whose page allocator places densely, against the same kernel with Linux's lists.
 
-mod common;
-
-use common::{PRESETS, source};
+use crate::common::{PRESETS, source};
 use kernmem_base::Order;
 use kernmem_live::{Live, Options};
 use kernmem_page_alloc::{Placement, Watermarks};

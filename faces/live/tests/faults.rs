@@ -3,12 +3,8 @@
 //! A child runs the kernel, tells which fault is to come, and makes the access; the parent compares. Where the fault
 //! lies and at which level follow from what the kernel was asked for and from a walk of its tables.
 
-#[path = "../../../machines/sim/tests/support/child.rs"]
-mod child;
-mod common;
-
-use child::{is_child, run_child};
-use common::{entries_of, run, source};
+use crate::child::{is_child, run_child};
+use crate::common::{entries_of, run, source};
 use kernmem_base::{Access, CpuId, Level, Order, PhysAddr, VirtAddr, VirtRange};
 use kernmem_live::Live;
 
@@ -36,7 +32,7 @@ fn dies(name: &str, preset: &str, kind: &str, access: impl FnOnce(&mut Live<'_>)
         run(&source(preset, None, None), access);
         return;
     }
-    let death = run_child(name);
+    let death = run_child(&format!("faults::{name}"));
     let line = death.stderr.lines().find_map(|line| line.strip_prefix("to-come "));
     let line = line.unwrap_or_else(|| panic!("nothing was announced: {death:?}"));
     assert!(line.contains(&format!("kind={kind} ")), "{line}");

@@ -1,10 +1,8 @@
 //! Programs' roots follow the kernel's where its top changes, also for an area that nobody asked for by itself.
 
-mod common;
-
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use common::source;
+use crate::common::source;
 use kernmem_base::{CpuId, PhysAddr, PhysRead, VirtAddr};
 use kernmem_live::{Live, Options};
 use kernmem_mm::{History, KernelSharing};

@@ -1,13 +1,11 @@
 //! Page descriptors given back: on the machine of a recording as Linux lists them, and counted in the machine's memory.
 
-mod common;
-
 use core::sync::atomic::Ordering;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use common::{entries_of, recording, run, source, tables_of};
+use crate::common::{entries_of, recording, run, source, tables_of};
 use kernmem::running::Running;
 use kernmem_base::{CpuId, Level, Order, Pfn, PhysAddr, PhysRange, Tlb, VirtAddr, VirtRange};
 use kernmem_hugetlb::{HvoError, PoolError};
@@ -352,7 +350,7 @@ fn on_arm64_no_live_entry_of_the_map_becomes_another_without_being_absent_betwee
 /// Takes every page that the first CPU can have; the last ones that were taken are the last of the list.
 fn exhaust(running: &mut Running<'_, Memory, BootRecord>) -> Vec<Pfn> {
     running.drain_all();
-    common::without_marks(&running.kernel.pages.allocator);
+    crate::common::without_marks(&running.kernel.pages.allocator);
     let mut pages = running.pages(CPU).expect("the first CPU");
     let mut taken = Vec::new();
     while let Ok(pfn) = pages.alloc(Gfp::KERNEL, Order(0)) {
@@ -365,7 +363,7 @@ fn exhaust(running: &mut Running<'_, Memory, BootRecord>) -> Vec<Pfn> {
 /// is missing; with one more it goes.
 #[test]
 fn a_page_whose_descriptors_find_no_memory_stays_whole() {
-    for preset in common::PRESETS {
+    for preset in crate::common::PRESETS {
         run(&source(preset, None, Some(256 << 20)), |live| {
             let index = live.running.pool_of(MEDIUM).expect("a pool");
             live.running.optimize_new(true);

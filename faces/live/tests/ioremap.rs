@@ -1,10 +1,7 @@
 //! Windows of device memory: what is memory is none, as the architecture's Linux sees it, and what no bus has is none.
 
-mod books;
-mod common;
-
-use books::Books;
-use common::{PRESETS, run, source};
+use crate::books::Books;
+use crate::common::{PRESETS, run, source};
 use kernmem_arch::Format;
 use kernmem_base::{CpuId, Granule, Order, Pfn, PhysAddr, VirtAddr};
 use kernmem_live::Live;

@@ -5,14 +5,11 @@
 //! 2. No frame has two owners: areas, objects, huge pages, what was drained.
 //! 3. When everything has been given back, the books are as they were at first.
 
-mod books;
-mod common;
-
 use core::ptr::NonNull;
 use std::collections::BTreeMap;
 
-use books::{Books, Hoard};
-use common::{PRESETS, run, source};
+use crate::books::{Books, Hoard};
+use crate::common::{PRESETS, run, source};
 use kernmem::running::Pid;
 use kernmem_arch::UserRights;
 use kernmem_base::{Access, CpuId, Order, Pfn, Privilege, Seed, VirtAddr};

@@ -1,10 +1,8 @@
 //! Pointers are real: what the kernel gives is reached through the tables that it made.
 
-mod common;
-
 use core::sync::atomic::Ordering;
 
-use common::{PRESETS, run, source};
+use crate::common::{PRESETS, run, source};
 use kernmem_base::{CpuId, Order, Pfn, PhysAddr, VirtRange};
 use kernmem_page_alloc::{Gfp, PageSource};
 

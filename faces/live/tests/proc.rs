@@ -1,8 +1,6 @@
 //! Files of `/proc` follow what the kernel does: each number by hand.
 
-mod common;
-
-use common::{PRESETS, run, source};
+use crate::common::{PRESETS, run, source};
 use kernmem_arch::UserRights;
 use kernmem_base::{CpuId, Order};
 use kernmem_live::{Live, ProcFile, Program};

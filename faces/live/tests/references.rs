@@ -2,9 +2,7 @@
 //!
 //! The memory counts every single entry that is read, below the walker and without knowing it.
 
-mod common;
-
-use common::{PRESETS, entries_of, run, source};
+use crate::common::{PRESETS, entries_of, run, source};
 use kernmem_arch::UserRights;
 use kernmem_base::Seed;
 use kernmem_base::{Access, CpuId, Order, PhysAddr, Privilege, VirtAddr};

@@ -1,9 +1,7 @@
 //! Each request of a boot for memory fails once: of the boot allocator, then of the page allocator. Boot ends with an
 //! error that says so, or does without, and never by a panic.
 
-mod common;
-
-use common::{PRESETS, recording, source};
+use crate::common::{PRESETS, recording, source};
 use kernmem::{Boot, BootError, Witness};
 use kernmem_live::Live;
 use kernmem_memblock::{Event, Observer};

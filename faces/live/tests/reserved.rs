@@ -1,10 +1,8 @@
 //! Which pages descriptors call reserved: those that the page allocator never got.
 
-mod common;
-
 use core::sync::atomic::Ordering;
 
-use common::{PRESETS, run, source};
+use crate::common::{PRESETS, run, source};
 use kernmem_base::Pfn;
 use kernmem_sparse::Descriptors;
 use kernmem_sparse::page::PageFlag;

@@ -4,11 +4,8 @@
 //! beside the one before, until the operation succeeds. Whatever fails in between must leave the books as they were.
 //! Then everything is given back, and the operation succeeds again.
 
-mod books;
-mod common;
-
-use books::{Books, Hoard};
-use common::{PRESETS, recording, run, source};
+use crate::books::{Books, Hoard};
+use crate::common::{PRESETS, recording, run, source};
 use kernmem::Boot;
 use kernmem::running::{Pid, ProcessError, Running};
 use kernmem_arch::UserRights;
@@ -538,7 +535,7 @@ fn a_kernel_begins_to_run_without_any_memory() {
         let memory = Live::memory(&source).expect("memory of the host");
         let boot = Boot::new(&source.machine, &source.config);
         let mut kernel = kernmem_live::boot(&memory, &boot, ()).expect("a kernel");
-        common::without_marks(&kernel.pages.allocator);
+        crate::common::without_marks(&kernel.pages.allocator);
         let before = kernel.pages.free_frames();
         let mut taken = 0;
         for gfp in [Gfp::HIGHUSER_MOVABLE, Gfp::KERNEL] {

@@ -26,7 +26,7 @@ pub(crate) fn files<M, W: Witness>(kernel: &Kernel<'_, M, W>, boot: &Boot<'_>, p
     let cpus: Vec<_> = core::iter::once(&kernel.pages.cpu).chain(&others).collect();
     let texts = TextConfig::of(&boot.config.kconfig, true, false);
     let live = LiveZones { allocator: &kernel.pages.allocator, cpus: &cpus, texts: &texts };
-    let pageblocks = |nid, kind: ZoneKind, each: &mut dyn FnMut(Pfn)| {
+    let pageblocks = |nid, kind: ZoneKind, each: &mut dyn FnMut(Pfn, u64)| {
         let node = kernel.nodes.nodes.iter().find(|node| node.nid == nid);
         let zone = node.and_then(|node| node.zones.iter().find(|zone| zone.name == kind.name()));
         if let Some(zone) = zone {

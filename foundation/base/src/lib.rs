@@ -41,7 +41,7 @@ pub use geometry::{Granule, Level, Order};
 pub use lent::HeapArena;
 pub use lent::{LINEAR_ALIGN, Lent, LinearMem, WordArena};
 pub use mem::{BusError, BusFault, PhysMem, PhysRead, Slot, Words};
-pub use notes::{Claim, TableNote};
+pub use notes::{Claim, Grave, TableNote};
 pub use range::{PhysRange, VirtRange};
 pub use seed::Seed;
 pub use size::Size;

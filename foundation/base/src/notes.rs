@@ -37,6 +37,17 @@ const DEPTH_SHIFT: u32 = 61;
 #[repr(transparent)]
 pub struct TableNote(AtomicU64);
 
+/// What the note of a dead table says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Grave {
+    /// The next dead table behind this one.
+    pub next: Option<Pfn>,
+    /// How deep below the root the table stood.
+    pub depth: usize,
+    /// Whether an entry of it may link another table.
+    pub may_link: bool,
+}
+
 /// What an attempt to lock a table found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Claim {
@@ -142,16 +153,13 @@ impl TableNote {
         self.store(word.wrapping_sub(u64::from(entries)));
     }
 
-    /// The next dead table behind this one.
+    /// What is known of a dead table, by one look.
+    #[inline]
     #[must_use]
-    pub fn link(&self) -> Option<Pfn> {
-        (self.load() >> LINK_SHIFT & LINK).checked_sub(1).map(Pfn)
-    }
-
-    /// How deep below the root a dead table stood.
-    #[must_use]
-    pub fn dead_depth(&self) -> usize {
-        (self.load() >> DEPTH_SHIFT) as usize
+    pub fn grave(&self) -> Grave {
+        let word = self.load();
+        let next = (word >> LINK_SHIFT & LINK).checked_sub(1).map(Pfn);
+        Grave { next, depth: (word >> DEPTH_SHIFT) as usize, may_link: word & LINKS != 0 }
     }
 
     /// Marks the table, which stood `depth` levels below the root, at most 7, as dead, with `next` behind it. How many
@@ -234,15 +242,16 @@ mod tests {
 
     #[test]
     fn count_and_link_do_not_disturb_each_other() {
+        let grave = |depth, next| Grave { next, depth, may_link: true };
         let note = TableNote::new();
         note.add(512);
         assert_eq!(note.take(500), 12);
         note.bury(3, Some(Pfn(0)));
-        assert_eq!((note.dead_depth(), note.link(), note.used()), (3, Some(Pfn(0)), 12));
+        assert_eq!((note.grave(), note.used()), (grave(3, Some(Pfn(0))), 12));
         note.bury(1, None);
-        assert_eq!((note.dead_depth(), note.link()), (1, None));
+        assert_eq!(note.grave(), grave(1, None));
         note.bury(4, Some(Pfn((1 << 40) - 1))); // the last frame of 52 bits
-        assert_eq!((note.dead_depth(), note.link()), (4, Some(Pfn((1 << 40) - 1))));
+        assert_eq!(note.grave(), grave(4, Some(Pfn((1 << 40) - 1))));
     }
 
     #[test]
@@ -286,7 +295,7 @@ mod tests {
         note.bury(2, Some(Pfn(9)));
         assert_eq!(note.try_lock(), Claim::Held);
         note.kill();
-        assert_eq!((note.try_lock(), note.link(), note.dead_depth()), (Claim::Dead, Some(Pfn(9)), 2));
+        assert_eq!((note.try_lock(), note.grave().next, note.grave().depth), (Claim::Dead, Some(Pfn(9)), 2));
         assert!(note.may_link());
         note.clear();
         assert_eq!((note.used(), note.is_busy()), (0, false));

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use kernmem_base::{Era, Granule, Pfn, PhysAddr, PhysRange};
 use kernmem_firmware::Machine;
 use kernmem_memblock::{Memblock, PfnRange, RegionArray};
-use kernmem_sparse::{Model, Sections, SparseArch, VecStore};
+use kernmem_sparse::{Model, SectionNr, Sections, SparseArch, VecStore};
 
 use crate::managed::Managed;
 use crate::takers::page_counts::{self, FreePages};
@@ -199,27 +199,28 @@ impl Nodes {
     #[must_use]
     pub fn pageblocks(&self, era: Era, sections: &Sections<VecStore>, nid: u32, zone: &Zone) -> u64 {
         let mut blocks = 0;
-        self.each_pageblock(era, sections, nid, zone, |_| blocks += 1);
+        self.each_pageblock(era, sections, nid, zone, |_, count| blocks += count);
         blocks
     }
 
-    /// Names the frame that each pageblock of a zone is counted by, as [`Nodes::pageblocks`] counts them.
+    /// Names the frames that pageblocks of a zone are counted by, as [`Nodes::pageblocks`] counts them: a first one, and how
+    /// many there are in steps of a pageblock.
     pub fn each_pageblock(
         &self,
         era: Era,
         sections: &Sections<VecStore>,
         nid: u32,
         zone: &Zone,
-        mut each: impl FnMut(Pfn),
+        mut each: impl FnMut(Pfn, u64),
     ) {
         let geometry = sections.geometry();
         let pageblock = geometry.pages_per_section() / geometry.pageblocks_per_section();
         let has_subsections = geometry.model() == Model::Vmemmap;
-        let has_descriptor = |pfn: Pfn| match era {
-            Era::V6_1 | Era::V6_12 | Era::V7_2 if has_subsections => sections.subsection_in_use(pfn),
-            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 | Era::V7_2 => sections.has_map(geometry.section_of(pfn)),
+        let are_described = |first: Pfn, last: Pfn| match era {
+            Era::V6_1 | Era::V6_12 | Era::V7_2 if has_subsections => sections.subsections_in_use(first, last),
+            Era::V4_14 | Era::V5_10 | Era::V6_1 | Era::V6_12 | Era::V7_2 => true,
         };
-        let mut at = zone.span.start;
+        let (mut at, mut alike) = (zone.span.start, (None, zone.span.start));
         while at < zone.span.end {
             let nr = geometry.section_of(at);
             if !sections.has_map(nr) {
@@ -229,10 +230,20 @@ impl Nodes {
                 at = Pfn(at.0 + steps * pageblock);
                 continue;
             }
-            if has_descriptor(at) && self.zone_of(at) == Some((nid, zone.name)) {
-                each(at);
+            if at >= alike.1 {
+                alike = self.zone_run(at);
             }
-            at = Pfn(at.0 + pageblock);
+            let stop = geometry.first_pfn(SectionNr(nr.0 + 1)).min(zone.span.end).min(alike.1);
+            let steps = (stop.0 - at.0).div_ceil(pageblock);
+            let nth = |step: u64| Pfn(at.0 + step * pageblock);
+            if alike.0 == Some((nid, zone.name)) {
+                if are_described(at, nth(steps - 1)) {
+                    each(at, steps);
+                } else {
+                    (0..steps).map(nth).filter(|&pfn| are_described(pfn, pfn)).for_each(|pfn| each(pfn, 1));
+                }
+            }
+            at = nth(steps);
         }
     }
 
@@ -240,14 +251,24 @@ impl Nodes {
     /// memory.
     #[must_use]
     pub fn zone_of(&self, pfn: Pfn) -> Option<(u32, &'static str)> {
+        self.zone_run(pfn).0
+    }
+
+    /// The same, and a frame behind this one up to which all have that zone.
+    fn zone_run(&self, pfn: Pfn) -> (Option<(u32, &'static str)>, Pfn) {
         let behind = self.memory.iter().find(|(_, memory)| pfn < memory.end);
-        let (nid, at) = match behind {
-            Some((nid, memory)) => (*nid, pfn.max(memory.start)),
-            None => self.memory.last().map(|(nid, memory)| (*nid, Pfn(memory.end.0 - 1)))?,
+        let (nid, at, stop) = match (behind, self.memory.last()) {
+            (Some((nid, memory)), _) => (*nid, pfn.max(memory.start), memory.end),
+            (None, Some((nid, memory))) => (*nid, Pfn(memory.end.0 - 1), Pfn(u64::MAX)),
+            (None, None) => return (None, Pfn(u64::MAX)),
         };
-        let node = self.nodes.iter().find(|node| node.nid == nid)?;
-        let zone = node.zones.iter().find(|zone| zone.span.start <= at && at < zone.span.end)?;
-        Some((nid, zone.name))
+        let node = self.nodes.iter().find(|node| node.nid == nid);
+        let zone = node.and_then(|node| node.zones.iter().find(|zone| zone.span.start <= at && at < zone.span.end));
+        match zone {
+            Some(zone) if behind.is_some() => (Some((nid, zone.name)), stop.min(zone.span.end)),
+            Some(zone) => (Some((nid, zone.name)), stop),
+            None => (None, Pfn(pfn.0 + 1)),
+        }
     }
 }
 

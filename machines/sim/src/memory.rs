@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use kernmem_base::{BusError, BusFault, PhysAddr, PhysMem, PhysRange, PhysRead, Slot, TableNote, Words};
+use kernmem_host::Vectors;
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, fstat, ftruncate, memfd_create};
 use rustix::io::Errno;
 
@@ -19,6 +20,7 @@ pub struct Memory {
     file: OwnedFd,
     banks: Vec<Bank>,
     references: AtomicU64,
+    vectors: Vectors,
 }
 
 #[derive(Debug)]
@@ -100,7 +102,7 @@ impl Memory {
             Ok(Bank { range, words, notes })
         });
         let banks = banks.collect::<Result<_, _>>()?;
-        Ok(Self { file, banks, references: AtomicU64::new(0) })
+        Ok(Self { file, banks, references: AtomicU64::new(0), vectors: Vectors::widest() })
     }
 
     /// Single entries that were read so far: one each per level of a walk.
@@ -217,6 +219,11 @@ impl PhysMem for Memory {
         let bank = self.bank(pa)?;
         let index = ((pa - bank.range.start) / FRAME) as usize;
         bank.notes.note(index).ok_or(BusError { pa, fault: BusFault::Hole })
+    }
+
+    // Entries that a walker may meet are rewritten word by word, as base does it: what vectors promise is less.
+    fn fill<S: Slot>(&self, table: PhysAddr, from: usize, count: usize, first: u64, step: u64) -> Result<(), BusError> {
+        self.vectors.fill::<S>(self, table, (from, count), (first, step))
     }
 
     fn discard(&self, range: PhysRange) {

@@ -11,12 +11,14 @@
 
 use core::ops::Deref;
 
+use kernmem_base::sync::atomic::{AtomicU64, Ordering};
 use kernmem_base::sync::{Held, Ranked, RankedGuard};
 use kernmem_base::{Order, Pfn};
 use kernmem_sparse::MigrateType;
 
 use crate::dense::mem::{self, Mem};
 use crate::dense::{Field, Kinds, Shape};
+use crate::handover::Records;
 use crate::highatomic;
 use crate::holes::{self, Holes};
 use crate::pageblocks::{self, Pageblocks};
@@ -39,12 +41,18 @@ pub(crate) struct Grounds<S: Store> {
     pub blocks: Pageblocks<S::Pageblocks>,
     /// Frames of known pageblocks that are nobody's.
     pub holes: Holes<S::States>,
+    /// Frames of the zone that were not handed over, or went.
+    missing: AtomicU64,
 }
 
 impl<S: Store> Kinds for Grounds<S> {
     #[inline]
     fn kind(&self, pfn: Pfn) -> MigrateType {
         self.blocks.kind(pfn)
+    }
+
+    fn alike(&self, start: Pfn, end: Pfn) -> Pfn {
+        self.blocks.alike(start, end)
     }
 
     #[inline]
@@ -54,7 +62,8 @@ impl<S: Store> Kinds for Grounds<S> {
 
     #[inline]
     fn is_plain(&self) -> bool {
-        self.blocks.is_plain() && self.blocks.are_known() && self.holes.are_none()
+        // Relaxed: a frame of somebody's was handed over before it was given, whatever is read here.
+        self.blocks.is_plain() && self.missing.load(Ordering::Relaxed) == 0
     }
 }
 
@@ -77,17 +86,25 @@ impl<S: Store> DenseBody<S> {
         needs.field.index += field.index;
         let holes = holes_need(span, facts);
         needs.hole_bytes += holes.chunks * holes.state_bytes as u64;
-        needs.pageblocks += pageblocks::count(span.start, span.end, facts.pageblock_order.0);
+        let pageblocks = pageblocks::count(span.start, span.end, facts.pageblock_order.0);
+        needs.pageblocks += pageblocks + pageblocks::known_bytes(pageblocks);
     }
 
     pub fn new(span: &ZoneSpan, facts: &Facts, store: &mut S) -> Option<Self> {
         let pageblocks = pageblocks::count(span.start, span.end, facts.pageblock_order.0);
         let shape = shape(span, facts);
+        // What hand-over writes is asked for first, so that it may lie together.
+        let known = store.pageblocks(pageblocks::known_bytes(pageblocks))?;
+        let field = Field::new(store.field(&shape)?, shape)?;
+        let kinds = store.pageblocks(pageblocks)?;
+        let holes = Holes::new(store.states(holes_need(span, facts))?, span.start);
+        let missing = AtomicU64::new(span.end.0 - span.start.0);
         Some(Self {
-            field: Field::new(store.field(&shape)?, shape)?,
+            field,
             grounds: Grounds {
-                blocks: Pageblocks::new(store.pageblocks(pageblocks)?, span.start, shape.pageblock_order),
-                holes: Holes::new(store.states(holes_need(span, facts))?, span.start),
+                blocks: Pageblocks::new(kinds, known, span.start, shape.pageblock_order),
+                holes,
+                missing,
             },
             setup: Ranked::new("dense zone", ()),
         })
@@ -160,7 +177,7 @@ impl<'z, S: Store> Fielded<'z, S> {
     pub fn all_managed(self, start: Pfn, end: Pfn) -> Result<(), FreeError> {
         let mut at = start;
         while at < end {
-            let next = Pfn(self.grounds.blocks.start(at).0.saturating_add(self.grounds.blocks.frames())).min(end);
+            let next = self.grounds.blocks.next(at).min(end);
             let known = self.zone.contains(at) && self.grounds.blocks.is_known(at);
             let strange = if known { self.first_hole(at, next) } else { Some(at) };
             if let Some(pfn) = strange {
@@ -199,14 +216,14 @@ impl<'z, S: Store> Fielded<'z, S> {
         SetUp { zone: self, _guard: self.body.setup.lock_alone() }
     }
 
-    pub fn add_free(self, start: Pfn, end: Pfn) -> Result<(), AddError> {
-        self.set_up_alone().add(start, end, true)
+    pub fn add_free(self, start: Pfn, end: Pfn, records: Records) -> Result<(), AddError> {
+        self.set_up_alone().add(start, end, Some(records))
     }
 
     /// Takes `[start, end)` over as frames that somebody owns.
     pub fn adopt(self, held: &'z Held, start: Pfn, end: Pfn) -> Result<(), AddError> {
         self.open_bits(start, end)?;
-        self.set_up(held).add(start, end, false)
+        self.set_up(held).add(start, end, None)
     }
 
     /// Opens the bits of frames that will come back.
@@ -309,8 +326,8 @@ impl<S: Store> SetUp<'_, S> {
         }
     }
 
-    /// Takes `[start, end)` over, free or in use, pageblock by pageblock.
-    fn add(&self, start: Pfn, end: Pfn, free: bool) -> Result<(), AddError> {
+    /// Takes `[start, end)` over, in use or, where `free` says how, free.
+    fn add(&self, start: Pfn, end: Pfn, free: Option<Records>) -> Result<(), AddError> {
         let mut at = start;
         while at < end {
             let (stop, is_new) = self.alike(at, end);
@@ -329,19 +346,16 @@ impl<S: Store> SetUp<'_, S> {
     /// nothing is known of them.
     fn alike(&self, at: Pfn, end: Pfn) -> (Pfn, bool) {
         let blocks = &self.zone.grounds.blocks;
-        let next = |pfn: Pfn| Pfn(blocks.start(pfn).0.saturating_add(blocks.frames()));
-        let mut stop = next(at).min(end);
         let is_new = !blocks.is_known(at);
-        let mut is_whole = is_new && blocks.start(at) == at;
-        while is_whole && stop < end {
-            is_whole = next(stop) <= end && !blocks.is_known(stop);
-            stop = if is_whole { next(stop) } else { stop };
+        let whole_end = blocks.start(end);
+        if is_new && blocks.start(at) == at && at < whole_end {
+            return (blocks.first_known(at, whole_end), true);
         }
-        (stop, is_new)
+        (blocks.next(at).min(end), is_new)
     }
 
     /// Takes over what [`SetUp::alike`] found alike.
-    fn add_alike(&self, start: Pfn, end: Pfn, is_new: bool, free: bool) -> Result<(), AddError> {
+    fn add_alike(&self, start: Pfn, end: Pfn, is_new: bool, free: Option<Records>) -> Result<(), AddError> {
         let Fielded { zone, body } = self.zone;
         let is_whole = is_new && body.grounds.blocks.start(start) == start && body.grounds.blocks.start(end) == end;
         if is_new && !is_whole {
@@ -352,32 +366,30 @@ impl<S: Store> SetUp<'_, S> {
         }
         body.grounds.holes.fill(start, end);
         if is_new {
-            self.know(start, end, true);
+            body.grounds.blocks.set_known(start, end, true);
         }
-        let field = &body.field;
-        let reached = if free { field.add_free(&body.grounds, start, end, false).err().unwrap_or(end) } else { end };
+        let added = free.map(|records| body.field.add_free(&body.grounds, start, end, records == Records::Now));
+        let reached = added.and_then(Result::err).unwrap_or(end);
         zone.add_managed(reached.0 - start.0);
+        body.grounds.missing.fetch_sub(reached.0 - start.0, Ordering::Relaxed);
         if reached == end {
             return Ok(());
         }
-        // There is no memory for the bits, so the range lies in one pageblock, whose holes were open from the start.
-        let made = body.grounds.holes.make(reached, end);
-        debug_assert!(made, "only a part of a pageblock needs bits");
+        // There is no memory for the bits of the chunk that begins here, or of the one pageblock that is handed over in part:
+        // that one's holes were open from the start.
+        if is_whole {
+            body.grounds.blocks.set_known(reached, end, false);
+        } else {
+            let made = body.grounds.holes.make(reached, end);
+            debug_assert!(made, "holes of the pageblock are open");
+        }
         Err(AddError::NoRecords { pfn: reached })
     }
 
     /// The pageblock of a frame, as far as it lies in the zone.
     fn pageblock(&self, pfn: Pfn) -> (Pfn, Pfn) {
         let (blocks, span) = (&self.zone.grounds.blocks, self.zone.zone.span());
-        let start = blocks.start(pfn);
-        (start.max(span.start), Pfn(start.0.saturating_add(blocks.frames())).min(span.end))
-    }
-
-    fn know(&self, start: Pfn, end: Pfn, known: bool) {
-        let blocks = &self.zone.grounds.blocks;
-        for pfn in (blocks.start(start).0..end.0).step_by(blocks.frames() as usize) {
-            blocks.set_known(Pfn(pfn), known);
-        }
+        (blocks.start(pfn).max(span.start), blocks.next(pfn).min(span.end))
     }
 
     /// The parts of `[start, end)` in pageblocks that it covers in part, then what it covers whole.
@@ -403,9 +415,10 @@ impl<S: Store> SetUp<'_, S> {
             debug_assert!(made, "the bits are open");
         }
         if from < to {
-            self.know(from, to, false);
+            body.grounds.blocks.set_known(from, to, false);
         }
         zone.sub_managed(end.0 - start.0);
+        body.grounds.missing.fetch_add(end.0 - start.0, Ordering::Relaxed);
         Ok(())
     }
 
@@ -418,6 +431,6 @@ impl<S: Store> SetUp<'_, S> {
                 blocks.set_kind(Pfn(block), MigrateType::Movable);
             }
         }
-        self.add(start, end, true)
+        self.add(start, end, Some(Records::Later))
     }
 }

@@ -175,6 +175,13 @@ impl<T: States> Ground<T> {
         }
     }
 
+    /// Up to where the frames `[start, end)` are of the type of `start`, as far as one look says: where no records are open
+    /// a whole chunk, else one pageblock.
+    pub fn alike(&self, start: Pfn, end: Pfn) -> Pfn {
+        let shift = if self.is_open(start) { self.pageblock_order.into() } else { CHUNK_SHIFT };
+        Pfn(((start.0 >> shift) + 1) << shift).min(end)
+    }
+
     /// Changes the type of a frame's pageblock; under the zone lock, in an open chunk.
     pub fn set_kind(&self, pfn: Pfn, kind: MigrateType) {
         if let Some(byte) = self.block_index(pfn).and_then(|index| self.states.byte(index)) {

@@ -17,9 +17,18 @@ use crate::store::{CHUNK_SHIFT, Store};
 use crate::zone::Locked;
 use crate::{PageAllocator, ZoneKind};
 
+/// When the records of frames that are handed over free are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Records {
+    /// When somebody needs them.
+    Later,
+    /// At once.
+    Now,
+}
+
 impl<S: Store> Locked<'_, S> {
     /// Takes `[start, end)` over; both lie in the zone.
-    pub fn add_free(&mut self, start: Pfn, end: Pfn) -> Result<(), AddError> {
+    pub fn add_free(&mut self, start: Pfn, end: Pfn, records: Records) -> Result<(), AddError> {
         let largest = self.max_order();
         let mut at = start.0;
         while at < end.0 {
@@ -28,7 +37,7 @@ impl<S: Store> Locked<'_, S> {
             }
             let aligned = (at.trailing_zeros() as u8).min(largest);
             let order = (0..=aligned).rev().find(|order| at + (1 << order) <= end.0).unwrap_or(0);
-            let frames = if order == largest && self.defer(Pfn(at), end)? {
+            let frames = if order == largest && records == Records::Later && self.defer(Pfn(at), end)? {
                 (end.0 - at) >> largest << largest
             } else {
                 self.add_block(Pfn(at), order)?;
@@ -110,12 +119,25 @@ impl<S: Store> PageAllocator<S> {
     /// # Errors
     /// [`AddError`]; what lies below the frame that it names was taken over.
     pub fn add_free(&self, nid: u32, start: Pfn, end: Pfn) -> Result<(), AddError> {
+        self.add_to_node(nid, start, end, Records::Later)
+    }
+
+    /// As [`PageAllocator::add_free`], with the records of all of it opened and written at once: whoever asks for these
+    /// frames later needs no memory for records, and does not wait for them to be written.
+    ///
+    /// # Errors
+    /// As [`PageAllocator::add_free`].
+    pub fn add_free_opened(&self, nid: u32, start: Pfn, end: Pfn) -> Result<(), AddError> {
+        self.add_to_node(nid, start, end, Records::Now)
+    }
+
+    fn add_to_node(&self, nid: u32, start: Pfn, end: Pfn, records: Records) -> Result<(), AddError> {
         let mut at = start;
         while at < end {
             let zones = self.zones().filter(|zone| zone.span().nid == nid);
             let zone = { zones }.find(|zone| zone.contains(at)).ok_or(AddError::NoZone { pfn: at })?;
             let stop = end.min(zone.span().end);
-            zone.add_free(at, stop)?;
+            zone.add_free(at, stop, records)?;
             at = stop;
         }
         Ok(())
@@ -131,7 +153,7 @@ impl<S: Store> PageAllocator<S> {
         if start < span.start || end > span.end {
             return Err(AddError::NoZone { pfn: if start < span.start { start } else { span.end } });
         }
-        zone.add_free(start, end)
+        zone.add_free(start, end, Records::Later)
     }
 
     /// Takes over frames that boot had in use and needs no more, `[start, end)`: counted as managed and freed one by one

@@ -19,6 +19,12 @@ use crate::{PageAllocator, Placement};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeapStore;
 
+/// `count` zeros, each made of a plain one: where both are of one size the vector stays where the heap made it, which
+/// touches none of it if it gets zeroed memory.
+pub(crate) fn zeros<Z: Clone, A>(count: usize, zero: Z, make: impl Fn(Z) -> A) -> Vec<A> {
+    alloc::vec![zero; count].into_iter().map(make).collect()
+}
+
 /// States in chunks of their own.
 #[derive(Debug)]
 pub struct HeapStates {
@@ -93,7 +99,7 @@ impl Store for HeapStore {
     }
 
     fn pageblocks(&mut self, count: usize) -> Option<Vec<AtomicU8>> {
-        Some((0..count).map(|_| AtomicU8::new(0)).collect())
+        Some(zeros(count, 0, AtomicU8::new))
     }
 
     fn zones(&mut self, count: usize) -> Option<Self::Zones> {

@@ -32,12 +32,6 @@ impl<T: States> Holes<T> {
         Self { bits, base: start.0 >> CHUNK_SHIFT << CHUNK_SHIFT, any: AtomicBool::new(false) }
     }
 
-    /// Whether there never was a hole.
-    #[inline]
-    pub fn are_none(&self) -> bool {
-        !self.any.load(Ordering::Relaxed)
-    }
-
     /// Whether a frame of the zone is a hole.
     #[inline]
     pub fn has(&self, pfn: Pfn) -> bool {

@@ -12,6 +12,7 @@ use kernmem_base::Pfn;
 use kernmem_sparse::MigrateType;
 
 use crate::ground::State;
+use crate::handover::Records;
 use crate::pcp::CpuPages;
 use crate::store::Store;
 use crate::zone::Locked;
@@ -38,7 +39,7 @@ impl<S: Store> Locked<'_, S> {
             }
             self.ground().set_kind(block, MigrateType::Movable);
         }
-        self.add_free(start, end)
+        self.add_free(start, end, Records::Later)
     }
 }
 

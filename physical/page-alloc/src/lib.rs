@@ -55,6 +55,7 @@ mod zone;
 mod zonelist;
 
 pub use allocator::{PageAllocator, needs};
+pub use census::Census;
 pub use drain::DrainRequest;
 pub use facts::{BuildError, Facts, Topology, ZoneSpan};
 pub use free_area::Placement;

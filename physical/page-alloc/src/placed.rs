@@ -7,8 +7,9 @@ use kernmem_base::sync::Held;
 use kernmem_sparse::MigrateType;
 
 use crate::dense::Kinds;
-use crate::free_area::KINDS;
+use crate::free_area::{Counts, KINDS};
 use crate::ground::State;
+use crate::handover::Records;
 use crate::store::Store;
 use crate::watermark::Pass;
 use crate::zone::{Placed, Zone};
@@ -39,6 +40,14 @@ impl<S: Store> Zone<S> {
         }
     }
 
+    /// Up to where the frames `[start, end)` of the zone are of the type of `start`, as far as that is known at a glance.
+    pub(crate) fn alike(&self, start: Pfn, end: Pfn) -> Pfn {
+        match self.placed() {
+            Placed::Linux(zone) => zone.ground.alike(start, end),
+            Placed::Dense(zone) => zone.grounds.alike(start, end),
+        }
+    }
+
     /// Free blocks of exactly this order by type, all of one moment.
     pub(crate) fn counts(&self, order: u8) -> [u64; KINDS] {
         match self.placed() {
@@ -47,6 +56,20 @@ impl<S: Store> Zone<S> {
                 MigrateType::ALL.map(|kind| locked.count(order, kind))
             }
             Placed::Dense(zone) => zone.field.counts(&zone.grounds)[usize::from(order)],
+        }
+    }
+
+    /// The same of all orders.
+    pub(crate) fn all_counts(&self) -> Counts {
+        match self.placed() {
+            Placed::Linux(zone) => {
+                let (locked, mut counts) = (zone.lock_alone(), Counts::default());
+                for order in 0..=zone.facts.max_order.0 {
+                    counts[usize::from(order)] = MigrateType::ALL.map(|kind| locked.count(order, kind));
+                }
+                counts
+            }
+            Placed::Dense(zone) => zone.field.counts(&zone.grounds),
         }
     }
 
@@ -69,10 +92,10 @@ impl<S: Store> Zone<S> {
     }
 
     /// Takes `[start, end)` over as free frames; both lie in the zone.
-    pub(crate) fn add_free(&self, start: Pfn, end: Pfn) -> Result<(), AddError> {
+    pub(crate) fn add_free(&self, start: Pfn, end: Pfn, records: Records) -> Result<(), AddError> {
         match self.placed() {
-            Placed::Linux(zone) => zone.lock_alone().add_free(start, end),
-            Placed::Dense(zone) => zone.add_free(start, end),
+            Placed::Linux(zone) => zone.lock_alone().add_free(start, end, records),
+            Placed::Dense(zone) => zone.add_free(start, end, records),
         }
     }
 

@@ -6,7 +6,7 @@
 //!   words    links of free blocks                             under the zone lock
 //! per zone, dense:
 //!   field    bits, block entries and index (`dense::mem`)     shared, atomic
-//!   bytes    one a pageblock                                  shared, atomic
+//!   bytes    one a pageblock, and a bit a pageblock           shared, atomic
 //!   states   a bit a frame, in chunks, opened where memory has holes
 //! per allocator: zones, order of nodes, drain requests; per CPU: slots and sets of its lists, or its dense caches
 //! ```
@@ -75,7 +75,7 @@ pub struct Needs {
     /// Bytes of states of all dense zones: a store with memory on demand lends them only where a pageblock has frames that
     /// were not handed over.
     pub hole_bytes: u64,
-    /// Pageblocks of all dense zones, a byte each.
+    /// Bytes for the pageblocks of all dense zones.
     pub pageblocks: usize,
     /// Words of all zones' lists.
     pub words: u64,
@@ -91,7 +91,7 @@ pub trait Store: Sized {
     type Words: Words + Send;
     /// The memory of one zone's field.
     type Field: Mem;
-    /// A byte for each pageblock of a dense zone.
+    /// Bytes for the pageblocks of a dense zone.
     type Pageblocks: AsRef<[AtomicU8]>;
     /// A place for each zone.
     type Zones: AsRef<[Option<Zone<Self>>]> + AsMut<[Option<Zone<Self>>]>;
@@ -112,7 +112,7 @@ pub trait Store: Sized {
     fn words(&mut self, needs: ZoneNeeds) -> Option<Self::Words>;
     /// Memory for the field of one zone.
     fn field(&mut self, shape: &Shape) -> Option<Self::Field>;
-    /// `count` zeros for the pageblocks of one zone.
+    /// `count` zeros for the pageblocks of one zone, which asks twice: for their types and for which are known.
     fn pageblocks(&mut self, count: usize) -> Option<Self::Pageblocks>;
     /// `count` empty places.
     fn zones(&mut self, count: usize) -> Option<Self::Zones>;

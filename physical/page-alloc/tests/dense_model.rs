@@ -46,6 +46,15 @@ impl Kinds for Types {
     fn kind(&self, pfn: Pfn) -> MigrateType {
         self.types.borrow()[(pfn.0 >> self.order) as usize]
     }
+
+    fn alike(&self, start: Pfn, end: Pfn) -> Pfn {
+        let next = |pfn: Pfn| Pfn(((pfn.0 >> self.order) + 1) << self.order);
+        let mut stop = next(start);
+        while stop < end && self.kind(stop) == self.kind(start) {
+            stop = next(stop);
+        }
+        stop.min(end)
+    }
 }
 
 /// The set, cut the slow way.
@@ -313,6 +322,66 @@ const ZONES: [Shape; 2] = [
 
 type Cpu = CpuFrames<Vec<CpuSet>>;
 
+/// What blocks of a large field are like: as they were handed over, lazily or not, or in use, or partly so.
+#[derive(Clone, Copy, Debug)]
+enum Like {
+    Lazy,
+    Written,
+    InUse,
+    Part(u64),
+}
+
+fn like() -> impl Strategy<Value = Like> {
+    prop_oneof![Just(Like::Lazy), Just(Like::Written), Just(Like::InUse), any::<u64>().prop_map(Like::Part)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The census, which counts whole blocks of one type many at a time, against the cut frame by frame.
+    #[test]
+    fn a_census_of_many_blocks_is_the_cut(
+        start in 0..0x1200_u64,
+        orders in prop_oneof![Just((10, 9)), Just((9, 9)), Just((11, 9)), Just((8, 7))],
+        types in prop::collection::vec((1..150_usize, 0..6_usize), 3),
+        runs in prop::collection::vec((1..150_u64, like()), 4),
+    ) {
+        let (max_order, pageblock_order) = orders;
+        let order = pageblock_order.min(9);
+        let mut kinds: Vec<MigrateType> = types.iter().flat_map(|&(len, kind)| vec![TYPES[kind]; len]).collect();
+        kinds.resize(1000, MigrateType::Movable);
+        let types = Types { order: pageblock_order, types: RefCell::new(kinds) };
+        let frames: u64 = runs.iter().map(|(len, _)| len << order).sum();
+        let shape = Shape { start: Pfn(start), end: Pfn(start + frames), max_order, pageblock_order };
+        let field = Field::new(HeapMem::new(&shape), shape).unwrap();
+        let mut naive = Naive { shape, types: &types, free: BTreeSet::new() };
+        let mut at = start;
+        for (len, like) in runs {
+            let end = at + (len << order);
+            let taken: Vec<u64> = match like {
+                Like::Lazy | Like::Written => Vec::new(),
+                Like::InUse => (at..end).collect(),
+                Like::Part(bits) => (at..end).filter(|pfn| bits >> (pfn / 8 % 64) & 1 != 0 && pfn % 64 < 40).collect(),
+            };
+            field.add_free(&types, Pfn(at), Pfn(end), matches!(like, Like::Written)).unwrap();
+            naive.free.extend(at..end);
+            for pfn in taken {
+                field.take_range(&types, Pfn(pfn), Pfn(pfn + 1)).unwrap();
+                naive.free.remove(&pfn);
+            }
+            at = end;
+        }
+        let counts = naive.counts();
+        prop_assert_eq!(field.counts(&types), counts);
+        for kind in TYPES {
+            let own = (0..=max_order).map(|order| counts[usize::from(order)][kind as usize] << order).sum::<u64>();
+            let joined = naive.free.iter().filter(|pfn| types.kind(Pfn(**pfn)) == kind).count() as u64;
+            prop_assert_eq!(field.free_of(&types, kind), joined);
+            prop_assert!(own == joined || max_order > pageblock_order);
+        }
+    }
+}
+
 struct Machine<'t> {
     fields: [Field<HeapMem>; 2],
     types: &'t Types,
@@ -461,12 +530,12 @@ struct Scarce {
 }
 
 impl Mem for Scarce {
-    fn line(&self, line: usize) -> Option<&Line> {
-        self.mem.line(line)
+    fn chunk(&self, chunk: usize) -> Option<&[Line]> {
+        self.mem.chunk(chunk)
     }
 
-    fn entry(&self, block: usize) -> Option<&AtomicU16> {
-        self.mem.entry(block)
+    fn entries(&self) -> &[AtomicU16] {
+        self.mem.entries()
     }
 
     fn index(&self, word: usize) -> Option<&AtomicU64> {

@@ -352,7 +352,7 @@ fn urgent_requests_keep_pageblocks_up_to_a_hundredth() {
         let zone = allocator.zone(0, ZoneKind::Normal).unwrap();
         let expected = if era <= Era::V6_1 { 3 } else { 2 };
         assert_eq!(zone.reserved_highatomic(), expected * 512, "{era}");
-        let kept = zone.pageblocks(|_| true)[MigrateType::HighAtomic as usize];
+        let kept = zone.pageblocks(Pfn(0), u64::MAX)[MigrateType::HighAtomic as usize];
         assert_eq!(kept, expected, "{era}");
         if era == Era::V5_10 {
             // It merges kept pageblocks with others, and the larger block is found under the other type alone.
@@ -531,4 +531,26 @@ fn each_pageblock_that_a_range_touches_gets_its_type() {
     assert_eq!(allocator.set_migrate_type(Pfn(0x100), Pfn(0x300), MigrateType::Unmovable), Ok(2));
     use MigrateType::{Movable, Unmovable};
     assert_eq!([0, 0x200, 0x400].map(|pfn| kind(&allocator, pfn)), [Unmovable, Unmovable, Movable]);
+}
+
+/// Pageblocks that are counted in one call are those whose frames say so one by one, in both placements, whichever frame
+/// each is counted by.
+#[test]
+fn pageblocks_are_counted_as_their_frames_say() {
+    let (start, end) = (0x1_0180, 0x4_0000);
+    for placement in [Placement::Linux, Placement::Dense] {
+        let allocator = one_zone(Facts::of(Era::V6_1, placement), start, end);
+        for (from, to, kind) in [(start, 0x1_0181, 0), (0x1_0400, 0x1_0a00, 2), (0x2_7e00, 0x2_8400, 0)] {
+            allocator.set_migrate_type(Pfn(from), Pfn(to), MigrateType::ALL[kind]).unwrap();
+        }
+        let zone = allocator.zones().next().unwrap();
+        for first in [start, start + 0x1ff, 0x1_0200, 0x1_0600, 0x2_7f00] {
+            for count in [0, 1, 2, 5, 128, 300] {
+                let mut expected = [0; 6];
+                let frames = (0..count).map(|nth| Pfn(first + nth * 512)).take_while(|pfn| pfn.0 < end);
+                frames.for_each(|pfn| expected[zone.migrate_type(pfn).unwrap() as usize] += 1);
+                assert_eq!(zone.pageblocks(Pfn(first), count), expected, "{placement:?} {first:#x} {count}");
+            }
+        }
+    }
 }

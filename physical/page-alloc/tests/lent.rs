@@ -124,12 +124,12 @@ impl Words for DryWords {
 struct DryField(HeapMem, Dry);
 
 impl Mem for DryField {
-    fn line(&self, line: usize) -> Option<&Line> {
-        self.0.line(line)
+    fn chunk(&self, chunk: usize) -> Option<&[Line]> {
+        self.0.chunk(chunk)
     }
 
-    fn entry(&self, block: usize) -> Option<&AtomicU16> {
-        self.0.entry(block)
+    fn entries(&self) -> &[AtomicU16] {
+        self.0.entries()
     }
 
     fn index(&self, word: usize) -> Option<&AtomicU64> {
@@ -186,29 +186,20 @@ impl Store for Dry {
 /// The nth piece of memory cannot be had, for every n: what was handed over and what was given out is still all there is.
 #[test]
 fn a_store_that_runs_dry_loses_no_frame() {
-    for placement in [Placement::Linux, Placement::Dense] {
+    for (placement, opened) in WAYS {
         let mut opens = 0;
         loop {
-            let store = Dry(Arc::new(AtomicU64::new(opens)));
-            let facts = Facts::of(Era::V6_12, placement);
-            let allocator = PageAllocator::new(&mut store.clone(), facts, &Topology::flat(1), &[SPAN]).unwrap();
-            // The odd frames at the ends need records at once.
-            let added = allocator.add_free(0, Pfn(3), Pfn(FRAMES - 3));
+            let (_, allocator) = dry(placement, opens);
+            let added = add(&allocator, Pfn(3), opened);
             assert!(matches!(added, Ok(()) | Err(AddError::NoRecords { .. })), "{added:?}");
             let managed = allocator.managed();
             assert_eq!(allocator.free_frames(), managed);
-            let (slots, sets) = (vec![PcpSlot::default(); 64], vec![PcpSet::default(); allocator.sets()]);
-            let caches = vec![CpuSet::default(); allocator.sets()];
-            let mut cpu = CpuPages::new(CpuId(0), 0, slots, sets, caches);
-            let mut taken = 0;
-            let end = loop {
-                match allocator.alloc(&mut cpu, None, Gfp::HIGHUSER_MOVABLE, Order(0)) {
-                    Ok(_) => taken += 1,
-                    Err(error) => break error,
-                }
-            };
+            let mut cpu = dry_cpu(&allocator);
+            let (taken, end) = take_all(&allocator, &mut cpu);
             assert_eq!(end, AllocError::NoMemory { gfp: Gfp::HIGHUSER_MOVABLE, order: Order(0) });
             assert_eq!(taken + allocator.free_frames() + cpu.total(), managed, "{placement:?} {opens}");
+            // What was handed over with its records is served without memory for any.
+            assert!(!opened || taken == managed, "{placement:?} {opens}");
             if taken == FRAMES - 6 {
                 break;
             }
@@ -217,5 +208,59 @@ fn a_store_that_runs_dry_loses_no_frame() {
         // Linux: two openings for each of three chunks. Dense: one for each, and holes at both ends.
         let expected = if placement == Placement::Linux { 6 } else { 5 };
         assert_eq!(opens, expected, "{placement:?}");
+    }
+}
+
+/// Hand-over that had no memory for some records goes on where it ended as soon as there is memory.
+#[test]
+fn a_hand_over_that_ended_early_can_go_on() {
+    for (placement, opened) in WAYS {
+        for opens in 0..6 {
+            let (store, allocator) = dry(placement, opens);
+            if let Err(error) = add(&allocator, Pfn(3), opened) {
+                let AddError::NoRecords { pfn } = error else { panic!("{error}") };
+                assert_eq!(allocator.managed(), pfn.0 - 3, "{placement:?} {opens}");
+                assert!(!allocator.manages(pfn) && (pfn == Pfn(3) || allocator.manages(Pfn(pfn.0 - 1))));
+                store.0.store(6, Ordering::Relaxed);
+                add(&allocator, pfn, opened).unwrap();
+            }
+            store.0.store(6, Ordering::Relaxed);
+            let mut cpu = dry_cpu(&allocator);
+            let (taken, _) = take_all(&allocator, &mut cpu);
+            assert_eq!((taken, allocator.managed()), (FRAMES - 6, FRAMES - 6), "{placement:?} {opens}");
+        }
+    }
+}
+
+/// Placements, and whether hand-over writes all records.
+const WAYS: [(Placement, bool); 4] =
+    [(Placement::Linux, false), (Placement::Linux, true), (Placement::Dense, false), (Placement::Dense, true)];
+
+fn dry(placement: Placement, opens: u64) -> (Dry, PageAllocator<Dry>) {
+    let store = Dry(Arc::new(AtomicU64::new(opens)));
+    let facts = Facts::of(Era::V6_12, placement);
+    let allocator = PageAllocator::new(&mut store.clone(), facts, &Topology::flat(1), &[SPAN]).unwrap();
+    (store, allocator)
+}
+
+/// Hands over all from `start` on but three frames: odd frames at the ends need records at once.
+fn add(allocator: &PageAllocator<Dry>, start: Pfn, opened: bool) -> Result<(), AddError> {
+    let end = Pfn(FRAMES - 3);
+    if opened { allocator.add_free_opened(0, start, end) } else { allocator.add_free(0, start, end) }
+}
+
+fn dry_cpu(allocator: &PageAllocator<Dry>) -> CpuPages<Dry> {
+    let (slots, sets) = (vec![PcpSlot::default(); 64], vec![PcpSet::default(); allocator.sets()]);
+    CpuPages::new(CpuId(0), 0, slots, sets, vec![CpuSet::default(); allocator.sets()])
+}
+
+/// Takes single frames until there are none.
+fn take_all(allocator: &PageAllocator<Dry>, cpu: &mut CpuPages<Dry>) -> (u64, AllocError) {
+    let mut taken = 0;
+    loop {
+        match allocator.alloc(cpu, None, Gfp::HIGHUSER_MOVABLE, Order(0)) {
+            Ok(_) => taken += 1,
+            Err(error) => return (taken, error),
+        }
     }
 }

@@ -25,12 +25,12 @@ struct Few {
 }
 
 impl Mem for Few {
-    fn line(&self, line: usize) -> Option<&Line> {
-        self.lines.get(line)
+    fn chunk(&self, chunk: usize) -> Option<&[Line]> {
+        (chunk == 0).then_some(&self.lines)
     }
 
-    fn entry(&self, block: usize) -> Option<&AtomicU16> {
-        self.entries.get(block)
+    fn entries(&self) -> &[AtomicU16] {
+        &self.entries
     }
 
     fn index(&self, word: usize) -> Option<&AtomicU64> {
@@ -317,5 +317,49 @@ fn who_takes_a_frame_sees_what_was_done_before_it_was_given() {
             assert_eq!(shared.1.load(Ordering::Relaxed), 7);
         }
         task.join().unwrap();
+    });
+}
+
+/// Blocks are handed over while another CPU takes: it gets frames whose past it sees, and all others are found later.
+fn taken_during_hand_over(eager: bool) {
+    explore(None, move || {
+        let shared = Arc::new((field(6, 2, &[]), AtomicU64::new(0)));
+        let boot = Arc::clone(&shared);
+        let task = thread::spawn(move || {
+            boot.1.store(7, Ordering::Relaxed);
+            boot.0.add_free(&MOVABLE, Pfn(0), Pfn(128), eager).unwrap();
+        });
+        let taken = words(&shared.0, 1);
+        if !taken.is_empty() {
+            assert_eq!(shared.1.load(Ordering::Relaxed), 7);
+        }
+        task.join().unwrap();
+        check(&shared.0, taken, 0..128);
+    });
+}
+
+#[test]
+fn blocks_are_noted_while_somebody_takes() {
+    taken_during_hand_over(false);
+}
+
+#[test]
+fn blocks_are_written_while_somebody_takes() {
+    taken_during_hand_over(true);
+}
+
+/// A block changes its type while it is handed over: it is found under the new type.
+#[test]
+fn a_block_that_changes_its_type_while_it_is_handed_over_is_found() {
+    explore(None, || {
+        let types = Types(vec![AtomicU8::new(MOVABLE as u8)]);
+        let shared = Arc::new((field(6, 1, &[]), types));
+        let boot = Arc::clone(&shared);
+        let task = thread::spawn(move || boot.0.add_free(&boot.1, Pfn(0), Pfn(64), false).unwrap());
+        shared.1.0[0].store(MigrateType::Unmovable as u8, Ordering::Relaxed);
+        shared.0.retyped(&shared.1, Pfn(0), MOVABLE);
+        task.join().unwrap();
+        assert_eq!(shared.0.take_run(&shared.1, MOVABLE, 6), None);
+        assert_eq!(shared.0.take_run(&shared.1, MigrateType::Unmovable, 6), Some(Pfn(0)));
     });
 }

@@ -194,8 +194,14 @@ impl<S: Store> Sections<S> {
     /// Whether the subsection of a frame is marked as in use.
     #[must_use]
     pub fn subsection_in_use(&self, pfn: Pfn) -> bool {
-        let mask = self.subsection_mask(pfn, pfn);
-        self.subsection_bits(self.geometry.section_of(pfn)).is_some_and(|bits| mask.all_in(bits))
+        self.subsections_in_use(pfn, pfn)
+    }
+
+    /// Whether all subsections from that of `first` to that of `last`, a frame of the same section, are marked as in use.
+    #[must_use]
+    pub fn subsections_in_use(&self, first: Pfn, last: Pfn) -> bool {
+        let mask = self.subsection_mask(first, last);
+        self.subsection_bits(self.geometry.section_of(first)).is_some_and(|bits| mask.all_in(bits))
     }
 
     fn check_piece(&self, start: Pfn, frames: u64) -> Result<(SectionNr, Pfn), ActivateError> {

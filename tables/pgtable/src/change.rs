@@ -59,49 +59,120 @@ pub(crate) fn protect<F: EntryFormat, M: PhysMem>(
     change: Change,
     stale: &mut Stale,
 ) -> Result<(), Stopped> {
-    let shape = &F::shape().levels[node.depth];
-    let slots = slots::<F, M>(mem, node).map_err(Stopped::at(range.start))?;
-    // Attributes that were proven to change by these bits: what holds for one leaf holds for its equals.
-    let mut proven = None;
-    let mut runs = Runs::new(slots, shape, range);
-    while let Some((raw, part)) = runs.peek() {
-        let (base, attrs) = match F::decode(raw, shape.level) {
-            Entry::Table { next, .. } => {
-                protect::<F, M>(mem, node.below(next), part, change, stale)?;
-                runs.skip(1);
-                continue;
+    Protector::<F, M> { mem, change, stale, proven: None }.below(node, range)
+}
+
+/// One descent that changes leaves.
+struct Protector<'p, F: EntryFormat, M> {
+    mem: &'p M,
+    change: Change,
+    stale: &'p mut Stale,
+    proven: Option<Proven<F::Attrs>>,
+}
+
+/// What was proven of a leaf, and holds for its equals.
+#[derive(Clone, Copy)]
+struct Proven<A> {
+    level: Level,
+    attrs: A,
+    /// The bits that change.
+    flips: u64,
+    /// Whether it stays where it is, so that many may change at once.
+    stays: bool,
+}
+
+impl<A: PartialEq> Proven<A> {
+    #[inline]
+    fn holds_for(&self, level: Level, attrs: A, flips: u64) -> bool {
+        self.level == level && self.attrs == attrs && self.flips == flips
+    }
+}
+
+impl<F: EntryFormat, M: PhysMem> Protector<'_, F, M> {
+    fn below(&mut self, node: Node, range: VirtRange) -> Result<(), Stopped> {
+        let shape = &F::shape().levels[node.depth];
+        let slots = slots::<F, M>(self.mem, node).map_err(Stopped::at(range.start))?;
+        let mut runs = Runs::new(slots, shape, range);
+        while let Some((raw, part)) = runs.peek() {
+            match F::decode(raw, shape.level) {
+                Entry::Table { next, .. } => {
+                    let is_whole = part.size() == shape.bytes();
+                    let left = if is_whole { self.whole(node.below(next), part)? } else { Some(part) };
+                    if let Some(left) = left {
+                        self.below(node.below(next), left)?;
+                    }
+                    runs.skip(1);
+                }
+                Entry::Absent { .. } | Entry::Reserved { .. } => runs.skip_alike(0, usize::MAX),
+                Entry::Leaf { base, attrs } => self.run(node, &mut runs, shape, raw, (base, attrs))?,
             }
-            Entry::Absent { .. } | Entry::Reserved { .. } => {
-                runs.skip_alike(0, usize::MAX);
-                continue;
-            }
-            Entry::Leaf { base, attrs } => (base, attrs),
-        };
+        }
+        Ok(())
+    }
+
+    /// Changes the first leaves of a table, which maps `part` and nothing else, if they were proven to change. Returns
+    /// what is left of `part`.
+    #[inline]
+    fn whole(&mut self, node: Node, part: VirtRange) -> Result<Option<VirtRange>, Stopped> {
+        let (Some(proven), shape) = (self.proven, &F::shape().levels[node.depth]) else { return Ok(Some(part)) };
+        let raw = self.mem.slot::<F::Slot>(node.table, 0).map_err(Stopped::at(part.start))?.peek();
+        let Entry::Leaf { attrs, .. } = F::decode(raw, shape.level) else { return Ok(Some(part)) };
+        let flips = self.change.apply(raw) ^ raw;
+        // Not a contiguous group, which must not be entered in its middle afterwards.
+        let is_plain = flips != 0 && proven.stays && !F::is_contiguous(attrs);
+        if !is_plain || !proven.holds_for(shape.level, attrs, flips) {
+            return Ok(Some(part));
+        }
+        let (all, bits) = ((0, shape.entries()), (!self.change.clear, self.change.set));
+        let done = self.mem.rewrite::<F::Slot>(node.table, all, F::address_bits(shape.level), bits);
+        let done = (done.map_err(Stopped::at(part.start))? as u64) << shape.shift;
+        if done == part.size() {
+            self.stale.owe(part);
+            return Ok(None);
+        }
+        let left = part.start.wrapping_add(done);
+        self.stale.owe(VirtRange { start: part.start, last: left.wrapping_add(u64::MAX) });
+        Ok(Some(VirtRange { start: left, last: part.last }))
+    }
+
+    /// Changes the next leaves of a table: `raw`, which says `leaf`, and those behind it that are like it.
+    #[inline]
+    fn run(
+        &mut self,
+        node: Node,
+        runs: &mut Runs<'_, F::Slot>,
+        shape: &LevelShape,
+        raw: u64,
+        (base, attrs): (PhysAddr, F::Attrs),
+    ) -> Result<(), Stopped> {
+        let (change, level, va) = (self.change, shape.level, runs.va());
         let covered = runs.covered(if F::is_contiguous(attrs) { shape.contiguous_bits } else { 0 });
         if covered == 0 {
-            let error = MapError::Inside { va: part.start, level: shape.level };
-            return Err(Stopped { va: part.start, error });
+            return Err(Stopped { va, error: MapError::Inside { va, level } });
         }
-        let new = change.apply(raw);
-        if proven != Some((attrs, new ^ raw)) {
-            change.check::<F>(raw, (base, attrs), part.start, shape.level).map_err(Stopped::at(part.start))?;
-            proven = Some((attrs, new ^ raw));
-        }
-        let address = F::address_bits(shape.level);
-        if new == raw {
+        let (new, address) = (change.apply(raw), F::address_bits(level));
+        let flips = new ^ raw;
+        let proven = match self.proven.filter(|proven| proven.holds_for(level, attrs, flips)) {
+            Some(proven) => proven,
+            None => {
+                change.check::<F>(raw, (base, attrs), va, level).map_err(Stopped::at(va))?;
+                let stays = (change.set | change.clear) & address == 0 && new & !address != 0;
+                *self.proven.insert(Proven { level, attrs, flips, stays })
+            }
+        };
+        if flips == 0 {
             runs.skip_alike(address, covered);
-            continue;
+            return Ok(());
         }
         // One that moves or vanishes does so alone.
-        let goes_alone = (change.set | change.clear) & address != 0 || new & !address == 0;
-        let most = if goes_alone { 1 } else { covered };
+        let most = if proven.stays { covered } else { 1 };
         if new == 0 {
-            mem.note(node.table).map_err(Stopped::at(part.start))?.take(1);
+            self.mem.note(node.table).map_err(Stopped::at(va))?.take(1);
         }
-        let (_, part) = runs.rewrite(mem, node.table, most, address, (!change.clear, change.set))?;
-        stale.owe(part);
+        let (_, part) = runs.rewrite(self.mem, node.table, most, address, (!change.clear, change.set))?;
+        self.stale.owe(part);
+        Ok(())
     }
-    Ok(())
 }
 
 /// Puts `raw` in the place of the live entry for `block`: by break-before-make where the architecture asks for it,

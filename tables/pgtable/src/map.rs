@@ -151,7 +151,8 @@ impl<'t, F: EntryFormat, M: PhysMem> Filler<'t, F, M> {
         if let Some((bits, run)) = self.leaf_run(place.node.depth, shape, part) {
             match first_used(place, slots, shape, run) {
                 None => {
-                    self.write_leaves(place, slots, bits, run)?;
+                    let note = self.mem.note(place.node.table).map_err(Stopped::at(run.start))?;
+                    self.write_leaves(place, note, bits, run).map_err(Stopped::at(run.start))?;
                     return Ok(run);
                 }
                 // a shorter part may need smaller leaves; nothing is in its way
@@ -161,12 +162,16 @@ impl<'t, F: EntryFormat, M: PhysMem> Filler<'t, F, M> {
                 Some(_) => {}
             }
         }
+        if let Some(run) = self.fill_tables(place, slots, part, frames)? {
+            return Ok(run);
+        }
         let below = VirtRange { start: part.start, last: block_around(part.start, shape.bytes()).last.min(part.last) };
         self.descend(place, &slots[shape.index(part.start)], below, frames)?;
         Ok(below)
     }
 
     /// The longest run of leaves of this level at the start of `part`, with their attribute bits.
+    #[inline]
     fn leaf_run(&self, depth: usize, shape: &LevelShape, part: VirtRange) -> Option<(u64, VirtRange)> {
         let form = self.forms[depth];
         if form.single.is_none() && form.contiguous.is_none() {
@@ -186,19 +191,16 @@ impl<'t, F: EntryFormat, M: PhysMem> Filler<'t, F, M> {
         Some((bits, VirtRange::of_size(va, whole.min(to_next_group))?))
     }
 
-    /// Writes a run of equal leaves into free slots of one table.
-    fn write_leaves(&self, place: Place, slots: &[F::Slot], bits: u64, run: VirtRange) -> Result<(), Stopped> {
+    /// Writes a run of equal leaves into free slots of one table, and counts them in its note.
+    #[inline]
+    fn write_leaves(&self, place: Place, note: &TableNote, bits: u64, run: VirtRange) -> Result<(), BusError> {
         let shape = &F::shape().levels[place.node.depth];
         let (first, count) = (shape.index(run.start), (run.size() >> shape.shift) as usize);
         let base = self.pa(run.start);
-        let (raw, last) = (F::place(base) | bits, run.size() - shape.bytes());
-        // Not where a carry would leave the bits of the address, which need not lie together.
-        let is_even = F::place(base + last) | bits == raw.wrapping_add(last);
-        let mem = self.mem;
-        let note = mem.note(place.node.table).map_err(Stopped::at(run.start))?;
-        if place.is_fresh && is_even {
-            mem.fill::<F::Slot>(place.node.table, first, count, raw, shape.bytes()).map_err(Stopped::at(run.start))?;
+        if place.is_fresh && is_even::<F>(base, bits, run.size() - shape.bytes()) {
+            self.mem.fill::<F::Slot>(place.node.table, first, count, F::place(base) | bits, shape.bytes())?;
         } else {
+            let slots = slots::<F, M>(self.mem, place.node)?;
             for (slot, number) in slots[first..first + count].iter().zip(0..) {
                 slot.store(F::place(base + number * shape.bytes()) | bits);
             }
@@ -207,7 +209,58 @@ impl<'t, F: EntryFormat, M: PhysMem> Filler<'t, F, M> {
         Ok(())
     }
 
+    /// Maps a first piece of `part` by tables that are full of like leaves, one after another in place of empty entries.
+    /// Returns the piece; `None` if `part` does not begin with such a table, or if this level may have leaves itself.
+    #[inline]
+    fn fill_tables(
+        &self,
+        place: Place,
+        slots: &[F::Slot],
+        part: VirtRange,
+        frames: &mut impl FrameSource,
+    ) -> Result<Option<VirtRange>, Stopped> {
+        let depth = place.node.depth + 1;
+        let (shape, Some(below)) = (&F::shape().levels[depth - 1], F::shape().levels.get(depth)) else {
+            return Ok(None);
+        };
+        let LeafForm { single: None, contiguous: None } = self.forms[depth - 1] else { return Ok(None) };
+        let Some(bits) = self.forms[depth].contiguous.or(self.forms[depth].single) else { return Ok(None) };
+        let whole = if part.start.is_aligned(shape.bytes()) { (part.size() >> shape.shift) as usize } else { 0 };
+        let parent = self.mem.note(place.node.table).map_err(Stopped::at(part.start))?;
+        let mut end = part.start;
+        for slot in slots[shape.index(part.start)..].iter().take(whole) {
+            let base = self.pa(end);
+            let is_empty = matches!(F::decode(slot.load(), shape.level), Entry::Absent { sw: 0 });
+            if !is_empty || !is_even::<F>(base, bits, shape.bytes() - below.bytes()) {
+                break;
+            }
+            let frame = frames.take(below.level).map_err(Stopped::at(end))?;
+            match self.full_table(frame.pa, shape.level, below, F::place(base) | bits) {
+                Ok(link) => slot.publish(link),
+                Err(error) => {
+                    frames.give_back(frame.pa);
+                    return Err(Stopped { va: end, error });
+                }
+            }
+            parent.add(1);
+            end = end.wrapping_add(shape.bytes());
+        }
+        Ok((end != part.start).then(|| VirtRange { start: part.start, last: end.wrapping_add(u64::MAX) }))
+    }
+
+    /// Makes `table` one of `shape` that is full of leaves, the first of which is `raw`. Returns the entry of `parent`
+    /// that links it.
+    #[inline]
+    fn full_table(&self, table: PhysAddr, parent: Level, shape: &LevelShape, raw: u64) -> Result<u64, MapError> {
+        let link = table_entry::<F>(table, self.mapping.table_attrs, parent)?;
+        let note = self.mem.note(table)?;
+        self.mem.fill::<F::Slot>(table, 0, shape.entries(), raw, shape.bytes())?;
+        note.set_leaves(shape.entries() as u16);
+        Ok(link)
+    }
+
     /// Maps `part`, which `slot` of a table covers, in the table below.
+    #[inline]
     fn descend(
         &self,
         place: Place,
@@ -216,7 +269,6 @@ impl<'t, F: EntryFormat, M: PhysMem> Filler<'t, F, M> {
         frames: &mut impl FrameSource,
     ) -> Result<(), Stopped> {
         let level = F::shape().levels[place.node.depth].level;
-        let depth = place.node.depth + 1;
         match F::decode(slot.load(), level) {
             Entry::Table { next, .. } => {
                 return self.fill_table(Place { node: place.node.below(next), is_fresh: false }, part, frames);
@@ -224,16 +276,18 @@ impl<'t, F: EntryFormat, M: PhysMem> Filler<'t, F, M> {
             Entry::Absent { sw: 0 } => {}
             _ => return Err(Stopped { va: part.start, error: MapError::Occupied { va: part.start, level } }),
         }
+        let shape = &F::shape().levels[place.node.depth + 1];
         let parent = self.mem.note(place.node.table).map_err(Stopped::at(part.start))?;
-        let frame = frames.take(F::shape().levels[depth].level).map_err(Stopped::at(part.start))?;
-        let (note, link) = match self.prepare(frame, depth, part) {
+        let frame = frames.take(shape.level).map_err(Stopped::at(part.start))?;
+        let fresh = place.node.below(frame.pa);
+        let (note, link) = match self.prepare(frame, fresh.depth, part) {
             Ok(prepared) => prepared,
             Err(error) => {
                 frames.give_back(frame.pa);
                 return Err(Stopped { va: part.start, error });
             }
         };
-        let done = self.fill_table(Place { node: place.node.below(frame.pa), is_fresh: true }, part, frames);
+        let done = self.fill_table(Place { node: fresh, is_fresh: true }, part, frames);
         if note.used() == 0 {
             frames.give_back(frame.pa);
         } else {
@@ -245,6 +299,7 @@ impl<'t, F: EntryFormat, M: PhysMem> Filler<'t, F, M> {
 
     /// Makes `frame` a table in which only the slots for `part` are still to be written, and none if one of them is
     /// to be a table. Returns its note and the entry that links it.
+    #[inline]
     fn prepare(&self, frame: Frame, depth: usize, part: VirtRange) -> Result<(&'t TableNote, u64), MapError> {
         let parent = F::shape().levels[depth - 1].level;
         let link = table_entry::<F>(frame.pa, self.mapping.table_attrs, parent)?;
@@ -256,13 +311,21 @@ impl<'t, F: EntryFormat, M: PhysMem> Filler<'t, F, M> {
             let is_written_whole = self.forms[depth].single.is_some() && ends_aligned;
             let (first, end) =
                 if is_written_whole { (shape.index(part.start), shape.index(part.last) + 1) } else { (0, 0) };
-            let slots = slots::<F, M>(self.mem, Node { table: frame.pa, depth })?;
-            for slot in slots[..first].iter().chain(&slots[end..]) {
-                slot.store(0);
+            for (from, count) in [(0, first), (end, shape.entries() - end)] {
+                if count != 0 {
+                    self.mem.fill::<F::Slot>(frame.pa, from, count, 0, 0)?;
+                }
             }
         }
         Ok((note, link))
     }
+}
+
+/// Whether leaves from `base` on up to `base + last` differ by the bytes between them: a carry may leave the bits of the
+/// address, which need not lie together.
+#[inline]
+fn is_even<F: EntryFormat>(base: PhysAddr, bits: u64, last: u64) -> bool {
+    F::place(base + last) | bits == (F::place(base) | bits).wrapping_add(last)
 }
 
 /// The address of the first slot of `run` that holds anything.

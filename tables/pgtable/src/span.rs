@@ -46,6 +46,12 @@ impl<'s, S: Slot> Runs<'s, S> {
         Some((self.slots.get(self.at)?.peek(), self.part(1)))
     }
 
+    /// Where the next entry begins, or the range if that begins inside it.
+    #[inline]
+    pub(crate) fn va(&self) -> VirtAddr {
+        self.va
+    }
+
     /// What the next `count` entries map of the range.
     #[inline]
     pub(crate) fn part(&self, count: usize) -> VirtRange {
@@ -58,6 +64,12 @@ impl<'s, S: Slot> Runs<'s, S> {
     #[inline]
     pub(crate) fn first(&self) -> &'s S {
         &self.slots[self.at]
+    }
+
+    /// The slots of the next `count` entries.
+    #[inline]
+    pub(crate) fn next(&self, count: usize) -> &'s [S] {
+        &self.slots[self.at..][..count]
     }
 
     /// Goes past `count` entries.
@@ -102,7 +114,7 @@ impl<'s, S: Slot> Runs<'s, S> {
         let run = (self.at, count);
         let count = mem.rewrite::<S>(table, run, ignored, change).map_err(Stopped::at(self.va))?;
         let part = self.part(count);
-        self.skip(count);
+        (self.at, self.va) = (self.at + count, part.last.wrapping_add(1));
         Ok((count, part))
     }
 }

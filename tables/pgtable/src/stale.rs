@@ -47,6 +47,7 @@ impl Stale {
 
     /// Hangs a detached table, with everything below it, on the debt. One outside memory came from no source and is
     /// let go.
+    #[inline]
     pub(crate) fn bury<F: EntryFormat, M: PhysMem>(&mut self, mem: &M, node: Node) {
         let granule = F::shape().granule;
         if let Ok(note) = mem.note(node.table) {
@@ -112,12 +113,12 @@ impl Stale {
 pub(crate) fn append<F: EntryFormat, M: PhysMem>(mem: &M, first: PhysAddr, behind: Option<PhysAddr>) -> usize {
     let granule = F::shape().granule;
     let (mut last, mut count) = (first, 1);
-    while let Some(next) = mem.note(last).ok().and_then(|note| note.link()?.to_phys(granule)) {
+    while let Some(next) = mem.note(last).ok().and_then(|note| note.grave().next?.to_phys(granule)) {
         last = next;
         count += 1;
     }
     if let (Some(behind), Ok(note)) = (behind, mem.note(last)) {
-        note.bury(note.dead_depth(), Some(behind.pfn(granule)));
+        note.bury(note.grave().depth, Some(behind.pfn(granule)));
     }
     count
 }
@@ -130,10 +131,10 @@ pub(crate) fn free_list<F: EntryFormat, M: PhysMem>(mem: &M, first: PhysAddr, fr
     let mut next = Some(first);
     while let Some(table) = next {
         let Ok(note) = mem.note(table) else { break };
-        next = note.link().and_then(|pfn| pfn.to_phys(granule));
-        let depth = note.dead_depth();
-        if note.may_link() {
-            free_below::<F, M>(mem, Node { table, depth }, &mut dead);
+        let grave = note.grave();
+        next = grave.next.and_then(|pfn| pfn.to_phys(granule));
+        if grave.may_link {
+            free_below::<F, M>(mem, Node { table, depth: grave.depth }, &mut dead);
         }
         note.clear();
         dead.add(table);

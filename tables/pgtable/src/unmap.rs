@@ -38,6 +38,9 @@ pub(crate) fn unmap<F: EntryFormat, M: PhysMem>(
                 runs.skip_alike(0, usize::MAX);
                 continue;
             }
+            Entry::Table { .. } if emptied != Emptied::Keep && part.size() == shape.bytes() => {
+                Ok(drop_tables::<F, M>(mem, node, &mut runs, shape, stale))
+            }
             Entry::Table { next, .. } => {
                 let below = node.below(next);
                 unmap_table::<F, M>(mem, below, part, emptied, stale).map(|is_gone| take_table(&mut runs, is_gone))
@@ -74,18 +77,38 @@ fn unmap_table<F: EntryFormat, M: PhysMem>(
     emptied: Emptied,
     stale: &mut Stale,
 ) -> Result<bool, Stopped> {
-    let is_whole = part.size() == F::shape().levels[below.depth - 1].bytes();
-    if emptied == Emptied::Keep || !is_whole {
-        unmap::<F, M>(mem, below, part, emptied, stale)?;
-        let used = mem.note(below.table).map_err(Stopped::at(part.start))?.used();
-        if emptied != Emptied::Drop || used != 0 {
-            return Ok(false);
-        }
+    unmap::<F, M>(mem, below, part, emptied, stale)?;
+    let used = mem.note(below.table).map_err(Stopped::at(part.start))?.used();
+    if emptied != Emptied::Drop || used != 0 {
+        return Ok(false);
     }
     // also for a table without leaves: CPUs cache the entries that lead to it
     stale.owe(part);
     stale.bury::<F, M>(mem, below);
     Ok(true)
+}
+
+/// Detaches the tables that the next entries link, the first and those behind it whose addresses lie wholly in the range,
+/// with everything below them. Returns how many.
+#[inline(never)]
+fn drop_tables<F: EntryFormat, M: PhysMem>(
+    mem: &M,
+    node: Node,
+    runs: &mut Runs<'_, F::Slot>,
+    shape: &LevelShape,
+    stale: &mut Stale,
+) -> u16 {
+    let (mut debt, mut gone) = (core::mem::replace(stale, Stale::NONE), 0);
+    for slot in runs.next(runs.covered(0)) {
+        let Entry::Table { next, .. } = F::decode(slot.peek(), shape.level) else { break };
+        debt.bury::<F, M>(mem, node.below(next));
+        slot.store(0);
+        gone += 1;
+    }
+    debt.owe(runs.part(gone));
+    *stale = debt;
+    runs.skip(gone);
+    gone as u16
 }
 
 /// Makes a run of entries like the next, `entry`, empty: neither they nor it are empty or link tables. What TLBs may

@@ -1,5 +1,4 @@
 //! The recordings of the tree, and the kernels that boot from their inputs.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Dead files: Rust under `src/` that no `mod` line reaches.
+//! Dead files: Rust under `src/` and `tests/` that no `mod` line reaches.
 
 use std::collections::BTreeSet;
 
@@ -6,23 +6,30 @@ use super::Finding;
 use crate::rust_text::{Kind, only};
 use crate::tree::Tree;
 
-/// Every file under a crate's `src/` is reached from its library, its programs or the paths that its manifest names.
+/// Every file under a crate's `src/` and `tests/` is reached from its library, its programs, the paths that its manifest
+/// names, or as a test that cargo finds by itself.
 pub fn dead_files(tree: &Tree) -> Vec<Finding> {
     let mut found = Vec::new();
     for (folder, manifest) in tree.crates() {
         let sources = format!("{folder}/src/");
-        let inside: Vec<&str> =
-            tree.rust().map(|file| file.path.as_str()).filter(|path| path.starts_with(&sources)).collect();
+        let tests = format!("{folder}/tests/");
+        let all = tree.rust().map(|file| file.path.as_str());
+        let inside: Vec<&str> = all.filter(|path| path.starts_with(&sources) || path.starts_with(&tests)).collect();
         let named = manifest.text.lines().filter_map(|line| line.trim().strip_prefix("path"));
         let named = named.filter_map(|rest| Some(format!("{folder}/{}", rest.split('"').nth(1)?)));
         let own = ["lib.rs", "main.rs"].map(|name| format!("{sources}{name}"));
         let programs =
             inside.iter().filter(|path| path.starts_with(&format!("{sources}bin/"))).map(|p| (*p).to_owned());
+        let finds_tests = !manifest.text.lines().any(|line| line.replace(' ', "") == "autotests=false");
+        let is_found = |path: &str| finds_tests && path.strip_prefix(&tests).is_some_and(|name| !name.contains('/'));
+        let found_tests: BTreeSet<String> =
+            inside.iter().filter(|path| is_found(path)).map(|p| (*p).to_owned()).collect();
         let mut waiting: Vec<String> = own.into_iter().chain(named).chain(programs).collect();
+        waiting.extend(found_tests.iter().cloned());
         let mut reached = BTreeSet::new();
         while let Some(path) = waiting.pop() {
             if let Some(file) = tree.file(&path).filter(|_| !reached.contains(&path)) {
-                waiting.extend(children(&path, &file.text));
+                waiting.extend(children(&path, &file.text, found_tests.contains(&path)));
                 reached.insert(path);
             }
         }
@@ -33,11 +40,12 @@ pub fn dead_files(tree: &Tree) -> Vec<Finding> {
     found
 }
 
-/// Where the modules that the file at `path` declares may be.
-fn children(path: &str, text: &str) -> Vec<String> {
+/// Where the modules that the file at `path` declares may be; those of a root lie beside it.
+fn children(path: &str, text: &str, is_root: bool) -> Vec<String> {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     let own = match name {
         "lib.rs" | "main.rs" | "mod.rs" => folder.to_owned(),
+        _ if is_root => folder.to_owned(),
         _ => path.trim_end_matches(".rs").to_owned(),
     };
     let code = only(Kind::Code, text);

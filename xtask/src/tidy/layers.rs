@@ -4,7 +4,7 @@ use super::Finding;
 use crate::tree::{File, Tree};
 
 /// Folders in the order of layers; those of one line do not use each other.
-const LAYERS: [&[&str]; 24] = [
+const LAYERS: [&[&str]; 25] = [
     &["foundation/base"],
     &["rules/arch"],
     &["rules/firmware"],
@@ -18,6 +18,7 @@ const LAYERS: [&[&str]; 24] = [
     &["kernel/kernel"],
     &["kernel/view"],
     &["report"],
+    &["machines/host"],
     &["machines/sim"],
     &["machines/dump"],
     &["machines/hw"],

@@ -8,7 +8,7 @@ use crate::tree::{File, Tree};
 const UNSAFE: [&str; 5] =
     ["machines/", "faces/image/", "foundation/base/src/lent", "virtual/slab/src/chain", "xtask/no-std/"];
 
-const TARGET_ARCH: [&str; 2] = ["machines/hw/", "faces/image/"];
+const TARGET_ARCH: [&str; 3] = ["machines/host/", "machines/hw/", "faces/image/"];
 
 /// Texts that only a listing of Linux has, and a format string that prints it.
 const LISTINGS: [&str; 2] = ["---[ ", "[mem "];
@@ -45,7 +45,7 @@ pub fn unsafe_code(tree: &Tree) -> Vec<Finding> {
     found
 }
 
-/// The target architecture decides nothing but in the crates for real hardware.
+/// The target architecture decides nothing but in the crates for the host's CPU and for real hardware.
 pub fn cfg_of_target(tree: &Tree) -> Vec<Finding> {
     let mut found = Vec::new();
     for file in tree.rust().filter(|file| !is_in(file, &TARGET_ARCH)) {

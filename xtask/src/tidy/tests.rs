@@ -123,3 +123,13 @@ fn a_file_that_nothing_names_is_dead() {
     files.extend(reached);
     check(dead::dead_files, &files, &[("a/src/d.rs", 1)]);
 }
+
+#[test]
+fn a_test_that_no_program_has_is_dead() {
+    let tests = [("a/tests/main.rs", "mod x;"), ("a/tests/x.rs", ""), ("a/tests/y.rs", "mod common;")];
+    let common = ("a/tests/common/mod.rs", "");
+    let files = |manifest| [tests.as_slice(), &[common, ("a/Cargo.toml", manifest)]].concat();
+    check(dead::dead_files, &files(""), &[]);
+    let one = "autotests = false\n[[test]]\npath = \"tests/main.rs\"\n";
+    check(dead::dead_files, &files(one), &[("a/tests/y.rs", 1), ("a/tests/common/mod.rs", 1)]);
+}

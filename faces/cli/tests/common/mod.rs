@@ -1,9 +1,5 @@
 //! The built program, run as people run it.
-#![allow(
-    clippy::unwrap_used,
-    dead_code,
-    reason = "functions that tests share fail as tests do; not every test uses all"
-)]
+#![allow(clippy::unwrap_used, reason = "functions that tests share fail as tests do")]
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -1,10 +1,9 @@
 //! What the tests of labs share: running a lab, and reading the listings of recordings.
-#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::path::{Path, PathBuf};
 
 use kernmem_base::Era;
-use kernmem_labs::{Holds, LabOptions, Verdict, find, run};
+use kernmem_labs::{LabOptions, Verdict, find, run};
 use kernmem_source::Options;
 
 /// The folder of a recording of the tree.
@@ -78,11 +77,6 @@ impl Found {
     pub fn numbers<const N: usize>(&self, claim: &str, names: [&str; N]) -> [u64; N] {
         names.map(|name| self.number(claim, name))
     }
-}
-
-/// Whether a verdict is not a plain no.
-pub fn is_true(holds: Holds) -> bool {
-    !matches!(holds, Holds::No(_))
 }
 
 /// Bytes of the mapped lines of a recorded listing in `[start, end)`, by level: PUD, PMD, PTE.

@@ -1,5 +1,4 @@
 //! The books of a running kernel, and a hoard of all its free frames.
-#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,4 @@
 //! Running kernels of both presets, and of x86-64 with five levels.
-#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use kernmem_arch::x86::memtype::{CacheMode, PatKind};
 use kernmem_arch::x86::prot::{Prot, table};
-use kernmem_arch::{Format, arm64, i386};
+use kernmem_arch::{Format, arm64, i386, x86};
 use kernmem_base::{Era, Granule, Order, PhysAddr, VirtAddr, VirtRange};
 use kernmem_page_alloc::PageAllocator;
 use kernmem_slab::{Classes, KmallocArch};
@@ -117,10 +117,12 @@ impl Facts {
                 return Err(BootError::Beyond("an i386 kernel that runs: it can be booted and listed".into()));
             }
         };
-        let thread_size = match &kernel.isa {
-            Isa::Arm64(_) => config.sizes.get("THREAD_SIZE").unwrap_or(16 << 10),
-            Isa::X86(state) => state.layout.thread_size,
-            Isa::I386(_) => i386::layout::THREAD_SIZE,
+        let (thread_size, ioremap_max_order) = match &kernel.isa {
+            Isa::Arm64(_) => {
+                (config.sizes.get("THREAD_SIZE").unwrap_or(16 << 10), arm64::limits::ioremap_max_shift(kernel.granule))
+            }
+            Isa::X86(state) => (state.layout.thread_size, x86::layout::IOREMAP_MAX_SHIFT),
+            Isa::I386(state) => (i386::layout::THREAD_SIZE, state.layout.paging.large().ilog2()),
         };
         let vmalloc = Rules {
             era: config.era,
@@ -129,7 +131,7 @@ impl Facts {
             end: range.1,
             online_cpus: cpus,
             online_nodes: nodes,
-            ioremap_max_order: 30,
+            ioremap_max_order,
             max_page_order: kernel.pages.allocator.facts().max_order.0,
             huge: Huge {
                 pud: huge.0,

@@ -40,7 +40,8 @@ impl<S: Store> LiveZones<'_, S> {
     pub fn buddyinfo(&self) -> BuddyInfo {
         let row = |zone: &Zone<S>| {
             let span = zone.span();
-            let free = self.orders().map(|order| zone.nr_free(order)).collect();
+            let census = zone.census();
+            let free = self.orders().map(|order| census.nr_free(order)).collect();
             BuddyRow { node: span.nid, kind: span.kind, free }
         };
         BuddyInfo { zones: self.populated_zones().map(row).collect() }
@@ -62,9 +63,9 @@ impl<S: Store> LiveZones<'_, S> {
         ZoneInfo { zones }
     }
 
-    /// `/proc/pagetypeinfo`. `pageblocks` names each frame of a zone that begins a pageblock to the function that it is
-    /// given.
-    pub fn pagetypeinfo(&self, mut pageblocks: impl FnMut(u32, ZoneKind, &mut dyn FnMut(Pfn))) -> PageTypeInfo {
+    /// `/proc/pagetypeinfo`. `pageblocks` names the frames of a zone that begin a pageblock to the function that it is
+    /// given: a first one, and how many in a row.
+    pub fn pagetypeinfo(&self, mut pageblocks: impl FnMut(u32, ZoneKind, &mut dyn FnMut(Pfn, u64))) -> PageTypeInfo {
         let facts = self.allocator.facts();
         let types = self.types();
         let mut nodes: Vec<(u32, PageTypeNode)> = Vec::new();
@@ -74,14 +75,15 @@ impl<S: Store> LiveZones<'_, S> {
                 nodes.push((node, PageTypeNode::default()));
             }
             let Some((_, text)) = nodes.last_mut() else { continue };
+            let census = zone.census();
             let free = |&migrate: &MigrateType| {
-                let counts = self.orders().map(|order| zone.free_blocks(order, migrate)).collect();
+                let counts = self.orders().map(|order| census.free_blocks(order, migrate)).collect();
                 PageTypeFree { node, kind, migrate, counts }
             };
             text.free.extend(types.iter().map(free));
             let mut blocks = [0; MigrateType::ALL.len()];
-            pageblocks(node, kind, &mut |pfn| {
-                blocks[zone.migrate_type(pfn).unwrap_or(MigrateType::Unmovable) as usize] += 1;
+            pageblocks(node, kind, &mut |first, count| {
+                blocks.iter_mut().zip(zone.pageblocks(first, count)).for_each(|(all, these)| *all += these);
             });
             let counts = types.iter().map(|kind| blocks[*kind as usize]).collect();
             text.blocks.push(PageTypeBlocks { node, kind, counts });
@@ -158,7 +160,8 @@ impl<S: Store> LiveZones<'_, S> {
     /// Free pages in blocks of at least a pageblock that are not isolated.
     fn free_in_whole_pageblocks(&self, zone: &Zone<S>) -> u64 {
         let whole = self.orders().filter(|order| *order >= self.allocator.facts().pageblock_order);
-        let free = |order| (zone.nr_free(order) - zone.free_blocks(order, MigrateType::Isolate)) << order.0;
+        let census = zone.census();
+        let free = |order| (census.nr_free(order) - census.free_blocks(order, MigrateType::Isolate)) << order.0;
         whole.map(free).sum()
     }
 
@@ -257,8 +260,12 @@ mod tests {
         assert_eq!(own.counters.get(ZoneCounter::NrFreePagesBlocks), Some(0x600));
         assert_eq!(own.pagesets[0].threshold, None);
         let info = live.pagetypeinfo(|_, kind, each| {
-            let (start, end) = if kind == ZoneKind::Dma { (0, 0x1000) } else { (0x1000, 0x1800) };
-            (start..end).step_by(0x200).for_each(|pfn| each(Pfn(pfn)));
+            if kind == ZoneKind::Dma {
+                each(Pfn(0), 8);
+            } else {
+                each(Pfn(0x1000), 1);
+                each(Pfn(0x1200), 3);
+            }
         });
         assert_eq!((info.pageblock_order, info.pageblock_pages, info.orders), (9, 512, 11));
         assert_eq!(info.types, MigrateType::ALL);

@@ -1,10 +1,10 @@
-//! The field of one zone: entries, their moves between classes, and frames that are handed over.
+//! The field of one zone: entries, and their moves between classes.
 //!
-//! Here: [`Field`] and what every taker and giver shares. Not here: giving (`give`), taking (`take`), which block is
-//! taken from (`search`), what reports ask (`census`).
+//! Here: [`Field`] and what every taker and giver shares. Not here: hand-over (`handover`), giving (`give`), taking
+//! (`take`), which block is taken from (`search`), what reports ask (`census`).
 
 use kernmem_base::Pfn;
-use kernmem_base::sync::atomic::{AtomicU64, Ordering, fence};
+use kernmem_base::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use kernmem_sparse::MigrateType;
 
 use super::entry::{Class, LAZY, WRITTEN};
@@ -14,15 +14,18 @@ use super::mem::{CHUNK_LINES, LINE_WORDS, Mem};
 use super::shape::{Cut, Shape};
 use super::word::{WORD_FRAMES, runs};
 
-/// Blocks that one word of the index knows.
-const GROUP: usize = 64;
-
 /// What pageblocks are meant for.
 ///
 /// A type that changes is told to the field afterwards: [`Field::retyped`].
 pub trait Kinds {
     /// The type of the pageblock of a frame of the zone.
     fn kind(&self, pfn: Pfn) -> MigrateType;
+
+    /// Up to where the frames `[start, end)` are surely of the type that `start` is of, as far as that is known at a
+    /// glance; `start` if it is not.
+    fn alike(&self, start: Pfn, _end: Pfn) -> Pfn {
+        start
+    }
 
     /// Which of the 64 frames that begin at `64 * number` were never handed over: to give such a frame back is foreign,
     /// which the caller tells, and an open word could not.
@@ -43,6 +46,10 @@ impl<K: Kinds + ?Sized> Kinds for &K {
         (**self).kind(pfn)
     }
 
+    fn alike(&self, start: Pfn, end: Pfn) -> Pfn {
+        (**self).alike(start, end)
+    }
+
     fn strangers(&self, number: u64) -> u64 {
         (**self).strangers(number)
     }
@@ -61,6 +68,10 @@ impl Kinds for MigrateType {
     fn is_plain(&self) -> bool {
         *self <= MigrateType::Reclaimable
     }
+
+    fn alike(&self, _start: Pfn, end: Pfn) -> Pfn {
+        end
+    }
 }
 
 /// Which frames of one zone are free. All methods may be called by all CPUs at once.
@@ -72,6 +83,8 @@ pub struct Field<M> {
     pub(super) trees: Trees,
     /// Free frames, as the ends of calls leave it.
     level: AtomicU64,
+    /// Of the blocks from here on nothing was ever handed over.
+    pub(super) fresh: AtomicUsize,
 }
 
 impl<M: Mem> Field<M> {
@@ -85,7 +98,8 @@ impl<M: Mem> Field<M> {
         let trees = Trees::new(shape.blocks());
         let last = shape.blocks().checked_sub(1);
         let is_lent = last.is_none_or(|last| mem.entry(last).is_some() && mem.index(trees.words() - 1).is_some());
-        (orders_fit && is_lent).then(|| Self { mem, shape, cut: Cut::new(&shape), trees, level: AtomicU64::new(0) })
+        let (level, fresh) = (AtomicU64::new(0), AtomicUsize::new(0));
+        (orders_fit && is_lent).then(|| Self { mem, shape, cut: Cut::new(&shape), trees, level, fresh })
     }
 
     /// Span and orders.
@@ -108,9 +122,9 @@ impl<M: Mem> Field<M> {
         if level >> 63 == 0 { level } else { 0 }
     }
 
-    pub(super) fn raise_level(&self, frames: u32) {
+    pub(super) fn raise_level(&self, frames: impl Into<u64>) {
         // Relaxed: as `level`.
-        self.level.fetch_add(u64::from(frames), Ordering::Relaxed);
+        self.level.fetch_add(frames.into(), Ordering::Relaxed);
     }
 
     pub(super) fn lower_level(&self, frames: u32) {
@@ -291,88 +305,6 @@ impl<M: Mem> Field<M> {
         }
         let place = self.cut.place(pfn.0 / WORD_FRAMES);
         self.look(place) >> (pfn.0 % WORD_FRAMES) & 1 != 0 || self.is_lazy(self.cut.block(place))
-    }
-
-    /// Hands over the frames `[start, end)` of the zone as free. Whole blocks are noted in their entries alone and
-    /// written when they are taken from, unless `eager`.
-    ///
-    /// # Errors
-    /// The first frame that is free already, lies outside the zone or has no memory for its bits; those below it were
-    /// handed over.
-    pub fn add_free(&self, kinds: &impl Kinds, start: Pfn, end: Pfn, eager: bool) -> Result<(), Pfn> {
-        let mut at = start;
-        while at < end {
-            if !self.shape.contains(at) {
-                return Err(at);
-            }
-            let block = self.cut.block_of(at);
-            let first = self.cut.block_start(block);
-            let group = Pfn(first.0 + GROUP as u64 * u64::from(self.cut.whole()));
-            let is_group = at == first && block.is_multiple_of(GROUP) && group <= end.min(self.shape.end);
-            let noted = if is_group && !eager { self.add_group(kinds, block) } else { 0 };
-            if noted != 0 {
-                at = self.cut.block_start(block + noted);
-                continue;
-            }
-            let next = Pfn(first.0 + u64::from(self.cut.whole())).min(end);
-            let is_whole = at == first && next.0 - at.0 == u64::from(self.cut.whole());
-            if is_whole && next <= self.shape.end && !eager && self.add_lazily(kinds, block) {
-                at = next;
-                continue;
-            }
-            if !self.open_line(block) {
-                return Err(at);
-            }
-            self.give_range(kinds, at, next.min(self.shape.end)).map_err(|doubled| doubled.pfn)?;
-            at = next.min(self.shape.end);
-        }
-        Ok(())
-    }
-
-    /// Notes a block of which nothing is known as wholly free; false if something is.
-    fn add_lazily(&self, kinds: &impl Kinds, block: usize) -> bool {
-        if !self.is_unknown(block) || !self.note(block) {
-            return false;
-        }
-        self.mark(kinds, block, Bitmap::Whole);
-        self.raise_level(self.cut.whole());
-        true
-    }
-
-    /// The same for the [`GROUP`] blocks of one word of the index, of which the first ones are noted: none if something is
-    /// known of one of them, or if they are of several types. How many were.
-    fn add_group(&self, kinds: &impl Kinds, first: usize) -> usize {
-        let kind = self.kind_of(kinds, first);
-        let group = first..first + GROUP;
-        let Some(tree) = self.trees.tree(kind, Bitmap::Whole) else { return 0 };
-        // The group's bits lie in one chunk.
-        let is_closed = self.cut.places(first).all(|place| self.bits(place).is_none());
-        let is_unknown = |block| if is_closed { !self.is_lazy(block) } else { self.is_unknown(block) };
-        if !group.clone().all(|block| is_unknown(block) && self.kind_of(kinds, block) == kind) {
-            return 0;
-        }
-        let noted = group.clone().take_while(|&block| self.note(block)).count();
-        if noted == 0 {
-            return 0;
-        }
-        self.trees.set_word(&self.mem, tree, first, u64::MAX >> (GROUP - noted));
-        self.raise_level(noted as u32 * self.cut.whole());
-        // A type that changed meanwhile is followed, as in `mark`; the bit that is left behind is a hint that stands for
-        // nothing.
-        let followed = group.take(noted).filter(|&block| self.kind_of(kinds, block) != kind);
-        followed.for_each(|block| self.mark(kinds, block, Bitmap::Whole));
-        noted
-    }
-
-    fn is_unknown(&self, block: usize) -> bool {
-        self.class(block) == Class::Empty
-    }
-
-    /// Notes a block as wholly free; false if it is so already.
-    fn note(&self, block: usize) -> bool {
-        let Some(entry) = self.mem.entry(block) else { return false };
-        // AcqRel: Release pairs with the taker's `unlazy`. A failure publishes nothing.
-        entry.compare_exchange(WRITTEN, LAZY, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Takes note that the pageblock of `pfn` has become of another type than `from`: what is free in it is found under

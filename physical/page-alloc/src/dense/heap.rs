@@ -8,6 +8,7 @@ use kernmem_base::sync::atomic::{AtomicU16, AtomicU64};
 
 use super::Shape;
 use super::mem::{CHUNK_LINES, Line, Mem, Needs};
+use crate::heap::zeros;
 
 /// Memory for one zone.
 #[derive(Debug)]
@@ -24,21 +25,26 @@ impl HeapMem {
         let needs = Needs::of(shape);
         Self {
             chunks: (0..shape.chunks()).map(|_| Once::new()).collect(),
-            entries: (0..needs.entries).map(|_| AtomicU16::new(0)).collect(),
-            index: (0..needs.index).map(|_| AtomicU64::new(0)).collect(),
+            entries: zeros(needs.entries, 0, AtomicU16::new),
+            index: zeros(needs.index, 0, AtomicU64::new),
         }
     }
 }
 
 impl Mem for HeapMem {
     #[inline]
+    fn chunk(&self, chunk: usize) -> Option<&[Line]> {
+        Some(&self.chunks.get(chunk)?.get()?[..])
+    }
+
+    #[inline]
     fn line(&self, line: usize) -> Option<&Line> {
         self.chunks.get(line / CHUNK_LINES)?.get().map(|chunk| &chunk[line % CHUNK_LINES])
     }
 
     #[inline]
-    fn entry(&self, block: usize) -> Option<&AtomicU16> {
-        self.entries.get(block)
+    fn entries(&self) -> &[AtomicU16] {
+        &self.entries
     }
 
     #[inline]

@@ -7,6 +7,8 @@
 //! 2. Once nobody is at work, a word that is not zero has its bit in the level above. A bit above a word of zeros may
 //!    stand: a search goes past it.
 
+use core::ops::Range;
+
 use kernmem_base::sync::atomic::Ordering;
 use kernmem_sparse::MigrateType;
 
@@ -85,12 +87,17 @@ impl Trees {
         self.set_from(mem, tree, 0, block);
     }
 
-    /// Sets bits of the word that begins with a block's, and those above it that were not set.
-    pub fn set_word(&self, mem: &impl Mem, tree: Tree, first: usize, mask: u64) {
-        let Some(word) = mem.index(self.place(tree, 0, first)) else { return };
-        // AcqRel: as in `set_from`.
-        if word.fetch_or(mask, Ordering::AcqRel) == 0 {
-            self.set_from(mem, tree, 1, first / 64);
+    /// Sets the bits of some blocks, at least one, and those above them.
+    pub fn set_all(&self, mem: &impl Mem, tree: Tree, blocks: Range<usize>) {
+        let (mut first, mut last) = (blocks.start, blocks.end - 1);
+        for level in 0..self.levels {
+            for nth in first / 64..=last / 64 {
+                let Some(word) = mem.index(self.place(tree, level, nth * 64)) else { return };
+                let (below, above) = (first.saturating_sub(nth * 64), (nth * 64 + 63).saturating_sub(last));
+                // AcqRel: as in `set_from`.
+                word.fetch_or(!0 << below & !0 >> above, Ordering::AcqRel);
+            }
+            (first, last) = (first / 64, last / 64);
         }
     }
 

@@ -57,11 +57,23 @@ impl Needs {
 
 /// A lender.
 pub trait Mem {
+    /// The lines of a chunk; `None` where it is not open.
+    fn chunk(&self, chunk: usize) -> Option<&[Line]>;
+
     /// A line; `None` where its chunk is not open.
-    fn line(&self, line: usize) -> Option<&Line>;
+    #[inline]
+    fn line(&self, line: usize) -> Option<&Line> {
+        self.chunk(line / CHUNK_LINES)?.get(line % CHUNK_LINES)
+    }
+
+    /// The entries of all blocks.
+    fn entries(&self) -> &[AtomicU16];
 
     /// The entry of a block; `None` behind the last one.
-    fn entry(&self, block: usize) -> Option<&AtomicU16>;
+    #[inline]
+    fn entry(&self, block: usize) -> Option<&AtomicU16> {
+        self.entries().get(block)
+    }
 
     /// A word of the index; `None` behind the last one.
     fn index(&self, word: usize) -> Option<&AtomicU64>;
@@ -87,14 +99,18 @@ impl<'m> LentMem<'m> {
 }
 
 impl Mem for LentMem<'_> {
+    fn chunk(&self, chunk: usize) -> Option<&[Line]> {
+        self.lines.get(chunk * CHUNK_LINES..(chunk + 1) * CHUNK_LINES)
+    }
+
     #[inline]
     fn line(&self, line: usize) -> Option<&Line> {
         self.lines.get(line)
     }
 
     #[inline]
-    fn entry(&self, block: usize) -> Option<&AtomicU16> {
-        self.entries.get(block)
+    fn entries(&self) -> &[AtomicU16] {
+        self.entries
     }
 
     #[inline]

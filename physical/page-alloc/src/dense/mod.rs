@@ -32,13 +32,17 @@
 //! A request may fail while another CPU stands between two of its steps; what is missing then is taken by that CPU or
 //! comes back.
 //!
+//! Hand-over is a fourth kind of step (`handover`): frames that were never handed over are in nobody's reach, so their
+//! bits or entries are stored, without a read-modify-write; the index is set last, as above.
+//!
 //! # Orderings
 //! | access | ordering | partner |
 //! |---|---|---|
 //! | bits, `fetch_or` by a giver | `AcqRel` | `fetch_and` by a taker: it sees what the giver did with the frame |
 //! | bits, `fetch_and` and `compare_exchange` by a taker | `AcqRel`, `Relaxed` on failure | `fetch_or`, as above |
+//! | bits that are handed over, `store` behind a fence | `Release` | a taker, as above |
 //! | fence of who fills a word | `SeqCst` | the same of who fills another word of the block: the later one sees both full |
-//! | entry, made lazy and written | `AcqRel`, `Relaxed` on failure | each other |
+//! | entry, made lazy by a `store`, made written | `Release`, `AcqRel` | who makes it written sees what was done with the frames |
 //! | index, set and cleared | `AcqRel` | each other: the clearer's second look at the block sees what the setter saw |
 //! | level | `Relaxed` | none: a figure that may be stale |
 //! | loads before a read-modify-write | `Acquire` or `Relaxed` | guesses, checked by it |
@@ -48,6 +52,7 @@ mod cpu;
 mod entry;
 mod field;
 mod give;
+mod handover;
 #[cfg(all(feature = "alloc", not(loom)))]
 mod heap;
 mod inbox;

@@ -69,7 +69,7 @@ pub(super) const fn block_mask(order: u8) -> u64 {
 }
 
 /// Multiples of `2^order`, as bits.
-const ALIGNED: [u64; 7] =
+pub(super) const ALIGNED: [u64; 7] =
     [!0, 0x5555_5555_5555_5555, 0x1111_1111_1111_1111, 0x0101_0101_0101_0101, 0x0001_0001_0001_0001, 0x1_0000_0001, 1];
 
 /// The places of aligned runs of `2^order` set bits: each is the run's first bit. `order` is at most 6.

@@ -227,8 +227,9 @@ impl<'m, F: EntryFormat, M: PhysMem> Hold<'m, F, M> {
         let mut next = first;
         while let Some(table) = next {
             let Ok(note) = self.mem.note(table) else { return };
-            next = note.link().and_then(|pfn| pfn.to_phys(F::shape().granule));
-            self.kill(Node { table, depth: note.dead_depth() }, note);
+            let grave = note.grave();
+            next = grave.next.and_then(|pfn| pfn.to_phys(F::shape().granule));
+            self.kill(Node { table, depth: grave.depth }, note);
         }
     }
 
