@@ -55,6 +55,10 @@ impl Kinds for Types {
         }
         stop.min(end)
     }
+
+    fn is_plain(&self) -> bool {
+        self.types.borrow().iter().all(|kind| *kind < MigrateType::HighAtomic)
+    }
 }
 
 /// The set, cut the slow way.

@@ -2,25 +2,27 @@
 //!
 //! ```text
 //! hot      of the zone and column that the last request beyond it was for: one open word for single frames, one for
-//!          small blocks, one that frames came back to, a stack of blocks of order 9
+//!          small blocks, a stack of blocks of order 9
 //! set      of each zone: the same for each column; the inbox of frames that came back; the magazine of those of them
 //!          that were looked at
 //! ```
 //! Single frames are taken from an open word until it is empty; then from a near word that came back, one at or below
 //! the block that was last taken from, since the field would be asked for just these frames next; then from the field.
 //!
-//! A frame that comes back to no open word is put into the inbox and not looked at until the inbox is full, or until the
-//! field is asked for frames, or a block is taken from the stack. So that it came back twice may be told only then.
+//! A frame that comes back to no open word is put into the inbox, and not looked at until the inbox is full or a request
+//! goes beyond what is hot. That it came back twice is told only then.
 //!
 //! Not here: which zone and column a request is served from, and when it may be; what the field does.
 //!
 //! # Invariants
-//! 1. A frame is in at most one of: the field, an open word, a stack, a magazine of any CPU, somebody's hands.
+//! 1. A frame is in at most one of: the field, an open word, a stack, a magazine of any CPU, somebody's hands. It is in an
+//!    inbox besides only if it came back twice.
 //! 2. While a zone and column are hot, their places in the zone's set are empty.
 //! 3. Words that are hot hold frames of one zone alone: a word at a zone's edge is neither left open nor comes back here,
 //!    and one with frames that are nobody's is not left open.
-//! 4. A word of the inbox is neither open in its zone's hot column nor in the magazine, and none becomes open or leaves the
-//!    stack before the inbox was looked through: a frame that came back twice is found before it is given to anybody from here.
+//! 4. While frames of a word are kept elsewhere here, none come into the inbox: its class is seen (`magazine`), or it is the
+//!    open word for single frames. The field is asked only when the inbox is empty. So a frame that came back twice to one
+//!    CPU is found before that CPU gives it to anybody.
 
 use core::fmt;
 
