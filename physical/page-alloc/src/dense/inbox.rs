@@ -11,7 +11,7 @@ use super::word::{Word, ones};
 pub(super) const LIMIT: u32 = 1024;
 
 /// Words: a bit of 64 for each.
-const ROOM: usize = 64;
+pub(super) const ROOM: usize = 64;
 
 /// Those words, the last on top: frames of its word come to it, unless it was closed.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use kernmem_sparse::MigrateType;
 use super::cpu::At;
 use super::field::Kinds;
 use super::give::Doubled;
-use super::inbox::{Inbox, LIMIT, places};
+use super::inbox::{Inbox, LIMIT, ROOM, places};
 use super::magazine::Magazine;
 use super::mem::Mem;
 use super::open::{NO_WORD, Open};
@@ -92,10 +92,12 @@ impl CpuSet {
             self.tell_classes(hot);
         }
         let (mut near, mut free, mut all) = (0, 0, 0);
-        for (nth, word) in self.inbox.words().iter().enumerate() {
+        let mut columns = [0; ROOM];
+        for ((nth, word), column) in self.inbox.words().iter().enumerate().zip(&mut columns) {
             let bit = 1 << nth;
             all |= bit;
             let kind = at.kinds.kind(word.start());
+            *column = kind as u8;
             near |= if word.number < self.near[kind as usize % KINDS] { bit } else { 0 };
             free |= if at.field.free_bits(word.number) & word.mask != 0 { bit } else { 0 };
         }
@@ -107,7 +109,7 @@ impl CpuSet {
             if (free >> nth) & 1 != 0 || self.magazine.may_have(word.number) || at.kinds.strangers(word.number) != 0 {
                 self.take_near(at, word);
             } else {
-                self.keep(at, word, at.kinds.kind(word.start()) as u8);
+                self.keep(at, word, columns[nth % ROOM]);
             }
         }
         self.inbox.forget();
