@@ -134,6 +134,11 @@ impl PhysMem for HostMem {
     }
 
     #[inline]
+    fn any<S: Slot>(&self, table: PhysAddr, run: (usize, usize)) -> Result<u64, BusError> {
+        self.vectors.any::<S>(self, table, run)
+    }
+
+    #[inline]
     fn rewrite<S: Slot>(
         &self,
         table: PhysAddr,

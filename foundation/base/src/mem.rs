@@ -179,6 +179,16 @@ pub trait PhysMem: PhysRead {
         Ok(())
     }
 
+    /// The bits that any of `count` entries from entry `from` of a table has: zero if all are empty. For a caller who holds
+    /// the table.
+    ///
+    /// # Errors
+    /// As [`PhysRead::table`].
+    #[inline]
+    fn any<S: Slot>(&self, table: PhysAddr, (from, count): (usize, usize)) -> Result<u64, BusError> {
+        Ok(bulk::any(&self.table_mut::<S>(table, from + count)?[from..]))
+    }
+
     /// Makes the entries that are equal to entry `from` of a table, leaving the bits of `ignored` aside, `entry & keep |
     /// set`, from that one on up to one that is not, of `count` at most. Returns how many.
     ///

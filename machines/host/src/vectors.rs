@@ -54,6 +54,28 @@ impl Vectors {
         Ok(())
     }
 
+    /// What `PhysMem::any` asks for: the bits that any of `count` entries from entry `from` of a table in `memory` has.
+    ///
+    /// # Errors
+    /// The memory lends no such entries.
+    #[inline]
+    pub fn any<S: Slot>(
+        self,
+        memory: &impl Words,
+        table: PhysAddr,
+        (from, count): (usize, usize),
+    ) -> Result<u64, BusError> {
+        let start = table + from as u64 * S::BYTES;
+        let empty = if count < SHORT {
+            0
+        } else if S::BYTES == 8 {
+            self.0.empty_wide(memory.wide(start, count)?, ())
+        } else {
+            self.0.empty_narrow(memory.narrow(start, count)?, ())
+        };
+        Ok(bulk::any(&S::lend(memory, start, count)?[empty..]))
+    }
+
     /// What `PhysMem::rewrite` asks for: `count` entries at most from entry `from` of a table in `memory`.
     ///
     /// Nothing tears an entry on the CPUs that are known; on paper x86 promises it for 16 aligned bytes at most. Where
@@ -188,6 +210,25 @@ mod tests {
                     bulk::fill(&expected.narrow[from..][..count], 0x7003, step);
                 },
             );
+        }
+    }
+
+    #[test]
+    fn bits_of_any_entry_are_found_wherever_it_stands() {
+        for (from, count) in RUNS {
+            let told = |both: &Both, vectors: Vectors| {
+                let run = (from, count);
+                let wide = vectors.any::<AtomicU64>(both, PhysAddr(0), run).unwrap();
+                (wide, vectors.any::<AtomicU32>(both, PhysAddr(0), run).unwrap())
+            };
+            for vectors in [Vectors::BASELINE, Vectors::widest()] {
+                for odd in from..from + count {
+                    let both = of(|at| if at == odd { 0x8000_0011 } else { 0 });
+                    assert_eq!(told(&both, vectors), (0x8000_0011, 0x8000_0011), "{odd} in {count} from {from}");
+                }
+                let beside = of(|at| u64::from(!(from..from + count).contains(&at)));
+                assert_eq!(told(&beside, vectors), (0, 0), "{count} from {from}");
+            }
         }
     }
 

@@ -28,6 +28,14 @@ impl Width {
         0
     }
 
+    pub(super) fn empty_wide(self, _: &[AtomicU64], (): ()) -> usize {
+        0
+    }
+
+    pub(super) fn empty_narrow(self, _: &[AtomicU32], (): ()) -> usize {
+        0
+    }
+
     pub(super) fn replace_wide(self, _: &[AtomicU64], _: (u64, u64)) -> usize {
         0
     }

@@ -54,6 +54,8 @@ loops! {
     rewrite_narrow(AtomicU32, (u32, u32, u32));
     replace_wide(AtomicU64, (u64, u64));
     replace_narrow(AtomicU32, (u32, u32));
+    empty_wide(AtomicU64, ());
+    empty_narrow(AtomicU32, ());
 }
 
 impl Width {
@@ -74,6 +76,8 @@ macro_rules! kernels {
         kernels!(@rewrite rewrite_narrow, AtomicU32, u32, 32, all_u32, $feature);
         kernels!(@replace replace_wide, AtomicU64, u64, 16, all_u64, $feature);
         kernels!(@replace replace_narrow, AtomicU32, u32, 32, all_u32, $feature);
+        kernels!(@empty empty_wide, AtomicU64, 16, $feature);
+        kernels!(@empty empty_narrow, AtomicU32, 32, $feature);
 
         /// Whether all of `entries` are equal to `first`, leaving aside what is not in `looked_at`.
         #[inline]
@@ -125,6 +129,21 @@ macro_rules! kernels {
                     *some = or(and(*some, keep), set);
                 }
                 store(stride, entries);
+            }
+            slots.len() - rest.len()
+        }
+    };
+    (@empty $name:ident, $slot:ty, $stride:literal, $feature:literal) => {
+        /// Goes on as long as all of a stride are empty.
+        #[target_feature(enable = $feature)]
+        pub(super) fn $name(slots: &[$slot], (): ()) -> usize {
+            let (strides, rest) = slots.as_chunks::<$stride>();
+            for (done, stride) in strides.iter().enumerate() {
+                let entries = load(stride);
+                let any = entries[1..].iter().fold(entries[0], |any, some| or(any, *some));
+                if !has_none(any, any) {
+                    return done * $stride;
+                }
             }
             slots.len() - rest.len()
         }

@@ -8,7 +8,7 @@ use core::fmt;
 use core::marker::PhantomData;
 
 use kernmem_arch::{EncodeError, Entry, EntryFormat, LevelShape};
-use kernmem_base::{BusError, FrameSource, PhysAddr, PhysMem, Slot, TableNote, VirtAddr, bulk};
+use kernmem_base::{BusError, FrameSource, PhysAddr, PhysMem, Slot, TableNote, VirtAddr};
 
 use crate::cursor::Node;
 use crate::error::{MapError, Stopped};
@@ -159,6 +159,16 @@ impl<'m, S: Slot> Leaves<'m, S> {
         F: EntryFormat<Slot = S>,
         M: PhysMem,
     {
+        Ok(Self::find_at::<F, M>(mem, top, va)?.map(|(_, leaves)| leaves))
+    }
+
+    /// The same, with its address.
+    #[inline]
+    fn find_at<F, M>(mem: &'m M, top: Node, va: VirtAddr) -> Result<Option<(PhysAddr, Self)>, BusError>
+    where
+        F: EntryFormat<Slot = S>,
+        M: PhysMem,
+    {
         let mut table = top.table;
         let (above, last) = levels::<F>();
         for shape in &above[top.depth.min(above.len())..] {
@@ -168,7 +178,7 @@ impl<'m, S: Slot> Leaves<'m, S> {
             }
         }
         let slots = mem.table_mut::<S>(table, last.entries())?;
-        Ok(Some(Self { slots, note: mem.note(table)? }))
+        Ok(Some((table, Self { slots, note: mem.note(table)? })))
     }
 }
 
@@ -191,8 +201,8 @@ pub(crate) fn map_pages<F: EntryFormat, M: PhysMem, T>(
     let mut done = 0;
     while let Some(page) = pages.get(done) {
         let va = page_at(done);
-        done += match Leaves::find::<F, M>(mem, top, va).map_err(Stopped::at(va))? {
-            Some(leaves) => map_some(leaves, va, (form, pa), &pages[done..])?,
+        done += match Leaves::find_at::<F, M>(mem, top, va).map_err(Stopped::at(va))? {
+            Some(table) => map_some::<F, M, T>(mem, table, va, (form, pa), &pages[done..])?,
             None => map_first::<F, M>(mem, top, va, form, pa(page), frames)?,
         };
     }
@@ -200,17 +210,20 @@ pub(crate) fn map_pages<F: EntryFormat, M: PhysMem, T>(
 }
 
 /// Maps as many of `pages` as lie in one table, and returns how many.
-fn map_some<F: EntryFormat, T>(
-    leaves: Leaves<'_, F::Slot>,
+fn map_some<F: EntryFormat, M: PhysMem, T>(
+    mem: &M,
+    (table, leaves): (PhysAddr, Leaves<'_, F::Slot>),
     va: VirtAddr,
     (form, pa): (&PageForm<F>, &impl Fn(&T) -> PhysAddr),
     pages: &[T],
 ) -> Result<usize, Stopped> {
     let shape = last_level::<F>();
-    let slots = &leaves.slots[shape.index(va)..];
+    let first = shape.index(va);
+    let slots = &leaves.slots[first..];
     let slots = &slots[..slots.len().min(pages.len())];
+    let any = mem.any::<F::Slot>(table, (first, slots.len())).map_err(Stopped::at(va))?;
     let is_free = |slot: &F::Slot| slot.peek() == 0;
-    let free = if bulk::any(slots) == 0 { slots.len() } else { slots.iter().take_while(|slot| is_free(slot)).count() };
+    let free = if any == 0 { slots.len() } else { slots.iter().take_while(|slot| is_free(slot)).count() };
     let form = *form;
     slots[..free].iter().zip(pages).for_each(|(slot, page)| slot.store(form.raw(pa(page))));
     leaves.note.add_leaves(free as u16);
