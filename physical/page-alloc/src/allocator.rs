@@ -323,8 +323,8 @@ impl<S: Store> PageAllocator<S> {
     ///
     /// # Errors
     /// [`FreeError`]: the block was not the caller's; nothing was changed. Under [`Placement::Dense`] a
-    /// [`FreeError::DoubleFree`] of a frame outside the block tells of an earlier call: that frame came back on two CPUs.
-    /// The block was given back then.
+    /// [`FreeError::DoubleFree`] of a frame outside the block tells of an earlier call, in which that frame came back once
+    /// more; the block was given back then. [`PageAllocator::check_frees`] tells of all earlier calls.
     #[inline(always)]
     pub fn free(&self, cpu: &mut CpuPages<S>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let is_aligned = order.0 == 0 || pfn.0.trailing_zeros() >= u32::from(order.0);
@@ -332,6 +332,19 @@ impl<S: Store> PageAllocator<S> {
             Some(done) => done.map_err(dense_requests::double_free),
             None => self.free_beyond(cpu, pfn, order),
         }
+    }
+
+    /// Looks at the frames that came back to a CPU and that it put aside so far: under [`Placement::Dense`] a single frame is
+    /// looked at together with up to 63 others that come back after it, before the CPU takes more than it has at hand. A
+    /// kernel that wants to know at once who gave back a frame twice calls this after each [`PageAllocator::free`].
+    ///
+    /// # Errors
+    /// [`FreeError::DoubleFree`]: a frame that came back twice and that nobody was told of yet. It is free once.
+    pub fn check_frees(&self, cpu: &mut CpuPages<S>) -> Result<(), FreeError> {
+        self.zones().try_for_each(|zone| match zone.placed() {
+            Placed::Linux(_) => Ok(()),
+            Placed::Dense(zone) => self.check_dense(cpu, zone),
+        })
     }
 
     /// As [`PageAllocator::free`], beyond what the CPU keeps open.

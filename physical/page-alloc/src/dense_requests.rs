@@ -62,7 +62,7 @@ impl<S: Store> CpuPages<S> {
 
     /// Has the CPU keep as much of a zone as its limits say.
     fn limit_dense(&mut self, zone: Fielded<'_, S>) {
-        if let Some(set) = self.frames.sets().get_mut(zone.zone.index) {
+        if let Some(set) = self.frames.set_mut(zone.zone.index) {
             set.set_limit(zone.zone.pcp().high_max.min(MOST_KEPT) as u32);
         }
     }
@@ -77,7 +77,7 @@ impl<S: Store> CpuPages<S> {
     /// A frame of which it was found only now that it came back twice; told once.
     #[inline]
     fn tell_doubled(&mut self, zone: Fielded<'_, S>) -> Result<(), FreeError> {
-        let set = self.frames.sets().get_mut(zone.zone.index);
+        let set = self.frames.set_mut(zone.zone.index);
         let found = set.and_then(|set| set.take_doubled()).or(self.doubled.take());
         found.map_or(Ok(()), |doubled| Err(double_free(doubled)))
     }
@@ -217,6 +217,12 @@ impl<S: Store> PageAllocator<S> {
             Ok(()) => cpu.tell_doubled(zone),
             Err(doubled) => Err(double_free(doubled)),
         }
+    }
+
+    /// Looks at what came back to the CPU's frames of one zone.
+    pub(crate) fn check_dense(&self, cpu: &mut CpuPages<S>, zone: Fielded<'_, S>) -> Result<(), FreeError> {
+        let found = cpu.frames.check(zone.at()).err().or(cpu.doubled.take());
+        found.map_or(Ok(()), |doubled| Err(double_free(doubled)))
     }
 
     /// Whether a range may be somebody's block.

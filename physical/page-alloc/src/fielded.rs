@@ -11,6 +11,7 @@
 
 use core::ops::Deref;
 
+use kernmem_base::sync::atomic::{AtomicU64, Ordering};
 use kernmem_base::sync::{Held, Ranked, RankedGuard};
 use kernmem_base::{Order, Pfn};
 use kernmem_sparse::MigrateType;
@@ -40,6 +41,8 @@ pub(crate) struct Grounds<S: Store> {
     pub blocks: Pageblocks<S::Pageblocks>,
     /// Frames of known pageblocks that are nobody's.
     pub holes: Holes<S::States>,
+    /// Frames of the zone that were not handed over, or went.
+    missing: AtomicU64,
 }
 
 impl<S: Store> Kinds for Grounds<S> {
@@ -55,6 +58,12 @@ impl<S: Store> Kinds for Grounds<S> {
     #[inline]
     fn strangers(&self, number: u64) -> u64 {
         self.holes.word(number)
+    }
+
+    #[inline]
+    fn is_plain(&self) -> bool {
+        // Relaxed: a frame of somebody's was handed over before it was given, whatever is read here.
+        self.blocks.is_plain() && self.missing.load(Ordering::Relaxed) == 0
     }
 }
 
@@ -89,9 +98,14 @@ impl<S: Store> DenseBody<S> {
         let field = Field::new(store.field(&shape)?, shape)?;
         let kinds = store.pageblocks(pageblocks)?;
         let holes = Holes::new(store.states(holes_need(span, facts))?, span.start);
+        let missing = AtomicU64::new(span.end.0 - span.start.0);
         Some(Self {
             field,
-            grounds: Grounds { blocks: Pageblocks::new(kinds, known, span.start, shape.pageblock_order), holes },
+            grounds: Grounds {
+                blocks: Pageblocks::new(kinds, known, span.start, shape.pageblock_order),
+                holes,
+                missing,
+            },
             setup: Ranked::new("dense zone", ()),
         })
     }
@@ -357,6 +371,7 @@ impl<S: Store> SetUp<'_, S> {
         let added = free.map(|records| body.field.add_free(&body.grounds, start, end, records == Records::Now));
         let reached = added.and_then(Result::err).unwrap_or(end);
         zone.add_managed(reached.0 - start.0);
+        body.grounds.missing.fetch_sub(reached.0 - start.0, Ordering::Relaxed);
         if reached == end {
             return Ok(());
         }
@@ -403,6 +418,7 @@ impl<S: Store> SetUp<'_, S> {
             body.grounds.blocks.set_known(from, to, false);
         }
         zone.sub_managed(end.0 - start.0);
+        body.grounds.missing.fetch_add(end.0 - start.0, Ordering::Relaxed);
         Ok(())
     }
 

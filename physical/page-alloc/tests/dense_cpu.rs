@@ -47,7 +47,7 @@ fn all_frames_are_taken_once_and_come_back() {
 }
 
 #[test]
-fn a_frame_that_comes_back_twice_is_told_at_once() {
+fn a_frame_that_comes_back_twice_is_told() {
     let field = field();
     let at = At { zone: 0, field: &field, kinds: &MOVABLE };
     let mut cpu = cpu();
@@ -60,7 +60,39 @@ fn a_frame_that_comes_back_twice_is_told_at_once() {
         assert_eq!(cpu.free_hot(pfn, order).unwrap_or_else(|| cpu.free(at, pfn, order)), Err(Doubled { pfn }));
     }
     assert_eq!(cpu.free_bulk(at, &frames), Ok(()));
-    assert_eq!(cpu.free(at, frames[3], 0), Err(Doubled { pfn: frames[3] }));
+    assert_eq!((cpu.free(at, frames[3], 0), cpu.drain(at)), (Ok(()), Err(Doubled { pfn: frames[3] })), "told later");
     cpu.drain(at).unwrap();
     assert_eq!((field.level(), cpu.count(0)), (FRAMES, 0));
+}
+
+/// A frame that is free, or comes back twice, is not given to anybody twice, wherever its two ways back end.
+#[test]
+fn a_frame_that_comes_back_twice_is_given_once() {
+    let field = field();
+    let at = At { zone: 0, field: &field, kinds: &MOVABLE };
+    let mut cpu = cpu();
+    let mut frames = [Pfn(0); 1000];
+    assert_eq!(cpu.alloc_bulk(at, want(0), &mut frames), 1000);
+    for between in [0, 1, 40, 80] {
+        for order in [0, 3, 9] {
+            // Each third frame comes back, with others between its two ways.
+            let twice = frames[3 * between];
+            let others: Vec<Pfn> = frames[3 * between + 1..].iter().step_by(3).take(between).copied().collect();
+            let back = [twice].iter().chain(&others).chain(&[twice]).copied().collect::<Vec<_>>();
+            let told: Vec<Doubled> = back
+                .iter()
+                .filter_map(|&pfn| cpu.free_hot(pfn, 0).unwrap_or_else(|| cpu.free(at, pfn, 0)).err())
+                .collect();
+            let block = cpu.alloc_hot(1, order).or_else(|| cpu.alloc(at, want(order))).unwrap();
+            let later = cpu.drain(at).err();
+            assert_eq!(told.into_iter().chain(later).collect::<Vec<_>>(), [Doubled { pfn: twice }]);
+            let held = (1 << order) + 1000 - 1 - others.len() as u64;
+            assert_eq!(field.level(), FRAMES - held, "order {order}, {between} between");
+            cpu.free(at, block, order).unwrap();
+            cpu.drain(at).unwrap();
+            for pfn in [twice].into_iter().chain(others) {
+                field.take_range(&MOVABLE, pfn, Pfn(pfn.0 + 1)).unwrap();
+            }
+        }
+    }
 }

@@ -55,6 +55,10 @@ impl Kinds for Types {
         }
         stop.min(end)
     }
+
+    fn is_plain(&self) -> bool {
+        self.types.borrow().iter().all(|kind| *kind < MigrateType::HighAtomic)
+    }
 }
 
 /// The set, cut the slow way.
@@ -471,6 +475,8 @@ impl<'t> Machine<'t> {
                 }
                 let (cpu, at) = self.call(cpu, zone);
                 let answer = cpu.free_hot(Pfn(pfn), order).unwrap_or_else(|| cpu.free(at, Pfn(pfn), order));
+                // Told at once, or when what came back is looked through.
+                let answer = answer.and_then(|()| cpu.drain(at));
                 let told = answer.map_err(|doubled| (pfn..pfn + (1 << order)).contains(&doubled.pfn.0));
                 assert_eq!(told, Err(true), "order {order} at {pfn:#x}, and frame {first:#x} is free");
                 assert_eq!(cpu.free_bulk(at, &[Pfn(first)]), Err(Doubled { pfn: Pfn(first) }));
@@ -480,7 +486,7 @@ impl<'t> Machine<'t> {
                 cpu.drain(at).unwrap();
                 assert_eq!(cpu.count(zone), 0);
             }
-            Act::Limit { cpu, zone, frames } => self.cpus[cpu].sets()[zone].set_limit(frames),
+            Act::Limit { cpu, zone, frames } => self.cpus[cpu].set_mut(zone).unwrap().set_limit(frames),
             Act::Free { .. } | Act::FreeParts { .. } => {}
         }
     }

@@ -1,5 +1,5 @@
-//! The dense frame field in every order that the memory model allows: what is promised, taken and given by two CPUs at
-//! once, and the hints of the index.
+//! The dense frame field in every order that the memory model allows: what is taken and given by two CPUs at once, and the
+//! hints of the index.
 //!
 //! Blocks are of 64 frames, one word each, unless a model is about several words of a block.
 //!
@@ -131,6 +131,35 @@ fn two_cpus_complete_a_block() {
     });
 }
 
+/// Two CPUs fill two words of one block: it is found as a whole one afterwards.
+#[test]
+fn two_cpus_fill_the_last_words_of_a_block() {
+    explore(None, || {
+        let field = Arc::new(field(7, 1, &[(1, 127)]));
+        let giver = Arc::clone(&field);
+        let task = thread::spawn(move || giver.give_word(&MOVABLE, Word { number: 0, mask: 1 }).unwrap());
+        field.give_word(&MOVABLE, Word { number: 1, mask: 1 << 63 }).unwrap();
+        task.join().unwrap();
+        assert_eq!(field.take_run(&MOVABLE, MOVABLE, 7), Some(Pfn(0)));
+        check(&field, Vec::new(), []);
+    });
+}
+
+/// A block becomes whole while a frame of it is taken: what is left is found, singly and as a run.
+#[test]
+fn a_block_that_is_filled_while_a_frame_of_it_is_taken_is_found() {
+    explore(None, || {
+        let field = Arc::new(field(6, 1, &[(0, 63)]));
+        let giver = Arc::clone(&field);
+        let task = thread::spawn(move || giver.give_word(&MOVABLE, Word { number: 0, mask: 1 << 63 }).unwrap());
+        let single = field.take_run(&MOVABLE, MOVABLE, 0);
+        task.join().unwrap();
+        let run = field.take_run(&MOVABLE, MOVABLE, 3).unwrap();
+        let taken = single.map(|pfn| Word::of(pfn, 0)).into_iter().chain([Word::of(run, 3)]).collect();
+        check(&field, taken, 0..64);
+    });
+}
+
 /// Two CPUs open words of one block of two words.
 #[test]
 fn two_cpus_open_words_of_one_block() {
@@ -160,7 +189,7 @@ fn a_block_is_taken_whole_while_a_word_of_it_is_opened() {
     });
 }
 
-/// Two blocks are taken as one while a word of the second is opened: what was promised of the first comes back.
+/// Two blocks are taken as one while a word of the second is opened: what was taken of the first comes back.
 #[test]
 fn a_pair_of_blocks_is_taken_while_a_word_of_one_is_opened() {
     explore(None, || {

@@ -137,7 +137,11 @@ impl Run {
             let Some(free) = free else { return };
             FreeError::DoubleFree { pfn: Pfn(free) }
         };
-        assert_eq!(self.allocator.free(&mut self.cpus[cpu], pfn, Order(order)), Err(expected));
+        // A single frame is looked at later.
+        let cpu = &mut self.cpus[cpu];
+        let answer = self.allocator.free(cpu, pfn, Order(order));
+        assert_eq!(answer.and_then(|()| self.allocator.check_frees(cpu)), Err(expected));
+        assert_eq!(self.allocator.check_frees(cpu), Ok(()));
     }
 
     /// Frames of all free blocks, as they are listed.

@@ -24,6 +24,10 @@ impl Kinds for Types {
     fn kind(&self, pfn: Pfn) -> MigrateType {
         MigrateType::ALL[usize::from(self.0[(pfn.0 >> 9) as usize].load(Ordering::Relaxed))]
     }
+
+    fn is_plain(&self) -> bool {
+        true
+    }
 }
 
 /// Three threads take, pass frames on, give back and change types; each frame has a word beside the field that says who

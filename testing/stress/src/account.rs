@@ -157,23 +157,9 @@ fn refused<S: Subject>(shared: &Shared<'_, S>, cpu: &mut Cpu, turn: u64) -> Resu
     Ok(())
 }
 
-/// A free frame comes back once more: refused at once, or, where a CPU keeps what came back, told when the CPU has given it
-/// on and gives something else back.
+/// A free frame comes back once more: refused at once, or, where a CPU puts aside what came back, told when it looks.
 fn told_later<S: Subject>(shared: &Shared<'_, S>, cpu: &mut Cpu, pfn: Pfn) -> Result<(), What> {
-    let allocator = shared.subject.allocator();
-    let nid = shared.machine.span_of(pfn).map(|span| span.nid);
-    let mut answer = shared.subject.free(cpu, pfn, Order(0));
-    allocator.drain(cpu);
-    // What came back is in no hot word, so the second frame of two that are given back takes the way that tells.
-    for order in [0, 6, 7] {
-        if answer.is_err() {
-            break;
-        }
-        let Ok(other) = allocator.alloc(cpu, nid, Gfp::KERNEL, Order(order)) else { continue };
-        allocator.drain(cpu);
-        answer = shared.subject.free(cpu, other, Order(order));
-        allocator.drain(cpu);
-    }
+    let answer = shared.subject.free(cpu, pfn, Order(0)).and_then(|()| shared.subject.allocator().check_frees(cpu));
     match answer {
         Err(FreeError::DoubleFree { pfn: told }) if told == pfn => Ok(()),
         answer => Err(What::Accepted { pfn, order: Order(0), answer }),

@@ -4,14 +4,12 @@
 //! the entries and the pageblocks' types. Blocks above a pageblock are one only where their types merge, and are
 //! listed under the type of their first pageblock.
 //!
-//! One pass over the entries answers all: the bits of a block that is empty or whole are not read, and such blocks of one
-//! type are counted many at a time.
+//! One pass over the blocks answers all; those of one type that are empty or whole are counted many at a time.
 
 use kernmem_base::Pfn;
-use kernmem_base::sync::atomic::{AtomicU16, Ordering};
 use kernmem_sparse::MigrateType;
 
-use super::entry::{Class, Entry};
+use super::entry::Class;
 use super::field::{Field, Kinds};
 use super::mem::Mem;
 use super::word::ALIGNED;
@@ -48,10 +46,7 @@ impl<M: Mem> Field<M> {
     fn alike_whole(&self, kinds: &impl Kinds, at: usize, region: usize) -> (usize, Class) {
         let class = self.class(at);
         let window = at..(at + WINDOW.max(region)).min(self.cut.blocks());
-        let entries = self.mem.entries().get(window).unwrap_or_default();
-        // Acquire: as in `entry`.
-        let is_such = |entry: &&AtomicU16| Entry(entry.load(Ordering::Acquire)).class(self.cut.whole()) == class;
-        let such = entries.iter().take_while(is_such).count();
+        let such = window.take_while(|&block| self.class(block) == class).count();
         let such = if class == Class::Whole { self.alike(kinds, &(at..at + such.max(1))) - at } else { such };
         let regions = such / region * region;
         if regions == 0 || class == Class::Part { (region, Class::Part) } else { (regions, class) }
@@ -121,11 +116,17 @@ impl<M: Mem> Field<M> {
         while at < self.cut.blocks() {
             let stop = self.alike(kinds, &(at..(at + WINDOW).min(self.cut.blocks())));
             if self.kind_of(kinds, at) == kind {
-                frames += (at..stop).map(|block| u64::from(self.entry(block).count())).sum::<u64>();
+                frames += (at..stop).map(|block| self.free_in(block)).sum::<u64>();
             }
             at = stop;
         }
         frames
+    }
+
+    fn free_in(&self, block: usize) -> u64 {
+        let free = |bits: u64| if bits == 0 { 0 } else { bits.count_ones() };
+        let written: u32 = self.words(block).map(free).sum();
+        u64::from(if self.is_lazy(block) { self.cut.whole() } else { written })
     }
 }
 

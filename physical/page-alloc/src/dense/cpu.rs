@@ -2,19 +2,27 @@
 //!
 //! ```text
 //! hot      of the zone and column that the last request beyond it was for: one open word for single frames, one for
-//!          small blocks, one that frames came back to, a stack of blocks of order 9
-//! set      of each zone: the same for each column, and the magazine of frames that came back
+//!          small blocks, a stack of blocks of order 9
+//! set      of each zone: the same for each column; the inbox of frames that came back; the magazine of those of them
+//!          that were looked at
 //! ```
 //! Single frames are taken from an open word until it is empty; then from a near word that came back, one at or below
 //! the block that was last taken from, since the field would be asked for just these frames next; then from the field.
 //!
+//! A frame that comes back to no open word is put into the inbox, and not looked at until the inbox is full or a request
+//! goes beyond what is hot. That it came back twice is told only then.
+//!
 //! Not here: which zone and column a request is served from, and when it may be; what the field does.
 //!
 //! # Invariants
-//! 1. A frame is in at most one of: the field, an open word, a stack, a magazine of any CPU, somebody's hands.
+//! 1. A frame is in at most one of: the field, an open word, a stack, a magazine of any CPU, somebody's hands. It is in an
+//!    inbox besides only if it came back twice.
 //! 2. While a zone and column are hot, their places in the zone's set are empty.
 //! 3. Words that are hot hold frames of one zone alone: a word at a zone's edge is neither left open nor comes back here,
 //!    and one with frames that are nobody's is not left open.
+//! 4. While frames of a word are kept elsewhere here, none come into the inbox: its class is seen (`magazine`), or it is the
+//!    open word for single frames. The field is asked only when the inbox is empty. So a frame that came back twice to one
+//!    CPU is found before that CPU gives it to anybody.
 
 use core::fmt;
 
@@ -65,14 +73,23 @@ pub struct Want {
 pub struct CpuFrames<S> {
     key: u64,
     hot: Open,
-    /// Which frames of the word that came back last were free or nobody's then.
-    known: u64,
+    /// The first of the hot zone's words that may be put into the inbox as they come, and how many may.
+    plain: (u64, u64),
     /// The block that was last taken from the hot stack.
     last: u64,
     /// Set and column that are hot.
     zone: usize,
     column: usize,
+    /// The set of the hot zone; its place among `sets` is empty.
+    set: CpuSet,
     sets: S,
+}
+
+/// The set of a zone, the hot one's being `set`.
+#[inline]
+fn set_of<'s>(zone: usize, hot: usize, set: &'s mut CpuSet, sets: &'s mut [CpuSet]) -> Option<&'s mut CpuSet> {
+    let other = sets.get_mut(zone)?;
+    Some(if zone == hot { set } else { other })
 }
 
 impl<S> fmt::Debug for CpuFrames<S> {
@@ -85,7 +102,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// No frames; `sets` are empty sets, one for each zone.
     #[must_use]
     pub const fn new(sets: S) -> Self {
-        Self { key: NONE, hot: Open::EMPTY, known: 0, last: NONE, zone: 0, column: 0, sets }
+        Self { key: NONE, hot: Open::EMPTY, plain: (0, 0), last: NONE, zone: 0, column: 0, set: CpuSet::new(), sets }
     }
 
     /// Takes a block from what is hot, if `key` is that of the last request that went beyond it: `None` says that
@@ -111,11 +128,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// Opens the next word that is at hand and takes a frame from it.
     #[inline(never)]
     fn take_near(&mut self) -> Option<Pfn> {
-        if self.hot.back.mask != 0 {
-            self.hot.single = core::mem::replace(&mut self.hot.back, NO_WORD);
-        } else {
-            self.hot.single = self.sets.as_mut().get_mut(self.zone)?.magazine.take_last(self.column)?;
-        }
+        self.hot.single = self.set.magazine.take_last(self.column)?;
         self.hot.take_single()
     }
 
@@ -135,48 +148,84 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
                 self.hot.single.mask |= bit;
                 return Some(Ok(()));
             }
-            if number == self.hot.back.number && (self.hot.back.mask | self.known) & bit == 0 {
-                self.hot.back.mask |= bit;
-                return Some(Ok(()));
+            if self.set.inbox.is_last(number) {
+                return Some(self.set.inbox.join(Word { number, mask: bit }));
             }
-            return None;
+            return self.push_hot(Word { number, mask: bit }).then_some(Ok(()));
         }
         if order <= OPEN_ORDER && number == self.hot.small.number {
             return Some(put_back(&mut self.hot.small, Word::of(pfn, order)));
         }
         if order == STACK_ORDER && pfn.0 == self.last && self.hot.stack(pfn) {
             self.last = NONE;
+            self.set.magazine.see_block(number);
             return Some(Ok(()));
         }
         None
     }
 
-    /// Makes a zone and a column hot.
-    #[inline]
-    fn warm(&mut self, zone: usize, column: usize) {
-        if (self.zone, self.column) != (zone, column) {
-            self.change(zone, column);
+    /// Puts a word of the hot zone into the inbox; false if it must be looked at, or if it is time to look at them all.
+    #[inline(always)]
+    fn push_hot(&mut self, word: Word) -> bool {
+        let (first, words) = self.plain;
+        if word.number.wrapping_sub(first) >= words {
+            return false;
         }
+        if !self.set.inbox.has_room() || self.set.magazine.may_have(word.number) {
+            return false;
+        }
+        self.set.inbox.put(word);
+        true
+    }
+
+    /// Makes a zone and a column hot, and looks through what came back to it.
+    #[inline]
+    fn warm<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, column: usize) {
+        if (self.zone, self.column) != (at.zone, column) {
+            self.change(at.zone, column);
+        }
+        self.sort(at);
     }
 
     fn change(&mut self, zone: usize, column: usize) {
         self.cool();
-        self.zone = zone;
-        self.column = column;
-        if let Some(set) = self.sets.as_mut().get_mut(zone) {
-            self.hot = set.bring(column);
+        let sets = self.sets.as_mut();
+        if zone != self.zone && zone < sets.len() {
+            core::mem::swap(&mut self.set, &mut sets[self.zone]);
+            core::mem::swap(&mut self.set, &mut sets[zone]);
+            self.zone = zone;
         }
-        // What was known of the word may be so no longer: the next to come back to it is looked at.
-        self.known = !0;
+        self.column = column;
+        self.hot = self.set.bring(column);
     }
 
     /// Puts what is hot back into its set.
     fn cool(&mut self) {
         self.key = NONE;
         self.last = NONE;
+        self.plain = (0, 0);
         let hot = core::mem::replace(&mut self.hot, Open::EMPTY);
-        if let Some(set) = self.sets.as_mut().get_mut(self.zone) {
-            set.put_away(self.column, hot);
+        self.set.put_away(self.column, hot);
+    }
+
+    /// Looks through what came back to a zone.
+    #[inline]
+    fn sort<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
+        if at.zone != self.zone {
+            if let Some(set) = self.sets.as_mut().get_mut(at.zone) {
+                set.sort(at, &Open::EMPTY);
+            }
+        } else if !self.set.inbox.is_empty() {
+            self.sort_hot(at);
+        }
+    }
+
+    #[inline(never)]
+    fn sort_hot<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
+        self.set.sort(at, &self.hot);
+        if self.set.is_misused() {
+            // The next to come back goes beyond what is hot, where it is told.
+            self.plain = (0, 0);
         }
     }
 
@@ -187,7 +236,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         let Want { key, column, kind, order } = want;
         let column = column_of(column).filter(|_| at.zone < self.sets.as_ref().len());
         let Some(column) = column else { return at.field.take_run(at.kinds, kind, order) };
-        self.warm(at.zone, column);
+        self.warm(at, column);
         self.key = key;
         match order {
             0 => self.single(at, kind),
@@ -209,8 +258,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         let taken = self.hot.take_single();
         if !may_open(at, self.hot.single.number) {
             let rest = core::mem::replace(&mut self.hot.single, NO_WORD);
-            let set = self.sets.as_mut().get_mut(at.zone)?;
-            set.release(at, Some(rest).filter(|word| word.mask != 0));
+            self.set.release(at, Some(rest).filter(|word| word.mask != 0));
         }
         taken
     }
@@ -218,22 +266,18 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// Opens a word for single frames.
     #[inline]
     fn open_single<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, kind: MigrateType) -> Option<()> {
-        let set = self.sets.as_mut().get_mut(at.zone)?;
-        if self.hot.back.mask != 0 {
-            self.hot.single = core::mem::replace(&mut self.hot.back, NO_WORD);
-            return Some(());
-        }
-        let near = set.magazine.take_waiting(self.column, |_| true);
-        if let Some(word) = near.or_else(|| set.refill(at, self.column, kind)) {
+        let column = self.column;
+        let set = &mut self.set;
+        if let Some(word) = set.magazine.take_waiting(column, |_| true).or_else(|| set.refill(at, column, kind)) {
             self.hot.single = word;
             return Some(());
         }
-        // Frames that came back and are not near: the field must have them before they are found by type.
+        // Frames that wait for other columns: the field must have them before they are found by type.
         if set.magazine.is_empty() {
             return None;
         }
         set.spill(at);
-        self.hot.single = set.refill(at, self.column, kind)?;
+        self.hot.single = set.refill(at, column, kind)?;
         Some(())
     }
 
@@ -241,12 +285,19 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         if let Some(pfn) = self.hot.take_small(order) {
             return Some(pfn);
         }
-        let set = self.sets.as_mut().get_mut(at.zone)?;
+        let set = &mut self.set;
         let near = set.magazine.take_waiting(self.column, |mask| runs(mask, order) != 0);
-        let word = near.or_else(|| at.field.take_word_with(at.kinds, kind, order))?;
+        let word = match near {
+            Some(word) => word,
+            None => {
+                let word = at.field.take_word_with(at.kinds, kind, order)?;
+                Word { mask: word.mask | set.take(word.number), ..word }
+            }
+        };
         let old = core::mem::replace(&mut self.hot.small, word);
+        set.magazine.see(word.number);
         if old.mask != 0 {
-            set.wait(at, self.column, old);
+            set.keep(at, old, self.column as u8);
         }
         let taken = self.hot.take_small(order);
         if !may_open(at, word.number) {
@@ -267,55 +318,65 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             self.last = NONE;
         }
         match order {
-            0 => self.free_small(at, Word::single(pfn), 1),
-            1..=OPEN_ORDER => self.free_small(at, Word::of(pfn, order), 1 << order),
+            0 => self.free_small(at, Word::single(pfn)),
+            1..=OPEN_ORDER => self.free_small(at, Word::of(pfn, order)),
             _ => self.free_large(at, pfn, order),
         }
     }
 
     #[inline]
-    fn free_small<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word, frames: u32) -> Result<(), Doubled> {
+    fn free_small<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) -> Result<(), Doubled> {
         let is_hot = at.zone == self.zone;
-        if is_hot && word.number == self.hot.single.number {
-            return put_back(&mut self.hot.single, word);
-        }
-        if is_hot && word.number == self.hot.small.number {
-            return put_back(&mut self.hot.small, word);
-        }
-        if is_hot && self.hot.is_stacked(word.number) || !at.field.is_inner(word.number) {
-            return self.give(at, word.first(), u64::from(frames));
-        }
-        let Some(set) = self.sets.as_mut().get_mut(at.zone) else {
-            return self.give(at, word.first(), u64::from(frames));
+        let Some(set) = set_of(at.zone, self.zone, &mut self.set, self.sets.as_mut()) else {
+            return self.give(at, word.first(), u64::from(word.frames()));
         };
-        match set.take_in(at, word, frames, is_hot.then_some(self.column))? {
-            None => Ok(()),
-            Some(known) => self.come_back(at, word, known),
+        let is_plain = at.kinds.is_plain();
+        let is_isolated = !is_plain && at.kinds.kind(word.start()) == MigrateType::Isolate;
+        let is_open = is_hot && self.hot.word(word.number).is_some();
+        if is_open || is_isolated || set.has(word.number) != 0 || !at.field.is_inner(word.number) {
+            return self.look_at(at, word);
         }
-    }
-
-    /// Takes in frames that are near for what is hot. The word of those before them is opened at once, and what was open
-    /// waits, so that the lowest frames go first.
-    #[inline]
-    fn come_back<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word, known: u64) -> Result<(), Doubled> {
-        self.known = known;
-        if self.hot.back.number == word.number {
-            return put_back(&mut self.hot.back, word);
+        if !word.mask.is_power_of_two() {
+            // A block comes back as a whole or not at all.
+            doubled(at.field.free_bits(word.number) | set.inbox.has(word.number), word)?;
         }
-        let old = core::mem::replace(&mut self.hot.back, word);
-        if old.mask == 0 {
-            return Ok(());
+        if set.inbox.is_last(word.number) {
+            return set.inbox.join(word);
         }
-        let open = core::mem::replace(&mut self.hot.single, old);
-        if open.mask != 0
-            && let Some(set) = self.sets.as_mut().get_mut(at.zone)
-        {
-            set.wait(at, self.column, open);
+        if !set.inbox.has_room() {
+            self.sort(at);
+        }
+        let Some(set) = self.set_mut(at.zone).filter(|set| set.inbox.has_room()) else {
+            return self.look_at(at, word);
+        };
+        set.inbox.put(word);
+        // More frames of a word may come to it unseen only if all of them are the zone's.
+        if at.kinds.strangers(word.number) != 0 {
+            set.inbox.close();
+        }
+        if is_hot && is_plain && !self.set.is_misused() {
+            self.plain = at.field.inner();
         }
         Ok(())
     }
 
+    /// Takes a word in that is looked at at once.
+    fn look_at<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) -> Result<(), Doubled> {
+        self.sort(at);
+        if !at.field.is_inner(word.number) {
+            return self.give(at, word.first(), u64::from(word.frames()));
+        }
+        doubled(at.field.free_bits(word.number) | self.kept(at.zone, word.number), word)?;
+        let hot = if at.zone == self.zone { self.hot.word(word.number) } else { None };
+        if let Some(open) = hot {
+            return put_back(open, word);
+        }
+        let set = set_of(at.zone, self.zone, &mut self.set, self.sets.as_mut());
+        set.map_or(Ok(()), |set| set.take_in(at, word))
+    }
+
     fn free_large<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, pfn: Pfn, order: u8) -> Result<(), Doubled> {
+        self.sort(at);
         let column = column_of(at.kinds.kind(pfn));
         let fits = order == STACK_ORDER && at.field.shape().block_order() == STACK_ORDER;
         if !fits {
@@ -323,38 +384,44 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         }
         let end = Pfn(pfn.0 + (1 << order));
         words_of(pfn, end).try_for_each(|word| doubled(at.field.free_mask(word.number), word))?;
-        self.check(at.zone, pfn, 1 << order)?;
-        let set = self.sets.as_mut().get_mut(at.zone);
-        let open = match column {
-            Some(column) if (at.zone, column) == (self.zone, self.column) => Some(&mut self.hot),
-            Some(column) => set.and_then(|set| set.column(column)),
-            None => None,
-        };
-        if open.is_some_and(|open| open.stack(pfn)) { Ok(()) } else { at.field.give_run(at.kinds, pfn, order) }
+        self.check_kept(at.zone, pfn, 1 << order)?;
+        let set = set_of(at.zone, self.zone, &mut self.set, self.sets.as_mut());
+        let is_stacked = set.zip(column).is_some_and(|(set, column)| {
+            if (at.zone, column) == (self.zone, self.column) {
+                set.magazine.see_block(pfn.0 / WORD_FRAMES);
+                self.hot.stack(pfn)
+            } else {
+                set.stack(column, pfn)
+            }
+        });
+        if is_stacked { Ok(()) } else { at.field.give_run(at.kinds, pfn, order) }
     }
 
     /// Gives frames to the field.
     #[cold]
     fn give<M: Mem>(&self, at: At<'_, M, impl Kinds>, pfn: Pfn, frames: u64) -> Result<(), Doubled> {
-        self.check(at.zone, pfn, frames)?;
+        self.check_kept(at.zone, pfn, frames)?;
         at.field.give_range(at.kinds, pfn, Pfn(pfn.0.saturating_add(frames)))
     }
 
     /// Which frames of a word the CPU keeps.
     fn kept(&self, zone: usize, number: u64) -> u64 {
-        let hot = if zone == self.zone { self.hot.has(number) } else { 0 };
-        hot | self.sets.as_ref().get(zone).map_or(0, |set| set.has(number))
+        match self.set(zone) {
+            Some(set) if zone == self.zone => self.hot.has(number) | set.has(number),
+            set => set.map_or(0, |set| set.has(number)),
+        }
     }
 
     /// # Errors
     /// The lowest of the frames that the CPU keeps.
-    fn check(&self, zone: usize, pfn: Pfn, frames: u64) -> Result<(), Doubled> {
+    fn check_kept(&self, zone: usize, pfn: Pfn, frames: u64) -> Result<(), Doubled> {
         let mut words = words_of(pfn, Pfn(pfn.0.saturating_add(frames)));
         words.try_for_each(|word| doubled(self.kept(zone, word.number), word))
     }
 
     /// Takes single frames of a zone into `out` until it is full or neither the CPU nor the field has more; how many came.
     pub fn alloc_bulk<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, want: Want, out: &mut [Pfn]) -> usize {
+        self.sort(at);
         let mut done = 0;
         let block = 1_usize << at.field.shape().block_order();
         while done < out.len() {
@@ -376,7 +443,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     fn has_waiting(&self, zone: usize, column: MigrateType) -> bool {
         let Some(column) = column_of(column) else { return false };
         let is_hot = (self.zone, self.column) == (zone, column) && self.hot.single.mask != 0;
-        is_hot || self.sets.as_ref().get(zone).is_some_and(|set| set.magazine.has_waiting(column))
+        is_hot || self.set(zone).is_some_and(|set| set.magazine.has_waiting(column))
     }
 
     /// Writes out what the hot word has, as far as there is room.
@@ -401,6 +468,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// The first frame that is free already; all before it in the slice were given back, and frames behind it that lie in
     /// the same word may have been.
     pub fn free_bulk<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, frames: &[Pfn]) -> Result<(), Doubled> {
+        self.sort(at);
         let (mut lowest, mut wrong, mut left) = (NONE, None, frames);
         let words = core::iter::from_fn(|| {
             let word = gather(&mut left, &mut wrong)?;
@@ -412,7 +480,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             Some(word)
         });
         let given = at.field.give_words(at.kinds, words);
-        if let Some(set) = self.sets.as_mut().get_mut(at.zone) {
+        if let Some(set) = self.set_mut(at.zone) {
             set.given(lowest, Ok(()));
         }
         given.and(wrong.map_or(Ok(()), Err))
@@ -423,21 +491,36 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// # Errors
     /// A frame that came back twice; everything was given back.
     pub fn drain<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) -> Result<(), Doubled> {
+        self.sort(at);
         if self.zone == at.zone {
             self.cool();
         }
-        self.sets.as_mut().get_mut(at.zone).map_or(Ok(()), |set| set.drain(at))
+        self.set_mut(at.zone).map_or(Ok(()), |set| set.drain(at))
+    }
+
+    /// Looks at all that came back to a zone, and tells what was found.
+    ///
+    /// # Errors
+    /// A frame that came back twice and that nobody was told of yet.
+    pub fn check<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) -> Result<(), Doubled> {
+        self.sort(at);
+        self.set_mut(at.zone).and_then(CpuSet::take_doubled).map_or(Ok(()), Err)
     }
 
     /// Frames that the CPU keeps of a zone.
     #[must_use]
     pub fn count(&self, zone: usize) -> u64 {
         let hot = if zone == self.zone { self.hot.frames() } else { 0 };
-        hot + self.sets.as_ref().get(zone).map_or(0, CpuSet::frames)
+        hot + self.set(zone).map_or(0, CpuSet::frames)
     }
 
-    /// The sets, for the limits of their magazines.
-    pub fn sets(&mut self) -> &mut [CpuSet] {
-        self.sets.as_mut()
+    fn set(&self, zone: usize) -> Option<&CpuSet> {
+        let other = self.sets.as_ref().get(zone)?;
+        Some(if zone == self.zone { &self.set } else { other })
+    }
+
+    /// What the CPU keeps of a zone, for its limit.
+    pub fn set_mut(&mut self, zone: usize) -> Option<&mut CpuSet> {
+        set_of(zone, self.zone, &mut self.set, self.sets.as_mut())
     }
 }

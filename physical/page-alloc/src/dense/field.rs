@@ -4,11 +4,11 @@
 //! (`take`), which block is taken from (`search`), what reports ask (`census`).
 
 use kernmem_base::Pfn;
-use kernmem_base::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use kernmem_base::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use kernmem_sparse::MigrateType;
 
-use super::entry::{Class, Entry};
-use super::give::RUN_ORDER;
+use super::entry::{Class, LAZY, WRITTEN};
+use super::give::{FIRST, FULL, RUN, RUN_ORDER};
 use super::index::{Bitmap, Trees};
 use super::mem::{CHUNK_LINES, LINE_WORDS, Mem};
 use super::shape::{Cut, Shape};
@@ -33,6 +33,12 @@ pub trait Kinds {
     fn strangers(&self, _number: u64) -> u64 {
         0
     }
+
+    /// Whether every frame of the zone was handed over and none is of a type that requests may not have.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        false
+    }
 }
 
 impl<K: Kinds + ?Sized> Kinds for &K {
@@ -47,12 +53,20 @@ impl<K: Kinds + ?Sized> Kinds for &K {
     fn strangers(&self, number: u64) -> u64 {
         (**self).strangers(number)
     }
+
+    fn is_plain(&self) -> bool {
+        (**self).is_plain()
+    }
 }
 
 /// Every pageblock of the same type.
 impl Kinds for MigrateType {
     fn kind(&self, _pfn: Pfn) -> MigrateType {
         *self
+    }
+
+    fn is_plain(&self) -> bool {
+        *self <= MigrateType::Reclaimable
     }
 
     fn alike(&self, _start: Pfn, end: Pfn) -> Pfn {
@@ -124,20 +138,40 @@ impl<M: Mem> Field<M> {
         self.cut.is_inner(number)
     }
 
+    /// The first of the words that lie in the zone as a whole, and how many they are.
+    pub(super) const fn inner(&self) -> (u64, u64) {
+        self.cut.inner()
+    }
+
     /// The last word of the block that a word is of.
     pub(super) const fn last_number(&self, number: u64) -> u64 {
         self.cut.last_number(number)
     }
 
-    /// An entry as it stands.
+    /// Whether a block's frames are all free and its bits were not written.
     #[inline]
-    pub(super) fn entry(&self, block: usize) -> Entry {
-        // Acquire pairs with the raising of `credit`: the bits that are counted are seen.
-        self.mem.entry(block).map_or(Entry(0), |entry| Entry(entry.load(Ordering::Acquire)))
+    pub(super) fn is_lazy(&self, block: usize) -> bool {
+        // Acquire pairs with `unlazy`: who finds the bits written sees what they were before.
+        self.mem.entry(block).is_some_and(|entry| entry.load(Ordering::Acquire) == LAZY)
     }
 
+    /// Makes a lazy block one whose bits are written, all its frames being the caller's; false if it is none, or somebody
+    /// was first.
+    pub(super) fn unlazy(&self, block: usize) -> bool {
+        let Some(entry) = self.mem.entry(block) else { return false };
+        // AcqRel: Acquire pairs with `note`. A failure publishes nothing.
+        entry.compare_exchange(LAZY, WRITTEN, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    #[inline]
     pub(super) fn class(&self, block: usize) -> Class {
-        self.entry(block).class(self.cut.whole())
+        if self.is_lazy(block) { Class::Whole } else { Class::of(self.words(block)) }
+    }
+
+    /// The words of a block, for a look.
+    #[inline]
+    pub(super) fn words(&self, block: usize) -> impl Iterator<Item = u64> {
+        self.cut.places(block).map(|place| self.look(place))
     }
 
     pub(super) fn kind_of(&self, kinds: &impl Kinds, block: usize) -> MigrateType {
@@ -153,8 +187,7 @@ impl<M: Mem> Field<M> {
     /// The bits of a word that are set, for a look: 0 where the chunk is not open.
     #[inline]
     pub(super) fn look(&self, place: usize) -> u64 {
-        // Acquire pairs with a taker's clearing: who finds a word empty sees an entry that does not count it, so nobody looks
-        // for the same frames for ever.
+        // Acquire pairs with whoever changed the word: what a look leads to is decided by a read-modify-write.
         self.bits(place).map_or(0, |bits| bits.load(Ordering::Acquire))
     }
 
@@ -190,11 +223,14 @@ impl<M: Mem> Field<M> {
         self.remark(kinds, block);
     }
 
-    /// Sets the bit of the class that a block is in.
+    /// Sets the bits of the class that a block is in.
     fn remark(&self, kinds: &impl Kinds, block: usize) {
         match self.class(block) {
             Class::Empty => {}
-            Class::Part => self.mark(kinds, block, Bitmap::Part),
+            Class::Part => {
+                self.mark(kinds, block, Bitmap::Part);
+                self.remark_run(kinds, block);
+            }
             Class::Whole => self.mark(kinds, block, Bitmap::Whole),
         }
     }
@@ -218,56 +254,46 @@ impl<M: Mem> Field<M> {
         self.cut.places(block).any(|place| runs(self.look(place), order) != 0)
     }
 
-    /// Counts frames whose bits were set, and moves the block to the class that it comes to.
-    #[inline]
-    pub(super) fn credit(&self, kinds: &impl Kinds, block: usize, frames: u32) {
-        let Some(entry) = self.mem.entry(block) else { return };
-        // AcqRel: Release pairs with `entry` and `promise` of a taker, Acquire with the index's repair.
-        let old = Entry(entry.fetch_add(frames as u16, Ordering::AcqRel));
-        if old.count() == 0 || old.count() + frames == self.cut.whole() {
-            self.rise(kinds, block, old.count() + frames);
-        }
-    }
-
-    /// Moves a block whose entry came from 0 or to a whole block's.
+    /// Moves a block in the index in whose words frames came: `turned` says what happened, as [`turn`] does.
     #[cold]
-    fn rise(&self, kinds: &impl Kinds, block: usize, count: u32) {
-        if count == self.cut.whole() {
-            self.mark(kinds, block, Bitmap::Whole);
-            self.unmark(kinds, self.kind_of(kinds, block), block, Bitmap::Part);
-        } else {
+    pub(super) fn rise(&self, kinds: &impl Kinds, block: usize, turned: u32) {
+        if turned & FULL != 0 {
+            // Of two who fill the last words of a block, the later one sees that all are full.
+            fence(Ordering::SeqCst);
+            if self.class(block) == Class::Whole {
+                self.mark(kinds, block, Bitmap::Whole);
+                self.unmark(kinds, self.kind_of(kinds, block), block, Bitmap::Part);
+                return;
+            }
+        }
+        if turned & FIRST != 0 {
             self.mark(kinds, block, Bitmap::Part);
         }
-    }
-
-    /// Promises `frames` frames of a block whose entry was seen as `seen`; false, and nothing is promised, if it is no
-    /// longer so. The block's bits in the index follow: see [`Field::settle`].
-    #[inline]
-    pub(super) fn promise(&self, block: usize, seen: Entry, frames: u32) -> bool {
-        let Some(entry) = self.mem.entry(block) else { return false };
-        let next = Entry((seen.count() - frames) as u16);
-        // AcqRel: Acquire pairs with `credit`: the bits that are counted are seen. A failure publishes nothing.
-        entry.compare_exchange(seen.0, next.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    }
-
-    /// Moves a block to the class that it came to when its entry went from `seen` down by `frames`.
-    #[inline]
-    pub(super) fn settle(&self, kinds: &impl Kinds, block: usize, seen: Entry, frames: u32) {
-        let left = seen.count() - frames;
-        let was_whole = seen.count() == self.cut.whole();
-        if left != 0 && !was_whole {
-            return;
+        if turned & RUN != 0 {
+            self.mark(kinds, block, Bitmap::Run);
         }
+    }
+
+    /// Moves a block in the index from which frames were taken, `was` being its class before.
+    #[inline]
+    pub(super) fn settle(&self, kinds: &impl Kinds, block: usize, was: Class) {
+        let is_left = self.words(block).any(|bits| bits != 0);
+        if was == Class::Whole {
+            self.fall(kinds, block, is_left);
+        } else if !is_left {
+            self.unmark(kinds, self.kind_of(kinds, block), block, Bitmap::Part);
+        }
+    }
+
+    /// Moves a block in the index that was whole.
+    #[cold]
+    fn fall(&self, kinds: &impl Kinds, block: usize, is_left: bool) {
         let kind = self.kind_of(kinds, block);
-        if was_whole {
-            if left != 0 {
-                self.mark(kinds, block, Bitmap::Part);
-                self.mark(kinds, block, Bitmap::Run);
-            }
-            self.unmark(kinds, kind, block, Bitmap::Whole);
-        } else {
-            self.unmark(kinds, kind, block, Bitmap::Part);
+        if is_left {
+            self.mark(kinds, block, Bitmap::Part);
+            self.mark(kinds, block, Bitmap::Run);
         }
+        self.unmark(kinds, kind, block, Bitmap::Whole);
     }
 
     /// Whether a frame of the zone is free and in no cache.
@@ -278,7 +304,7 @@ impl<M: Mem> Field<M> {
             return false;
         }
         let place = self.cut.place(pfn.0 / WORD_FRAMES);
-        self.look(place) >> (pfn.0 % WORD_FRAMES) & 1 != 0 || self.entry(self.cut.block(place)).is_lazy()
+        self.look(place) >> (pfn.0 % WORD_FRAMES) & 1 != 0 || self.is_lazy(self.cut.block(place))
     }
 
     /// Takes note that the pageblock of `pfn` has become of another type than `from`: what is free in it is found under

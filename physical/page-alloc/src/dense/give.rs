@@ -1,4 +1,4 @@
-//! Giving frames to the field: bits first, then entries.
+//! Giving frames to the field: their bits, then what the index must know.
 
 use core::fmt;
 
@@ -6,7 +6,6 @@ use kernmem_base::Pfn;
 use kernmem_base::sync::atomic::Ordering;
 
 use super::field::{Field, Kinds};
-use super::index::Bitmap;
 use super::mem::Mem;
 use super::word::{WORD_FRAMES, Word, ones, runs};
 
@@ -28,19 +27,25 @@ impl core::error::Error for Doubled {}
 /// The order of eight frames: the run that the index knows of.
 pub(super) const RUN_ORDER: u8 = 3;
 
-impl<M: Mem> Field<M> {
-    /// Sets the bits of a word; answers those that were set already. Nothing is counted yet.
-    #[inline]
-    fn set_bits(&self, kinds: &impl Kinds, place: usize, mask: u64) -> u64 {
-        let Some(bits) = self.bits(place) else { return mask };
-        // AcqRel: Release pairs with the taker's `fetch_and`; Acquire with the index's repair.
-        let old = bits.fetch_or(mask, Ordering::AcqRel);
-        if runs(old | mask, RUN_ORDER) != 0 && runs(old, RUN_ORDER) == 0 {
-            self.mark(kinds, self.cut.block(place), Bitmap::Run);
-        }
-        old & mask
-    }
+/// A word got its first free frame.
+pub(super) const FIRST: u32 = 1;
 
+/// All frames of a word are free.
+pub(super) const FULL: u32 = 2;
+
+/// A word got eight aligned free frames.
+pub(super) const RUN: u32 = 4;
+
+/// What happened to a word that was `old` when `mask` was set: [`FIRST`], [`FULL`], [`RUN`].
+#[inline]
+const fn turn(old: u64, mask: u64) -> u32 {
+    let new = old | mask;
+    let is_run = runs(new, RUN_ORDER) != 0 && runs(old, RUN_ORDER) == 0;
+    let first = if old == 0 { FIRST } else { 0 };
+    first | if new == !0 { FULL } else { 0 } | if is_run { RUN } else { 0 }
+}
+
+impl<M: Mem> Field<M> {
     /// Gives frames of one word. Frames that are free already are left alone; the others are free afterwards.
     ///
     /// # Errors
@@ -48,12 +53,12 @@ impl<M: Mem> Field<M> {
     pub fn give_word(&self, kinds: &impl Kinds, word: Word) -> Result<(), u64> {
         let mut batch = Batch::new();
         let doubled = batch.give(self, kinds, word);
-        batch.count(self, kinds);
+        batch.rise(self, kinds);
         self.raise_level(batch.total);
         if doubled == 0 { Ok(()) } else { Err(doubled) }
     }
 
-    /// Gives words, those of one block behind each other, each block counted once.
+    /// Gives words, those of one block behind each other: the index learns of each block once.
     ///
     /// # Errors
     /// The first frame that was free already; all others are given.
@@ -67,7 +72,7 @@ impl<M: Mem> Field<M> {
                 doubled.get_or_insert(Doubled { pfn: Word { mask, ..word }.first() });
             }
         }
-        batch.count(self, kinds);
+        batch.rise(self, kinds);
         if batch.total != 0 {
             self.raise_level(batch.total);
         }
@@ -111,7 +116,7 @@ impl<M: Mem> Field<M> {
     #[inline]
     pub(super) fn free_bits(&self, number: u64) -> u64 {
         let place = self.cut.place(number);
-        let lazy = if self.entry(self.cut.block(place)).is_lazy() { !0 } else { 0 };
+        let lazy = if self.is_lazy(self.cut.block(place)) { !0 } else { 0 };
         self.look(place) | lazy
     }
 
@@ -138,17 +143,19 @@ pub(super) fn words_of(start: Pfn, end: Pfn) -> impl Iterator<Item = Word> {
     })
 }
 
-/// Words that are given one after another: the entry of a block is raised once for all that come in a row.
+/// Words that are given one after another: the index learns what happened to a block once for all that come in a row.
 #[derive(Debug)]
 struct Batch {
     block: usize,
-    frames: u32,
+    /// What happened to words of the block.
+    turned: u32,
+    /// Frames given.
     total: u32,
 }
 
 impl Batch {
     const fn new() -> Self {
-        Self { block: usize::MAX, frames: 0, total: 0 }
+        Self { block: usize::MAX, turned: 0, total: 0 }
     }
 
     /// Gives a word; answers the frames that were free already.
@@ -160,24 +167,36 @@ impl Batch {
         let place = field.cut.place(word.number);
         let block = field.cut.block(place);
         if block != self.block {
-            self.count(field, kinds);
+            self.rise(field, kinds);
             self.block = block;
-            if field.entry(block).is_lazy() {
-                self.block = usize::MAX;
-                return word.mask;
-            }
         }
-        let doubled = field.set_bits(kinds, place, word.mask);
-        self.frames += ones(word.mask & !doubled);
-        doubled
+        if field.is_lazy(block) {
+            return word.mask;
+        }
+        let Some(bits) = field.bits(place) else { return word.mask };
+        // AcqRel: Release pairs with the taker's `fetch_and`; Acquire with the index's repair.
+        let old = bits.fetch_or(word.mask, Ordering::AcqRel);
+        self.turned |= turn(old, word.mask);
+        self.total += ones(word.mask & !old);
+        old & word.mask
     }
 
     #[inline]
-    fn count<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds) {
-        if self.frames != 0 {
-            field.credit(kinds, self.block, self.frames);
-            self.total += self.frames;
-            self.frames = 0;
+    fn rise<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds) {
+        if self.turned != 0 {
+            field.rise(kinds, self.block, self.turned);
+            self.turned = 0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_to_a_word_is_told() {
+        assert_eq!((turn(0, 1), turn(1, 2), turn(0x7f, 0x80), turn(0xff, 0x80)), (FIRST, 0, RUN, 0));
+        assert_eq!((turn(0, !0), turn(!1, 1), turn(0xff, !0xff)), (FIRST | FULL | RUN, FULL, FULL));
     }
 }

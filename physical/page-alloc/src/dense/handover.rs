@@ -9,9 +9,9 @@
 use core::ops::Range;
 
 use kernmem_base::Pfn;
-use kernmem_base::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use kernmem_base::sync::atomic::{AtomicU64, Ordering, fence};
 
-use super::entry::Entry;
+use super::entry::{Class, LAZY};
 use super::field::{Field, Kinds};
 use super::index::Bitmap;
 use super::mem::{CHUNK_LINES, LINE_WORDS, Mem};
@@ -89,20 +89,17 @@ impl<M: Mem> Field<M> {
     /// As [`Field::add_blocks`] for blocks of one type; their frames are not counted.
     fn add_alike(&self, kinds: &impl Kinds, blocks: Range<usize>, fresh: usize, eager: bool) -> usize {
         let Some(entries) = self.mem.entries().get(blocks.clone()) else { return 0 };
-        // Relaxed: none of these blocks is in anybody's reach but the caller's.
-        let is_empty = |entry: &&AtomicU16| entry.load(Ordering::Relaxed) == 0;
+        let is_empty = |block: &usize| self.class(*block) == Class::Empty;
         let is_fresh = blocks.start >= fresh;
-        let empty = if is_fresh { blocks.len() } else { entries.iter().take_while(is_empty).count() };
+        let empty = if is_fresh { blocks.len() } else { blocks.clone().take_while(is_empty).count() };
         let added = if eager { self.write(blocks.start..blocks.start + empty) } else { empty };
         if added == 0 {
             return 0;
         }
         let kind = self.kind_of(kinds, blocks.start);
-        let entry = if eager { Entry(self.cut.whole() as u16) } else { Entry::lazy(self.cut.whole()) };
-        for place in &entries[..added] {
-            // Release pairs with the taker's `promise`, as raising an entry does: it sees the bits, and what was done with the
-            // frames before.
-            place.store(entry.0, Ordering::Release);
+        if !eager {
+            // Release pairs with the taker's `unlazy`: it sees what was done with the frames before.
+            entries[..added].iter().for_each(|entry| entry.store(LAZY, Ordering::Release));
         }
         let blocks = blocks.start..blocks.start + added;
         if let Some(tree) = self.trees.tree(kind, Bitmap::Whole) {
@@ -119,6 +116,8 @@ impl<M: Mem> Field<M> {
 
     /// Writes the bits of blocks, all free, up to the first one that has no memory for them. How many were.
     fn write(&self, blocks: Range<usize>) -> usize {
+        // Pairs with the takers' `fetch_and`, for all the bits at once: who finds one set sees what was done with its frame before.
+        fence(Ordering::Release);
         let chunk_blocks = CHUNK_WORDS / self.cut.places(0).len();
         let mut at = blocks.start;
         while at < blocks.end {
@@ -156,6 +155,6 @@ impl<M: Mem> Field<M> {
 
 #[inline(always)]
 fn set_all(bits: &AtomicU64) {
-    // Relaxed: published by the entry, which is stored next.
+    // Relaxed: behind the fence of `write`.
     bits.store(!0, Ordering::Relaxed);
 }

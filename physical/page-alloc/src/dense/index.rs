@@ -156,7 +156,7 @@ impl Trees {
             if bit / 64 >= self.width(level) {
                 return None;
             }
-            // Relaxed: a hint; what it leads to is checked at the entry.
+            // Relaxed: a hint; what it leads to is checked at the block.
             let word = mem.index(self.place(tree, level, bit))?.load(Ordering::Relaxed);
             let left = word & (!0 << (bit % 64));
             if left != 0 {

@@ -1,150 +1,168 @@
-//! Frames of one zone that a CPU keeps beside its open words: words that came back and go to the field all at once, and
-//! a stack of words that wait to be opened.
+//! Words of frames of one zone that a CPU keeps beside its open words: each is *near* for a column, which would ask the
+//! field for just these frames next, and waits to be opened for it.
 //!
-//! Why all at once: each word costs the field two atomic operations, and while one of them runs a CPU can neither look
-//! ahead nor wait for several lines of memory at a time.
-//! A word that is *near* for a column would be the next that the column asks the field for: it waits on the stack.
-//! Few words share a class, so that most are known not to be here by a look at theirs.
+//! `seen` has a bit for each class of numbers. Most words that come back are known by a look at theirs to be kept nowhere.
 //!
 //! # Invariants
-//! 1. A class counts the words here whose numbers are of it.
-//! 2. No word is twice among those that came back.
+//! 1. The class of a word that waits is seen, as are those that the owner says; a class that is seen may have none.
+//! 2. No word waits twice.
 
-use super::open::NO_WORD;
-use super::word::Word;
+use super::open::{NO_WORD, STACK_ORDER};
+use super::word::{Word, ones};
 
-/// Words that come back before they go to the field.
-const FULL: usize = 44;
-
-/// Words that may wait.
-const WAITING: usize = 48;
-
-/// Room for either: a power of two, so that a place is told without a division.
+/// Words that may wait: a power of two, so that a place is told without a division.
 const ROOM: usize = 64;
 
-/// Classes of numbers.
-const CLASSES: usize = 512;
+/// Classes of numbers: many more than words, so that most words are known not to be here.
+const CLASSES: u64 = 4096;
 
-/// Both.
+/// Words that are put before the classes are told anew.
+const STALE: u32 = 256;
+
+/// Words of a block of order 9: their classes lie side by side within one word of `seen`.
+const BLOCK_WORDS: u64 = (1 << STACK_ORDER) / 64;
+
+/// The words, the last one on top.
 #[derive(Clone, Debug)]
 pub(super) struct Magazine {
-    /// Words that came back, in the order in which they did.
-    back: [Word; ROOM],
-    stack: [Word; ROOM],
-    /// The column of each that waits.
+    words: [Word; ROOM],
+    /// The column that each waits for.
     columns: [u8; ROOM],
-    filled: usize,
     height: usize,
-    /// Words by the rest of their numbers by [`CLASSES`].
-    classes: [u8; CLASSES],
+    seen: [u64; (CLASSES / 64) as usize],
+    /// Words that were put since the classes were told.
+    put: u32,
+    /// Whether some class may be seen for several words.
+    is_shared: bool,
 }
 
 impl Magazine {
     pub const fn new() -> Self {
-        Self {
-            back: [NO_WORD; ROOM],
-            stack: [NO_WORD; ROOM],
-            columns: [0; ROOM],
-            filled: 0,
-            height: 0,
-            classes: [0; CLASSES],
-        }
+        let seen = [0; (CLASSES / 64) as usize];
+        Self { words: [NO_WORD; ROOM], columns: [0; ROOM], height: 0, seen, put: 0, is_shared: false }
     }
 
-    fn words(&self) -> impl Iterator<Item = &Word> {
-        self.back.iter().take(self.filled).chain(self.stack.iter().take(self.height))
+    /// All words.
+    pub fn words(&self) -> impl Iterator<Item = Word> {
+        self.words.iter().take(self.height).copied()
     }
 
     /// Frames in all words.
     pub fn frames(&self) -> u32 {
-        self.words().map(|word| word.frames()).sum()
+        self.words().map(|word| ones(word.mask)).sum()
     }
 
     /// Whether there are no words.
     pub const fn is_empty(&self) -> bool {
-        self.filled == 0 && self.height == 0
+        self.height == 0
     }
 
+    /// Whether there is no room.
     #[inline]
-    fn class(&mut self, number: u64) -> &mut u8 {
-        &mut self.classes[number as usize % CLASSES]
+    pub const fn is_full(&self) -> bool {
+        self.height >= ROOM
     }
 
-    /// Whether a word of that number may be here.
+    /// Whether a word of that number may be kept here, or wherever its owner said.
     #[inline]
     pub const fn may_have(&self, number: u64) -> bool {
-        self.classes[number as usize % CLASSES] != 0
+        let class = number % CLASSES;
+        self.seen[(class / 64) as usize] >> (class % 64) & 1 != 0
     }
 
-    /// Which frames of a word are here.
-    #[inline]
-    pub fn has(&self, number: u64) -> u64 {
-        if self.may_have(number) { self.search(number) } else { 0 }
+    /// Which frames of a word wait.
+    pub fn search(&self, number: u64) -> u64 {
+        self.words().find(|word| word.number == number).map_or(0, |word| word.mask)
     }
 
-    fn search(&self, number: u64) -> u64 {
-        self.words().fold(0, |mask, word| if word.number == number { mask | word.mask } else { mask })
-    }
-
-    /// The word among those that came back.
+    /// The word of a number.
     pub fn find(&mut self, number: u64) -> Option<&mut Word> {
-        self.back.iter_mut().take(self.filled).rev().find(|word| word.number == number)
+        self.words.iter_mut().take(self.height).find(|word| word.number == number)
     }
 
-    /// Puts a word to those that came back, which [`Magazine::find`] did not find; whether they are many now.
+    /// Puts a word that does not wait yet, for a column; there is room.
     #[inline]
-    pub fn put(&mut self, word: Word) -> bool {
-        self.back[self.filled % ROOM] = word;
-        self.filled += 1;
-        *self.class(word.number) += 1;
-        self.filled >= FULL
-    }
-
-    /// Takes out the words that came back, in the order in which they did.
-    #[inline]
-    pub fn empty(&mut self) -> impl Iterator<Item = Word> {
-        let filled = core::mem::take(&mut self.filled);
-        let (back, classes) = (&self.back, &mut self.classes);
-        back.iter().take(filled).inspect(|word| classes[word.number as usize % CLASSES] -= 1).copied()
-    }
-
-    /// Puts a word on the stack of those that wait for a column; false if there is no room.
-    #[inline]
-    pub fn wait(&mut self, word: Word, column: usize) -> bool {
-        if self.height >= WAITING {
-            return false;
-        }
-        self.stack[self.height % ROOM] = word;
-        self.columns[self.height % ROOM] = column as u8;
+    pub fn put(&mut self, word: Word, column: u8) {
+        let at = self.height % ROOM;
+        self.words[at] = word;
+        self.columns[at] = column;
         self.height += 1;
-        *self.class(word.number) += 1;
-        true
+        self.put += 1;
+        self.see(word.number);
     }
 
-    /// Takes the last word that waits, if it does for that column.
+    /// Takes note that a word is kept.
+    #[inline]
+    pub const fn see(&mut self, number: u64) {
+        let class = number % CLASSES;
+        let (seen, bit) = (&mut self.seen[(class / 64) as usize], 1 << (class % 64));
+        self.is_shared |= *seen & bit != 0;
+        *seen |= bit;
+    }
+
+    /// Takes note that a word is here no more, if its class was seen for it alone.
+    #[inline]
+    const fn unsee(&mut self, number: u64) {
+        let class = number % CLASSES;
+        self.seen[(class / 64) as usize] &= !((!self.is_shared as u64) << (class % 64));
+    }
+
+    /// Takes note that the words of a block of order 9 are kept.
+    #[inline]
+    pub const fn see_block(&mut self, number: u64) {
+        self.is_shared = true;
+        let class = number % CLASSES / BLOCK_WORDS * BLOCK_WORDS;
+        self.seen[(class / 64) as usize] |= ((1 << BLOCK_WORDS) - 1) << (class % 64);
+    }
+
+    /// Whether many classes may have none.
+    #[inline]
+    pub const fn is_stale(&self) -> bool {
+        self.put >= STALE
+    }
+
+    /// Takes note of the classes of what waits, and of no others.
+    pub fn tell_classes(&mut self) {
+        self.seen = [0; (CLASSES / 64) as usize];
+        self.put = 0;
+        self.is_shared = false;
+        (0..self.height).for_each(|at| self.see(self.words[at % ROOM].number));
+    }
+
+    /// Takes the last word, if it waits for that column.
     #[inline]
     pub fn take_last(&mut self, column: usize) -> Option<Word> {
         let at = self.height.checked_sub(1)?;
         if usize::from(self.columns[at % ROOM]) != column {
             return None;
         }
-        let word = self.stack[at % ROOM];
         self.height = at;
-        *self.class(word.number) -= 1;
+        let word = self.words[at % ROOM];
+        self.unsee(word.number);
         Some(word)
     }
 
     /// Takes the last word that waits for a column and that `fits`.
     #[inline]
     pub fn take_waiting(&mut self, column: usize, fits: impl Fn(u64) -> bool) -> Option<Word> {
-        let is_it = |at: &usize| usize::from(self.columns[at % ROOM]) == column && fits(self.stack[at % ROOM].mask);
+        let is_it = |at: &usize| usize::from(self.columns[at % ROOM]) == column && fits(self.words[at % ROOM].mask);
         let at = (0..self.height).rev().find(is_it)?;
-        let word = self.stack[at % ROOM];
-        *self.class(word.number) -= 1;
-        self.height -= 1;
-        self.stack[at % ROOM] = self.stack[self.height % ROOM];
+        Some(self.take_at(at))
+    }
+
+    fn take_at(&mut self, at: usize) -> Word {
+        let word = self.words[at % ROOM];
+        self.height = self.height.saturating_sub(1);
+        self.words[at % ROOM] = self.words[self.height % ROOM];
         self.columns[at % ROOM] = self.columns[self.height % ROOM];
-        Some(word)
+        self.unsee(word.number);
+        word
+    }
+
+    /// Takes the frames of a word.
+    pub fn take(&mut self, number: u64) -> u64 {
+        let at = (0..self.height).find(|at| self.words[at % ROOM].number == number);
+        at.map_or(0, |at| self.take_at(at).mask)
     }
 
     /// Whether a word waits for a column.
@@ -152,11 +170,10 @@ impl Magazine {
         self.columns.iter().take(self.height).any(|&waits| usize::from(waits) == column)
     }
 
-    /// Empties the stack.
-    pub fn empty_stack(&mut self) -> impl Iterator<Item = Word> {
-        let height = core::mem::take(&mut self.height);
-        let (stack, classes) = (&self.stack, &mut self.classes);
-        stack.iter().take(height).inspect(|word| classes[word.number as usize % CLASSES] -= 1).copied()
+    /// Forgets all words.
+    pub fn forget(&mut self) {
+        self.height = 0;
+        self.put = STALE;
     }
 }
 
@@ -171,47 +188,63 @@ mod tests {
     }
 
     #[test]
-    fn words_that_came_back_are_found_and_leave_in_their_order() {
+    fn words_are_found_by_class_and_number() {
         let mut magazine = Magazine::new();
-        for nth in [0, 1, 2] {
-            assert!(!magazine.put(word(7 + CLASSES as u64 * nth, 1 << nth)));
-        }
-        assert_eq!(magazine.find(7 + CLASSES as u64), Some(&mut word(7 + CLASSES as u64, 2)));
+        (0..3).for_each(|nth| magazine.put(word(7 + CLASSES * nth, 1 << nth), 0));
+        assert_eq!(magazine.find(7 + CLASSES), Some(&mut word(7 + CLASSES, 2)));
         assert_eq!(magazine.find(8), None);
-        assert_eq!(magazine.has(7), 1);
-        assert!(magazine.may_have(7 + 9 * CLASSES as u64) && !magazine.may_have(8));
-        assert_eq!((magazine.has(7 + 9 * CLASSES as u64), magazine.frames()), (0, 3));
-        let words: Vec<_> = magazine.empty().map(|word| word.mask).collect();
-        assert_eq!((words.as_slice(), magazine.is_empty(), magazine.may_have(7)), ([1, 2, 4].as_slice(), true, false));
-    }
-
-    #[test]
-    fn many_words_are_told() {
-        let mut magazine = Magazine::new();
-        assert!((1..FULL as u64).all(|number| !magazine.put(word(number * 64, 1))));
-        assert!(magazine.put(word(5, 1)));
-        assert_eq!(magazine.frames() as usize, FULL);
+        assert!(magazine.may_have(7 + 9 * CLASSES) && !magazine.may_have(8));
+        assert_eq!((magazine.search(7), magazine.search(7 + 9 * CLASSES), magazine.frames()), (1, 0, 3));
+        assert_eq!((magazine.take(7 + CLASSES), magazine.take(7 + CLASSES)), (2, 0));
+        assert_eq!(magazine.words().collect::<Vec<_>>(), [word(7, 1), word(7 + 2 * CLASSES, 4)]);
     }
 
     #[test]
     fn words_wait_for_their_column_and_the_last_comes_first() {
         let mut magazine = Magazine::new();
         for (number, column) in [(3, 0), (4, 1), (5, 1), (6, 1)] {
-            assert!(magazine.wait(word(number, number), column));
+            magazine.put(word(number, number), column);
         }
-        assert_eq!((magazine.has(4), magazine.has(7), magazine.frames()), (4, 0, 7));
         assert_eq!(magazine.take_waiting(1, |mask| mask == 5), Some(word(5, 5)));
         assert_eq!((magazine.take_last(0), magazine.take_last(1)), (None, Some(word(6, 6))));
-        assert_eq!((magazine.has_waiting(0), magazine.has_waiting(2), magazine.may_have(6)), (true, false, false));
-        assert_eq!(magazine.empty_stack().collect::<Vec<_>>(), [word(3, 3), word(4, 4)]);
-        assert!(magazine.is_empty() && !magazine.may_have(3));
+        assert_eq!((magazine.has_waiting(0), magazine.has_waiting(2)), (true, false));
+        assert_eq!(magazine.words().collect::<Vec<_>>(), [word(3, 3), word(4, 4)]);
+        magazine.forget();
+        assert!(magazine.is_empty());
     }
 
     #[test]
-    fn a_full_stack_takes_no_more() {
+    fn the_room_is_told() {
         let mut magazine = Magazine::new();
-        assert!((0..WAITING as u64).all(|number| magazine.wait(word(number, 1), 0)));
-        assert!(!magazine.wait(word(99, 1), 0));
-        assert_eq!(magazine.frames() as usize, WAITING);
+        (0..ROOM as u64).for_each(|number| {
+            assert!(!magazine.is_full());
+            magazine.put(word(number, 1), 0);
+        });
+        assert!(magazine.is_full());
+    }
+
+    #[test]
+    fn a_class_that_one_word_had_is_free_again() {
+        let mut magazine = Magazine::new();
+        magazine.put(word(100, 1), 0);
+        magazine.put(word(101, 1), 0);
+        assert_eq!(magazine.take_last(0), Some(word(101, 1)));
+        assert!(magazine.may_have(100) && !magazine.may_have(101));
+        magazine.put(word(100 + CLASSES, 1), 0);
+        assert_eq!(magazine.take_last(0), Some(word(100 + CLASSES, 1)));
+        assert!(magazine.may_have(100), "the other word is here");
+    }
+
+    #[test]
+    fn classes_are_told_anew() {
+        let mut magazine = Magazine::new();
+        magazine.see_block(CLASSES + 13);
+        assert!((8..16).all(|number| magazine.may_have(number)) && !magazine.may_have(7) && !magazine.may_have(16));
+        magazine.put(word(100, 1), 0);
+        magazine.forget();
+        magazine.put(word(200, 1), 0);
+        assert!(magazine.is_stale());
+        magazine.tell_classes();
+        assert!(!magazine.is_stale() && magazine.may_have(200) && !magazine.may_have(100) && !magazine.may_have(13));
     }
 }

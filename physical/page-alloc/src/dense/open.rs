@@ -27,19 +27,17 @@ pub(super) struct Open {
     pub single: Word,
     /// For blocks of orders 1 to 5.
     pub small: Word,
-    /// The word that near frames came back to last.
-    pub back: Word,
     /// First frames of blocks of order 9.
     stack: [u64; STACK],
     height: usize,
 }
 
 impl Open {
-    pub const EMPTY: Self = Self { single: NO_WORD, small: NO_WORD, back: NO_WORD, stack: [0; STACK], height: 0 };
+    pub const EMPTY: Self = Self { single: NO_WORD, small: NO_WORD, stack: [0; STACK], height: 0 };
 
     /// Frames of all.
     pub fn frames(&self) -> u64 {
-        let words = self.single.frames() + self.small.frames() + self.back.frames();
+        let words = self.single.frames() + self.small.frames();
         u64::from(words) + ((self.height as u64) << STACK_ORDER)
     }
 
@@ -94,9 +92,21 @@ impl Open {
         stacked.any(|first| first >> STACK_ORDER == number >> (STACK_ORDER - 6))
     }
 
+    /// The open word of a number.
+    #[inline]
+    pub fn word(&mut self, number: u64) -> Option<&mut Word> {
+        if self.single.number == number {
+            Some(&mut self.single)
+        } else if self.small.number == number {
+            Some(&mut self.small)
+        } else {
+            None
+        }
+    }
+
     /// Which frames of a word are here.
     pub fn has(&self, number: u64) -> u64 {
-        let words = [self.single, self.small, self.back];
+        let words = [self.single, self.small];
         let stacked = if self.is_stacked(number) { !0 } else { 0 };
         words.iter().fold(stacked, |mask, word| if word.number == number { mask | word.mask } else { mask })
     }
@@ -105,7 +115,7 @@ impl Open {
     pub fn words(&self) -> impl Iterator<Item = Word> {
         let stacked = self.stack.into_iter().take(self.height);
         let numbers = stacked.flat_map(|first| first / WORD_FRAMES..(first + (1 << STACK_ORDER)) / WORD_FRAMES);
-        let open = [self.single, self.small, self.back].into_iter().filter(|word| word.mask != 0);
+        let open = [self.single, self.small].into_iter().filter(|word| word.mask != 0);
         open.chain(numbers.map(|number| Word { number, mask: !0 }))
     }
 }

@@ -1,6 +1,6 @@
 //! Which block a request is served from: the lowest that is partly used, then the lowest that is whole.
 //!
-//! What the index says is checked at the entry; a bit that stands for nothing is cleared on the way.
+//! What the index says is checked at the block; a bit that stands for nothing is cleared on the way.
 
 use kernmem_base::Pfn;
 use kernmem_sparse::MigrateType;
@@ -57,7 +57,11 @@ impl<M: Mem> Field<M> {
         let near = if is_short { self.seek_in_part(kinds, kind, order, LOOKED_THROUGH, take) } else { None };
         let known = near.or_else(|| self.seek_known_run(kinds, kind, order, take));
         let whole = known.or_else(|| self.seek_in_whole(kinds, kind, take));
-        whole.or_else(|| if is_short { self.seek_in_part(kinds, kind, order, usize::MAX, take) } else { None })
+        // The search for whole blocks may have moved some to those that are partly used.
+        whole.or_else(|| match is_short {
+            true => self.seek_in_part(kinds, kind, order, usize::MAX, take),
+            false => self.seek_known_run(kinds, kind, order, take),
+        })
     }
 
     /// Looks through the lowest partly used blocks, at most `most` of them.
@@ -165,8 +169,9 @@ impl<M: Mem> Field<M> {
     /// The lowest partly used block of a type, else its lowest whole one from `whole_from` on.
     #[inline]
     pub(super) fn lowest(&self, kinds: &impl Kinds, kind: MigrateType, whole_from: usize) -> Option<usize> {
-        let part = self.first_in(kinds, kind, Bitmap::Part, 0);
-        part.or_else(|| self.first_in(kinds, kind, Bitmap::Whole, whole_from))
+        let part = || self.first_in(kinds, kind, Bitmap::Part, 0);
+        // The search for whole blocks may have moved some to those that are partly used.
+        part().or_else(|| self.first_in(kinds, kind, Bitmap::Whole, whole_from)).or_else(part)
     }
 
     /// The first frame of the lowest block that a request for one frame of a type would be served from.

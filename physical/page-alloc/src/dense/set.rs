@@ -6,10 +6,12 @@ use kernmem_sparse::MigrateType;
 use super::cpu::At;
 use super::field::Kinds;
 use super::give::Doubled;
+use super::inbox::{Inbox, LIMIT, ROOM, places};
 use super::magazine::Magazine;
 use super::mem::Mem;
 use super::open::{NO_WORD, Open};
-use super::word::Word;
+use super::word::{WORD_FRAMES, Word, ones};
+use crate::free_area::KINDS;
 
 /// Kinds of requests that are served apart, the first migrate types: unmovable, movable, reclaimable.
 const COLUMNS: usize = 3;
@@ -17,29 +19,15 @@ const COLUMNS: usize = 3;
 /// Frames that are asked of the field at once: less than a word's may be scattered over many words.
 const REFILL: u32 = 32;
 
-/// Frames that a magazine may hold unless the caller says otherwise.
-const LIMIT: u32 = 1024;
-
-/// How soon a frame that came back is asked for again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Near {
-    /// The next requests of this column would get it from the field.
-    Hot(usize),
-    /// Later ones.
-    Far,
-    /// None may have it.
-    Never,
-}
-
 /// What a CPU keeps of one zone.
 #[derive(Clone, Debug)]
 pub struct CpuSet {
     open: [Open; COLUMNS],
-    /// Whether `open` may have frames.
-    is_open: bool,
     pub(super) magazine: Magazine,
-    /// For each column the last word of the block that was last taken from: what lies at or below it is near.
-    frontier: [u64; COLUMNS],
+    pub(super) inbox: Inbox,
+    /// For each type the word behind the block that its column last took from: what lies below would be asked of the field
+    /// next, so it is near. None is for types without a column.
+    near: [u64; KINDS],
     limit: u32,
     /// At least as many frames as the magazine has.
     kept: u32,
@@ -48,15 +36,7 @@ pub struct CpuSet {
 
 impl Default for CpuSet {
     fn default() -> Self {
-        Self {
-            open: [Open::EMPTY; COLUMNS],
-            is_open: false,
-            magazine: Magazine::new(),
-            frontier: [0; COLUMNS],
-            limit: LIMIT,
-            kept: 0,
-            doubled: None,
-        }
+        Self::new()
     }
 }
 
@@ -68,118 +48,141 @@ pub(super) const fn column_of(kind: MigrateType) -> Option<usize> {
 }
 
 impl CpuSet {
-    /// Sets how many frames the magazine may hold; all of it goes to the field somewhat earlier.
-    pub fn set_limit(&mut self, frames: u32) {
-        self.limit = frames;
+    pub(super) const fn new() -> Self {
+        Self {
+            open: [Open::EMPTY; COLUMNS],
+            magazine: Magazine::new(),
+            inbox: Inbox::new(),
+            near: [0; KINDS],
+            limit: LIMIT,
+            kept: 0,
+            doubled: None,
+        }
     }
 
-    /// A frame that turned out to have come back twice, on its way to the field; told once.
+    /// Sets how many frames may wait, besides some that came back singly; all of them go to the field somewhat earlier.
+    pub fn set_limit(&mut self, frames: u32) {
+        self.limit = frames;
+        self.inbox.set_limit(frames);
+    }
+
+    /// Whether a frame came back twice that nobody was told of yet.
+    #[inline]
+    pub(super) const fn is_misused(&self) -> bool {
+        self.doubled.is_some()
+    }
+
+    /// A frame that turned out to have come back twice; told once.
     pub fn take_doubled(&mut self) -> Option<Doubled> {
         self.doubled.take()
     }
 
     /// Frames here.
     pub(super) fn frames(&self) -> u64 {
-        u64::from(self.magazine.frames()) + self.open.iter().map(Open::frames).sum::<u64>()
+        u64::from(self.magazine.frames() + self.inbox.frames()) + self.open.iter().map(Open::frames).sum::<u64>()
     }
 
-    /// Whether the next requests of a column would get these frames from the field.
-    #[inline]
-    fn near<M: Mem>(&self, at: At<'_, M, impl Kinds>, word: Word) -> Near {
-        let kind = at.kinds.kind(word.start());
-        match column_of(kind) {
-            Some(column) if word.number <= self.frontier[column] => Near::Hot(column),
-            None if kind == MigrateType::Isolate => Near::Never,
-            Some(_) | None => Near::Far,
+    /// Looks at all that came back: what is near waits to be opened, all else goes to the field. `hot` is what is open of
+    /// the zone.
+    ///
+    /// Each pass does one thing for all words, so that what one word waits for overlaps with what the next does; whether a
+    /// word is near is as good as random, so it is no branch.
+    pub(super) fn sort<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, hot: &Open) {
+        if self.magazine.is_stale() {
+            self.tell_classes(hot);
+        }
+        let (mut near, mut free, mut all) = (0, 0, 0);
+        let mut columns = [0; ROOM];
+        for ((nth, word), column) in self.inbox.words().iter().enumerate().zip(&mut columns) {
+            let bit = 1 << nth;
+            all |= bit;
+            let kind = at.kinds.kind(word.start());
+            *column = kind as u8;
+            near |= if word.number < self.near[kind as usize % KINDS] { bit } else { 0 };
+            free |= if at.field.free_bits(word.number) & word.mask != 0 { bit } else { 0 };
+        }
+        let far = places(all & !near).map(|nth| self.inbox.word(nth));
+        let given = at.field.give_words(at.kinds, far);
+        self.note(given);
+        for nth in places(near) {
+            let word = self.inbox.word(nth);
+            if (free >> nth) & 1 != 0 || self.magazine.may_have(word.number) || at.kinds.strangers(word.number) != 0 {
+                self.take_near(at, word);
+            } else {
+                self.keep(at, word, columns[nth % ROOM]);
+            }
+        }
+        self.inbox.forget();
+    }
+
+    /// Takes in a word that is near and that others of its frames may be free or here, or nobody's.
+    #[cold]
+    fn take_near<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) {
+        let known = at.field.free_bits(word.number) | self.has(word.number);
+        self.note(doubled(known, word));
+        let mask = word.mask & !known;
+        if mask != 0 {
+            let taken = self.take_in(at, Word { mask, ..word });
+            self.note(taken);
         }
     }
 
-    /// Takes in `frames` frames of one word that came back, unless they are near for column `hot`: then it answers which of
-    /// the word's frames are free, here or nobody's.
+    /// Takes in frames of one word that came back and that are neither free nor here.
     ///
     /// # Errors
-    /// The lowest of the frames that is free already, or here; nothing was changed.
-    #[inline]
-    pub(super) fn take_in<M: Mem>(
-        &mut self,
-        at: At<'_, M, impl Kinds>,
-        word: Word,
-        frames: u32,
-        hot: Option<usize>,
-    ) -> Result<Option<u64>, Doubled> {
-        let strangers = at.kinds.strangers(word.number);
-        let mut known = at.field.free_bits(word.number) | strangers;
-        if self.is_open || self.magazine.may_have(word.number) {
-            known |= self.has(word.number);
-            if known & word.mask == 0
-                && let Some(kept) = self.magazine.find(word.number)
-            {
-                kept.mask |= word.mask;
-                self.keep(at, frames);
-                return Ok(None);
-            }
+    /// The lowest of the frames that somebody gave to the field meanwhile.
+    pub(super) fn take_in<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) -> Result<(), Doubled> {
+        if let Some(kept) = self.word(word.number) {
+            kept.mask |= word.mask;
+            self.kept += ones(word.mask);
+            return Ok(());
         }
-        doubled(known, word)?;
-        match self.near(at, word) {
-            Near::Far => self.put(at, word, frames),
-            Near::Hot(_) if strangers != 0 => self.put(at, word, frames),
-            Near::Hot(column) if Some(column) == hot => return Ok(Some(known)),
-            Near::Hot(column) => self.wait(at, column, word),
-            Near::Never => {
-                at.field.give_word(at.kinds, word).map_err(|mask| Doubled { pfn: Word { mask, ..word }.first() })?
-            }
+        let kind = at.kinds.kind(word.start());
+        if word.number >= self.near[kind as usize % KINDS] || at.kinds.strangers(word.number) != 0 {
+            return at.field.give_word(at.kinds, word).map_err(|mask| Doubled { pfn: Word { mask, ..word }.first() });
         }
-        Ok(None)
+        self.keep(at, word, kind as u8);
+        Ok(())
     }
 
-    /// Takes in a word that is not near.
+    /// The word of a number, wherever it is.
+    fn word(&mut self, number: u64) -> Option<&mut Word> {
+        if !self.magazine.may_have(number) {
+            return None;
+        }
+        let opened = self.open.iter_mut().find_map(|open| open.word(number));
+        opened.or_else(|| self.magazine.find(number))
+    }
+
+    #[cold]
+    fn tell_classes(&mut self, hot: &Open) {
+        self.magazine.tell_classes();
+        let kept = self.open.iter().chain([hot]).flat_map(Open::words);
+        kept.for_each(|word| self.magazine.see(word.number));
+    }
+
+    /// Keeps a word that is near for a column.
     #[inline]
-    fn put<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word, frames: u32) {
-        if self.magazine.put(word) {
-            self.flush(at);
-        } else {
-            self.keep(at, frames);
+    pub(super) fn keep<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word, column: u8) {
+        self.kept += ones(word.mask);
+        self.magazine.put(word, column);
+        if self.magazine.is_full() || self.kept > self.limit {
+            self.relieve(at);
         }
     }
 
-    /// Gives the words that came back to the field.
+    /// Gives all words that wait to the field, if they are many.
     #[inline(never)]
-    fn flush<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
-        let given = at.field.give_words(at.kinds, self.magazine.empty());
-        self.note(given);
+    fn relieve<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
+        self.kept = self.magazine.frames();
+        if self.magazine.is_full() || self.kept > self.limit / 2 {
+            self.spill(at);
+        }
     }
 
     /// Keeps in mind what the field said of frames that came back earlier.
     fn note(&mut self, given: Result<(), Doubled>) {
         self.doubled = self.doubled.or(given.err());
-    }
-
-    /// Counts frames that the magazine got. If it has too many, all go to the field.
-    #[inline]
-    fn keep<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, frames: u32) {
-        self.kept += frames;
-        if self.kept > self.limit {
-            self.recount(at);
-        }
-    }
-
-    #[cold]
-    fn recount<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
-        self.kept = self.magazine.frames();
-        if self.kept > self.limit / 2 {
-            self.spill(at);
-        }
-    }
-
-    /// Keeps a word for the next requests of a column. If there are too many, all go to the field.
-    #[inline]
-    pub(super) fn wait<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, column: usize, word: Word) {
-        if self.magazine.wait(word, column) {
-            self.keep(at, word.frames());
-        } else {
-            self.spill(at);
-            self.release(at, [word]);
-        }
     }
 
     /// Takes note that the field was given frames at `number` and above, and what it said.
@@ -190,9 +193,8 @@ impl CpuSet {
 
     /// The field has free frames at `number` now.
     fn draw_back(&mut self, number: u64) {
-        for frontier in &mut self.frontier {
-            *frontier = number.min(*frontier);
-        }
+        let end = number.saturating_add(1);
+        self.near.iter_mut().for_each(|near| *near = end.min(*near));
     }
 
     /// Gives words to the field, which a later request may ask for.
@@ -203,18 +205,17 @@ impl CpuSet {
         self.given(lowest, given);
     }
 
-    /// Gives all of the magazine to the field.
+    /// Gives all words that wait to the field.
     pub(super) fn spill<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
         self.kept = 0;
         let mut lowest = NO_WORD.number;
-        let given = at.field.give_words(at.kinds, self.magazine.empty());
-        self.note(given);
-        let waiting = self.magazine.empty_stack().inspect(|word| lowest = lowest.min(word.number));
+        let waiting = self.magazine.words().inspect(|word| lowest = lowest.min(word.number));
         let given = at.field.give_words(at.kinds, waiting);
+        self.magazine.forget();
         self.given(lowest, given);
     }
 
-    /// Gives everything to the field.
+    /// Gives everything to the field, once what came back was looked at.
     ///
     /// # Errors
     /// A frame that had come back twice.
@@ -223,7 +224,6 @@ impl CpuSet {
             let open = core::mem::replace(&mut self.open[column], Open::EMPTY);
             self.release(at, open.words());
         }
-        self.is_open = false;
         self.spill(at);
         self.doubled.take().map_or(Ok(()), Err)
     }
@@ -238,43 +238,54 @@ impl CpuSet {
         let mut words = [NO_WORD; REFILL as usize];
         let mut len = 0;
         at.field.take_words(at.kinds, kind, REFILL, &mut |word| {
-            words[len % REFILL as usize] = word;
+            words[len % REFILL as usize] = Word { mask: word.mask | self.take(word.number), ..word };
             len += 1;
         });
         let (&first, later) = words[..len].split_first()?;
         // The stack is taken from its top: the lowest is put last.
         for &word in later.iter().rev() {
             if may_open(at, word.number) {
-                self.wait(at, column, word);
+                self.keep(at, word, column as u8);
             } else {
                 self.release(at, [word]);
             }
         }
-        self.frontier[column] = at.field.last_number(later.last().unwrap_or(&first).number);
+        self.near[column % KINDS] = at.field.last_number(later.last().unwrap_or(&first).number) + 1;
         Some(first)
     }
 
-    /// Which frames of a word are here.
+    /// Takes the frames of a word that are kept for other columns.
+    #[inline]
+    pub(super) fn take(&mut self, number: u64) -> u64 {
+        if self.magazine.may_have(number) { self.take_kept(number) } else { 0 }
+    }
+
+    #[cold]
+    fn take_kept(&mut self, number: u64) -> u64 {
+        let opened = self.open.iter_mut().filter_map(|open| open.word(number));
+        let opened = opened.fold(0, |mask, word| mask | core::mem::replace(word, NO_WORD).mask);
+        opened | self.magazine.take(number)
+    }
+
+    /// Which frames of a word are here, the inbox aside.
+    #[inline]
     pub(super) fn has(&self, number: u64) -> u64 {
-        self.magazine.has(number) | self.opened(number)
+        if self.magazine.may_have(number) { self.search(number) } else { 0 }
     }
 
-    fn opened(&self, number: u64) -> u64 {
-        if !self.is_open {
-            return 0;
-        }
-        self.open.iter().fold(0, |mask, open| mask | open.has(number))
+    fn search(&self, number: u64) -> u64 {
+        self.open.iter().fold(self.magazine.search(number), |mask, open| mask | open.has(number))
     }
 
-    /// What a column has open.
-    pub(super) fn column(&mut self, column: usize) -> Option<&mut Open> {
-        self.is_open = true;
-        self.open.get_mut(column)
+    /// Puts a block of order 9 on the stack of a column; false if it is full.
+    pub(super) fn stack(&mut self, column: usize, pfn: Pfn) -> bool {
+        self.magazine.see_block(pfn.0 / WORD_FRAMES);
+        self.open.get_mut(column).is_some_and(|open| open.stack(pfn))
     }
 
     /// Takes over what was hot.
     pub(super) fn put_away(&mut self, column: usize, hot: Open) {
-        self.is_open |= hot.frames() != 0;
+        hot.words().for_each(|word| self.magazine.see(word.number));
         if let Some(open) = self.open.get_mut(column) {
             *open = hot;
         }
@@ -282,9 +293,7 @@ impl CpuSet {
 
     /// What a column has open, to be hot.
     pub(super) fn bring(&mut self, column: usize) -> Open {
-        let hot = self.open.get_mut(column).map_or(Open::EMPTY, |open| core::mem::replace(open, Open::EMPTY));
-        self.is_open = self.open.iter().any(|open| open.frames() != 0);
-        hot
+        self.open.get_mut(column).map_or(Open::EMPTY, |open| core::mem::replace(open, Open::EMPTY))
     }
 }
 

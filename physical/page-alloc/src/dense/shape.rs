@@ -98,6 +98,11 @@ impl Cut {
         self.inner.0 <= number && number < self.inner.1
     }
 
+    /// The first of the words that lie in the zone as a whole, and how many they are.
+    pub const fn inner(&self) -> (u64, u64) {
+        (self.inner.0, self.inner.1.saturating_sub(self.inner.0))
+    }
+
     /// A word's place: counted from the zone's first.
     #[inline]
     pub const fn place(&self, number: u64) -> usize {

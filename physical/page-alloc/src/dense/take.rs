@@ -1,18 +1,19 @@
-//! Taking frames from the field: entries first, then bits.
+//! Taking frames from the field: who clears a bit has the frame.
 
 use kernmem_base::Pfn;
-use kernmem_base::sync::atomic::Ordering;
+use kernmem_base::sync::atomic::{AtomicU64, Ordering};
 use kernmem_sparse::MigrateType;
 
-use super::entry::Entry;
+use super::entry::Class;
 use super::field::{Field, Kinds};
 use super::give::words_of;
 use super::index::Bitmap;
+use super::mem::LINE_WORDS;
 use super::mem::Mem;
-use super::word::{Word, block_mask, lowest, ones, runs};
+use super::word::{Word, block_mask, ones, runs};
 
-/// What is wanted of each word of a block, and how many frames that is.
-type Plan = ([u64; 8], u32);
+/// What is wanted of each word of a block.
+type Plan = [u64; LINE_WORDS];
 
 impl<M: Mem> Field<M> {
     /// Takes whole words of the lowest blocks of a type, partly used blocks first, until `want` frames are there or none
@@ -39,14 +40,9 @@ impl<M: Mem> Field<M> {
             if !self.write_out(kinds, block) {
                 return None;
             }
-            let mut plan: Plan = ([0; 8], 0);
-            let bits = self.look(place);
-            plan.0[place - self.cut.first_place(block)] = bits;
-            plan.1 = bits.count_ones();
-            let mut word = Word::default();
-            if !self.take_planned(kinds, block, &plan, &mut |taken| word = taken) {
-                return None;
-            }
+            let was = self.class(block);
+            let word = Word { number: self.cut.number(place), mask: self.claim(place, !0) };
+            self.settle(kinds, block, was);
             if runs(word.mask, order) == 0 {
                 // Somebody took a part of it first.
                 self.give_back(kinds, word);
@@ -111,13 +107,13 @@ impl<M: Mem> Field<M> {
         if !self.write_out(kinds, block) {
             return None;
         }
-        let mut plan: Plan = ([0; 8], 1 << order);
         let found = runs(self.look(place), order.min(6));
         if found == 0 {
             return None;
         }
+        let mut plan: Plan = [0; LINE_WORDS];
         let words = 1 << order.saturating_sub(6);
-        for mask in plan.0.iter_mut().skip(place - self.cut.first_place(block)).take(words) {
+        for mask in plan.iter_mut().skip(place - self.cut.first_place(block)).take(words) {
             *mask = block_mask(order.min(6)) << found.trailing_zeros();
         }
         self.take_exactly(kinds, block, &plan)?;
@@ -126,19 +122,24 @@ impl<M: Mem> Field<M> {
 
     /// Takes all of a plan or nothing.
     fn take_exactly(&self, kinds: &impl Kinds, block: usize, plan: &Plan) -> Option<()> {
-        let mut taken = ([Word::default(); 8], 0);
-        if !self.take_planned(kinds, block, plan, &mut |word| {
-            taken.0[taken.1 % 8] = word;
-            taken.1 += 1;
-        }) {
-            return None;
+        let was = self.class(block);
+        for (nth, (place, &mask)) in self.cut.places(block).zip(plan).enumerate() {
+            let got = if mask == 0 { 0 } else { self.claim(place, mask) };
+            if got != mask {
+                self.give_back(kinds, Word { number: self.cut.number(place), mask: got });
+                self.undo_plan(kinds, block, &plan[..nth]);
+                self.settle(kinds, block, was);
+                return None;
+            }
         }
-        let words = &taken.0[..taken.1];
-        if words.iter().map(|word| word.frames()).sum::<u32>() == plan.1 {
-            return Some(());
-        }
-        words.iter().for_each(|&word| self.give_back(kinds, word));
-        None
+        self.settle(kinds, block, was);
+        Some(())
+    }
+
+    /// Gives back what was taken of the first words of a block.
+    fn undo_plan(&self, kinds: &impl Kinds, block: usize, taken: &[u64]) {
+        let taken = self.cut.places(block).zip(taken);
+        taken.for_each(|(place, &mask)| self.give_back(kinds, Word { number: self.cut.number(place), mask }));
     }
 
     /// Takes words of a block until `want` frames are there; how many were. `None` if there is no memory for its bits.
@@ -147,63 +148,23 @@ impl<M: Mem> Field<M> {
         if !self.write_out(kinds, block) {
             return None;
         }
-        let plan = self.plan(block, want);
+        let was = self.class(block);
         let mut taken = 0;
-        self.take_planned(kinds, block, &plan, &mut |word| {
-            taken += word.frames();
-            put(word);
-        });
+        for place in self.cut.places(block) {
+            let mask = if self.look(place) == 0 { 0 } else { self.claim(place, !0) };
+            if mask != 0 {
+                taken += ones(mask);
+                put(Word { number: self.cut.number(place), mask });
+                if taken >= want {
+                    break;
+                }
+            }
+        }
+        self.settle(kinds, block, was);
         Some(taken)
     }
 
-    /// The lowest words of a block that have `want` free frames, or all that is counted.
-    #[inline]
-    fn plan(&self, block: usize, want: u32) -> Plan {
-        let mut plan: Plan = ([0; 8], 0);
-        let counted = self.entry(block).count();
-        for (place, kept) in self.cut.places(block).zip(&mut plan.0) {
-            if plan.1 >= want.min(counted) {
-                break;
-            }
-            let bits = self.look(place);
-            let room = counted - plan.1;
-            let mask = if bits.count_ones() > room { lowest(bits, room) } else { bits };
-            *kept = mask;
-            plan.1 += ones(mask);
-        }
-        plan
-    }
-
-    /// Has the frames of a plan promised and takes them; false, and nothing is changed, if the entry does not count so
-    /// many. What somebody else took first is missing among the words that are put.
-    #[inline]
-    fn take_planned(&self, kinds: &impl Kinds, block: usize, plan: &Plan, put: &mut impl FnMut(Word)) -> bool {
-        let (masks, frames) = plan;
-        let seen = loop {
-            let seen = self.entry(block);
-            if seen.is_lazy() || seen.count() < *frames || *frames == 0 {
-                return false;
-            }
-            if self.promise(block, seen, *frames) {
-                break seen;
-            }
-        };
-        let mut missing = *frames;
-        for (place, &mask) in self.cut.places(block).zip(masks).filter(|(_, mask)| **mask != 0) {
-            let got = self.claim(place, mask);
-            if got != 0 {
-                missing -= ones(got);
-                put(Word { number: self.cut.number(place), mask: got });
-            }
-        }
-        self.settle(kinds, block, seen, *frames);
-        if missing != 0 {
-            self.credit(kinds, block, missing);
-        }
-        true
-    }
-
-    /// Clears bits that were promised; answers those that were set.
+    /// Clears bits; answers those that were set: these frames are the caller's now.
     #[inline]
     fn claim(&self, place: usize, mask: u64) -> u64 {
         // AcqRel: Acquire pairs with the giver's `fetch_or`: what it did with the frames is seen.
@@ -213,29 +174,21 @@ impl<M: Mem> Field<M> {
     /// Writes the bits of a lazy block; false if there is no memory for them.
     #[inline]
     pub(super) fn write_out(&self, kinds: &impl Kinds, block: usize) -> bool {
-        let seen = self.entry(block);
-        !seen.is_lazy() || self.write_lazy(kinds, block, seen)
+        !self.is_lazy(block) || self.write_lazy(kinds, block)
     }
 
-    fn write_lazy(&self, kinds: &impl Kinds, block: usize, seen: Entry) -> bool {
+    #[cold]
+    fn write_lazy(&self, kinds: &impl Kinds, block: usize) -> bool {
         if !self.open_line(block) {
             return false;
         }
-        let whole = self.cut.whole();
-        if !self.promise(block, seen, whole) {
-            return true;
+        if self.unlazy(block) {
+            for bits in self.cut.places(block).filter_map(|place| self.bits(place)) {
+                // AcqRel: as of a giver.
+                bits.fetch_or(!0, Ordering::AcqRel);
+            }
+            self.mark(kinds, block, Bitmap::Whole);
         }
-        let mut written = 0;
-        for place in self.cut.places(block) {
-            // AcqRel: as of a giver.
-            let old = self.bits(place).map_or(!0, |bits| bits.fetch_or(!0, Ordering::AcqRel));
-            written += old.count_zeros();
-        }
-        if let Some(entry) = self.mem.entry(block) {
-            // AcqRel: as `credit`, from which it differs in that the block is in no class yet but the whole ones.
-            entry.fetch_add(written as u16, Ordering::AcqRel);
-        }
-        self.mark(kinds, block, Bitmap::Whole);
         true
     }
 
@@ -243,7 +196,7 @@ impl<M: Mem> Field<M> {
     /// for its bits.
     fn take_group(&self, kinds: &impl Kinds, first: usize, blocks: usize) -> Option<Pfn> {
         for block in first..first + blocks {
-            if !self.take_whole(block) {
+            if !self.take_whole(kinds, block) {
                 (first..block).for_each(|taken| self.credit_whole(kinds, taken));
                 return None;
             }
@@ -254,19 +207,20 @@ impl<M: Mem> Field<M> {
         Some(self.cut.block_start(first))
     }
 
-    /// Takes a whole block and clears its bits.
-    fn take_whole(&self, block: usize) -> bool {
-        let seen = self.entry(block);
-        let whole = self.cut.whole();
-        if seen.count() != whole || !self.open_line(block) || !self.promise(block, seen, whole) {
+    /// Takes a whole block; false, and nothing is changed, if it is whole no longer or there is no memory for its bits.
+    fn take_whole(&self, kinds: &impl Kinds, block: usize) -> bool {
+        if self.class(block) != Class::Whole || !self.open_line(block) {
             return false;
         }
-        if !seen.is_lazy() {
-            for place in self.cut.places(block) {
-                if let Some(bits) = self.bits(place) {
-                    // Every frame of the block is the taker's, by the entry. Release pairs with `look`.
-                    bits.store(0, Ordering::Release);
-                }
+        if self.is_lazy(block) {
+            return self.unlazy(block);
+        }
+        for (nth, place) in self.cut.places(block).enumerate() {
+            // AcqRel: as `claim`. A failure publishes nothing.
+            let is_taken = |bits: &AtomicU64| bits.compare_exchange(!0, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+            if !self.bits(place).is_some_and(is_taken) {
+                self.undo_plan(kinds, block, &[!0; LINE_WORDS][..nth]);
+                return false;
             }
         }
         true
@@ -293,7 +247,7 @@ impl<M: Mem> Field<M> {
             }
             let block = self.cut.block_of(at);
             let next = Pfn(self.cut.block_start(block).0 + u64::from(self.cut.whole())).min(end);
-            if next.0 - at.0 == u64::from(self.cut.whole()) && self.take_whole(block) {
+            if next.0 - at.0 == u64::from(self.cut.whole()) && self.take_whole(kinds, block) {
                 self.unmark(kinds, self.kind_of(kinds, block), block, Bitmap::Whole);
             } else if let Err(busy) = self.take_part(kinds, block, at, next) {
                 self.undo(kinds, start, at);
@@ -324,7 +278,7 @@ impl<M: Mem> Field<M> {
 
     /// Takes frames of one block.
     fn take_part(&self, kinds: &impl Kinds, block: usize, start: Pfn, end: Pfn) -> Result<(), Pfn> {
-        let mut plan: Plan = ([0; 8], 0);
+        let mut plan: Plan = [0; LINE_WORDS];
         if !self.write_out(kinds, block) {
             return Err(start);
         }
@@ -334,8 +288,7 @@ impl<M: Mem> Field<M> {
             if busy != 0 {
                 return Err(Word { mask: busy, ..word }.first());
             }
-            plan.0[place - self.cut.first_place(block)] = word.mask;
-            plan.1 += word.frames();
+            plan[place - self.cut.first_place(block)] = word.mask;
         }
         self.take_exactly(kinds, block, &plan).ok_or(start)
     }

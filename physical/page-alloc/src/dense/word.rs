@@ -97,17 +97,6 @@ pub(super) const fn runs(bits: u64, order: u8) -> u64 {
     found & ALIGNED[order as usize]
 }
 
-/// The lowest `count` set bits.
-pub(super) const fn lowest(bits: u64, count: u32) -> u64 {
-    let mut left = bits;
-    let mut over = bits.count_ones().saturating_sub(count);
-    while over > 0 {
-        left &= !(1 << (63 - left.leading_zeros()));
-        over -= 1;
-    }
-    left
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,13 +114,6 @@ mod tests {
     #[test]
     fn bits_are_counted() {
         assert_eq!((ones(0), ones(1), ones(1 << 63), ones(0b101), ones(!0)), (0, 1, 1, 2, 64));
-    }
-
-    #[test]
-    fn the_lowest_bits_are_kept() {
-        assert_eq!(lowest(0b1011_0100, 2), 0b0001_0100);
-        assert_eq!(lowest(!0, 64), !0);
-        assert_eq!(lowest(0b11, 5), 0b11);
     }
 
     #[test]
