@@ -191,6 +191,13 @@ impl<M: Mem> Field<M> {
         self.bits(place).map_or(0, |bits| bits.load(Ordering::Acquire))
     }
 
+    /// The bits of a word that lies in the zone as a whole; `None` if they were not written.
+    #[inline]
+    pub(super) fn written(&self, number: u64) -> Option<&AtomicU64> {
+        let place = self.cut.place(number);
+        if self.is_lazy(self.cut.block(place)) { None } else { self.bits(place) }
+    }
+
     /// Opens the chunk of a block's bits.
     pub(super) fn open_line(&self, block: usize) -> bool {
         let line = self.cut.first_place(block) / LINE_WORDS;

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use kernmem_base::Pfn;
-use kernmem_base::sync::atomic::Ordering;
+use kernmem_base::sync::atomic::{AtomicU64, Ordering};
 
 use super::field::{Field, Kinds};
 use super::mem::Mem;
@@ -39,7 +39,14 @@ pub(super) const RUN: u32 = 4;
 /// What happened to a word that was `old` when `mask` was set: [`FIRST`], [`FULL`], [`RUN`].
 #[inline]
 const fn turn(old: u64, mask: u64) -> u32 {
-    let new = old | mask;
+    // Most words come with a single frame: where its eight are not full now, neither is the word, and no run came.
+    let eight = mask.trailing_zeros() & 56;
+    let may_be_run = ((old | mask) >> eight) as u8 == u8::MAX || mask >> eight > 0xff;
+    if old != 0 && !may_be_run { 0 } else { turn_of(old, old | mask) }
+}
+
+#[inline(never)]
+const fn turn_of(old: u64, new: u64) -> u32 {
     let is_run = runs(new, RUN_ORDER) != 0 && runs(old, RUN_ORDER) == 0;
     let first = if old == 0 { FIRST } else { 0 };
     first | if new == !0 { FULL } else { 0 } | if is_run { RUN } else { 0 }
@@ -53,8 +60,7 @@ impl<M: Mem> Field<M> {
     pub fn give_word(&self, kinds: &impl Kinds, word: Word) -> Result<(), u64> {
         let mut batch = Batch::new();
         let doubled = batch.give(self, kinds, word);
-        batch.rise(self, kinds);
-        self.raise_level(batch.total);
+        let _ = batch.end(self, kinds);
         if doubled == 0 { Ok(()) } else { Err(doubled) }
     }
 
@@ -65,18 +71,10 @@ impl<M: Mem> Field<M> {
     #[inline]
     pub fn give_words(&self, kinds: &impl Kinds, words: impl IntoIterator<Item = Word>) -> Result<(), Doubled> {
         let mut batch = Batch::new();
-        let mut doubled = None;
         for word in words {
-            let mask = batch.give(self, kinds, word);
-            if mask != 0 {
-                doubled.get_or_insert(Doubled { pfn: Word { mask, ..word }.first() });
-            }
+            batch.give(self, kinds, word);
         }
-        batch.rise(self, kinds);
-        if batch.total != 0 {
-            self.raise_level(batch.total);
-        }
-        doubled.map_or(Ok(()), Err)
+        batch.end(self, kinds)
     }
 
     /// Gives the frames `[start, end)` of the zone.
@@ -145,40 +143,61 @@ pub(super) fn words_of(start: Pfn, end: Pfn) -> impl Iterator<Item = Word> {
 
 /// Words that are given one after another: the index learns what happened to a block once for all that come in a row.
 #[derive(Debug)]
-struct Batch {
+pub(super) struct Batch {
     block: usize,
     /// What happened to words of the block.
     turned: u32,
     /// Frames given.
     total: u32,
+    /// The first frame that was free already.
+    doubled: Option<Doubled>,
 }
 
 impl Batch {
-    const fn new() -> Self {
-        Self { block: usize::MAX, turned: 0, total: 0 }
+    pub const fn new() -> Self {
+        Self { block: usize::MAX, turned: 0, total: 0, doubled: None }
     }
 
-    /// Gives a word; answers the frames that were free already.
+    /// Gives a word; answers the frames that were free already, or are none of the zone's.
     #[inline(always)]
     fn give<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, word: Word) -> u64 {
         if !field.cut.is_inner(word.number) && field.outside(word.number) & word.mask != 0 {
+            self.refuse(word);
             return word.mask;
         }
-        let place = field.cut.place(word.number);
-        let block = field.cut.block(place);
+        self.set(field, kinds, word, field.written(word.number))
+    }
+
+    /// Gives a word of the zone whose bits are `bits`, if they were written; answers the frames that were free already.
+    #[inline(always)]
+    pub fn set<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, word: Word, bits: Option<&AtomicU64>) -> u64 {
+        // AcqRel: Release pairs with the taker's `fetch_and`; Acquire with the index's repair.
+        let old = bits.map_or(!0, |bits| bits.fetch_or(word.mask, Ordering::AcqRel));
+        let doubled = old & word.mask;
+        if doubled != 0 {
+            self.refuse(Word { mask: doubled, ..word });
+        }
+        let turned = turn(old, word.mask);
+        if turned != 0 && bits.is_some() {
+            self.turn(field, kinds, word.number, turned);
+        }
+        self.total += ones(word.mask & !old);
+        doubled
+    }
+
+    #[cold]
+    fn refuse(&mut self, word: Word) {
+        self.doubled.get_or_insert(Doubled { pfn: word.first() });
+    }
+
+    #[inline]
+    fn turn<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, number: u64, turned: u32) {
+        let block = field.cut.block(field.cut.place(number));
         if block != self.block {
             self.rise(field, kinds);
             self.block = block;
         }
-        if field.is_lazy(block) {
-            return word.mask;
-        }
-        let Some(bits) = field.bits(place) else { return word.mask };
-        // AcqRel: Release pairs with the taker's `fetch_and`; Acquire with the index's repair.
-        let old = bits.fetch_or(word.mask, Ordering::AcqRel);
-        self.turned |= turn(old, word.mask);
-        self.total += ones(word.mask & !old);
-        old & word.mask
+        self.turned |= turned;
     }
 
     #[inline]
@@ -187,6 +206,19 @@ impl Batch {
             field.rise(kinds, self.block, self.turned);
             self.turned = 0;
         }
+    }
+
+    /// Tells the index and the level.
+    ///
+    /// # Errors
+    /// The first frame that was free already.
+    #[inline]
+    pub fn end<M: Mem>(mut self, field: &Field<M>, kinds: &impl Kinds) -> Result<(), Doubled> {
+        self.rise(field, kinds);
+        if self.total != 0 {
+            field.raise_level(self.total);
+        }
+        self.doubled.map_or(Ok(()), Err)
     }
 }
 
@@ -197,6 +229,7 @@ mod tests {
     #[test]
     fn what_happens_to_a_word_is_told() {
         assert_eq!((turn(0, 1), turn(1, 2), turn(0x7f, 0x80), turn(0xff, 0x80)), (FIRST, 0, RUN, 0));
+        assert_eq!((turn(1, 0xff00), turn(0x7f00, 0x8100), turn(0xff, 0xff00), turn(0xff7f, 0x80)), (RUN, RUN, 0, 0));
         assert_eq!((turn(0, !0), turn(!1, 1), turn(0xff, !0xff)), (FIRST | FULL | RUN, FULL, FULL));
     }
 }

@@ -1,11 +1,12 @@
 //! What one CPU keeps of one zone while it is not hot, and how it comes from the zone's field and goes back there.
 
 use kernmem_base::Pfn;
+use kernmem_base::sync::atomic::{AtomicU64, Ordering};
 use kernmem_sparse::MigrateType;
 
 use super::cpu::At;
 use super::field::Kinds;
-use super::give::Doubled;
+use super::give::{Batch, Doubled};
 use super::inbox::{Inbox, LIMIT, ROOM, places};
 use super::magazine::Magazine;
 use super::mem::Mem;
@@ -92,18 +93,24 @@ impl CpuSet {
             self.tell_classes(hot);
         }
         let (mut near, mut free, mut all) = (0, 0, 0);
-        let mut columns = [0; ROOM];
-        for ((nth, word), column) in self.inbox.words().iter().enumerate().zip(&mut columns) {
+        let (mut columns, mut written) = ([0; ROOM], [None::<&AtomicU64>; ROOM]);
+        let places_of = columns.iter_mut().zip(&mut written);
+        for ((nth, word), (column, bits)) in self.inbox.words().iter().enumerate().zip(places_of) {
             let bit = 1 << nth;
             all |= bit;
             let kind = at.kinds.kind(word.start());
             *column = kind as u8;
             near |= if word.number < self.near[kind as usize % KINDS] { bit } else { 0 };
-            free |= if at.field.free_bits(word.number) & word.mask != 0 { bit } else { 0 };
+            *bits = at.field.written(word.number);
+            // Acquire: as of every look. What was not written is free.
+            let now = bits.map_or(!0, |bits| bits.load(Ordering::Acquire));
+            free |= if now & word.mask != 0 { bit } else { 0 };
         }
-        let far = places(all & !near).map(|nth| self.inbox.word(nth));
-        let given = at.field.give_words(at.kinds, far);
-        self.note(given);
+        let mut batch = Batch::new();
+        for nth in places(all & !near) {
+            batch.set(at.field, at.kinds, self.inbox.word(nth), written[nth % ROOM]);
+        }
+        self.note(batch.end(at.field, at.kinds));
         for nth in places(near) {
             let word = self.inbox.word(nth);
             if (free >> nth) & 1 != 0 || self.magazine.may_have(word.number) || at.kinds.strangers(word.number) != 0 {
