@@ -96,7 +96,8 @@ pub trait EntryFormat: 'static {
     ///
     /// # Errors
     /// The attributes or the address do not exist at this level.
-    #[inline]
+    // Callers know which kind of entry it is: most of this falls away in them.
+    #[inline(always)]
     fn encode(entry: Entry<Self::Attrs>, level: Level) -> Result<u64, EncodeError> {
         let raw = match entry {
             Entry::Absent { sw: raw } | Entry::Reserved { raw } => raw,

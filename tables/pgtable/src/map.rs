@@ -339,6 +339,7 @@ fn first_used(place: Place, slots: &[impl Slot], shape: &LevelShape, run: VirtRa
 }
 
 /// The raw form of an entry of `level` that links the table at `next`.
+#[inline]
 pub(crate) fn table_entry<F: EntryFormat>(next: PhysAddr, attrs: F::Attrs, level: Level) -> Result<u64, EncodeError> {
     F::encode(Entry::Table { next, attrs: F::table_attrs(attrs, level) }, level)
 }
