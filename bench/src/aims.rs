@@ -164,8 +164,8 @@ pub const ROWS: &[Row] = &[
         &[own("P7-one", 0.6)],
     )
     .rounds(9),
-    Row::new("P1-own", "map 262,144 pages of each format, by 8 bytes of entries", WORD, 0.04, &[formats()]),
-    Row::new("P2-own", "protect 262,144 pages of each format, by 8 bytes of entries", WORD, 0.06, &[formats()]),
+    Row::new("P1-own", "map 2 MiB of entries of each format", WORD, 0.04, &[formats()]),
+    Row::new("P2-own", "protect 2 MiB of entries of each format", WORD, 0.06, &[formats()]),
     Row::new("P3-own", "unmap 512 leaf tables of each format, caches cold", "ns/table", 2.0, &[formats()]),
     Row::new("P6-own", "translate in 16,384 pages of each format", "ns/level", 0.5, &[formats()]),
     Row::new("F1", "hot pair of order 0", PAIR, 1.5, &[bare(0.27), linux(0.18)]),

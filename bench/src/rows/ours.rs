@@ -11,20 +11,21 @@ use crate::ours::formats::Measured;
 use crate::ours::models::{self, Way, Who};
 use crate::ours::{frames, ready, shared, tables};
 use crate::tables as work;
-use crate::tables::{COLD, HOT, PAGES};
+use crate::tables::{COLD, HOT, Leaf, Span};
 
 /// Rows of a format by its own page size, held against the other formats.
 ///
-/// Mapping and protecting is moving memory, with as many entries as in rows P1 and P2: these rows are by 8 bytes of
-/// entries, so that one of 4 bytes is half a unit. What unmapping costs is one store and one frame for each leaf table,
-/// so that row is by table, with as many tables as in P3; a translation reads one entry for each level, so that row is
-/// by level.
+/// Mapping and protecting is moving memory: each format has 2 MiB of entries, and these rows are by 8 bytes of them. What
+/// unmapping costs is one store and one frame for each leaf table, so that row is by table, with as many tables as in P3.
+/// A translation reads one entry for each level, so that row is by level.
 fn own_pages<F: Measured>() -> Vec<Contender> {
+    const WORDS: u64 = (2 << 20) / 8;
     let of = |row, run: fn() -> f64| Contender::new(row, F::NAME, Role::Ours, run);
     let by_words = 8.0 / F::Slot::BYTES as f64;
+    let pages = Span { leaf: Leaf::Page, leaves: WORDS * 8 / F::Slot::BYTES };
     vec![
-        Contender::new("P1-own", F::NAME, Role::Ours, move || by_words * work::map::<tables::Ours<F>>(PAGES)),
-        Contender::new("P2-own", F::NAME, Role::Ours, move || by_words * work::protect::<tables::Ours<F>>(PAGES)),
+        Contender::new("P1-own", F::NAME, Role::Ours, move || by_words * work::map::<tables::Ours<F>>(pages)),
+        Contender::new("P2-own", F::NAME, Role::Ours, move || by_words * work::protect::<tables::Ours<F>>(pages)),
         of("P3-own", || {
             work::unmap_tables::<tables::Ours<F>>(F::shape().levels[F::shape().levels.len() - 1].entries() as u64)
         }),
