@@ -173,8 +173,9 @@ macro_rules! kernels {
 mod by_16 {
     use core::arch::asm;
     use core::arch::x86_64::{
-        __m128i, _mm_add_epi32, _mm_add_epi64, _mm_and_si128, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_or_si128,
-        _mm_set_epi32, _mm_set_epi64x, _mm_set1_epi32, _mm_set1_epi64x, _mm_setzero_si128, _mm_xor_si128,
+        __m128i, _mm_add_epi32 as add_u32, _mm_add_epi64 as add_u64, _mm_and_si128 as and, _mm_cmpeq_epi8,
+        _mm_movemask_epi8, _mm_or_si128 as or, _mm_set_epi32, _mm_set_epi64x, _mm_set1_epi32, _mm_set1_epi64x,
+        _mm_setzero_si128, _mm_xor_si128 as xor,
     };
     use core::ptr;
     use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -285,36 +286,6 @@ mod by_16 {
         _mm_set1_epi32(word.cast_signed())
     }
 
-    #[inline]
-    #[target_feature(enable = "sse2")]
-    fn add_u64(a: Vector, b: Vector) -> Vector {
-        _mm_add_epi64(a, b)
-    }
-
-    #[inline]
-    #[target_feature(enable = "sse2")]
-    fn add_u32(a: Vector, b: Vector) -> Vector {
-        _mm_add_epi32(a, b)
-    }
-
-    #[inline]
-    #[target_feature(enable = "sse2")]
-    fn and(a: Vector, b: Vector) -> Vector {
-        _mm_and_si128(a, b)
-    }
-
-    #[inline]
-    #[target_feature(enable = "sse2")]
-    fn or(a: Vector, b: Vector) -> Vector {
-        _mm_or_si128(a, b)
-    }
-
-    #[inline]
-    #[target_feature(enable = "sse2")]
-    fn xor(a: Vector, b: Vector) -> Vector {
-        _mm_xor_si128(a, b)
-    }
-
     /// Whether `a` has none of the bits of `b`.
     #[inline]
     #[target_feature(enable = "sse2")]
@@ -329,8 +300,9 @@ mod by_16 {
 mod by_32 {
     use core::arch::asm;
     use core::arch::x86_64::{
-        __m256i, _mm256_add_epi32, _mm256_add_epi64, _mm256_and_si256, _mm256_or_si256, _mm256_set_epi32,
-        _mm256_set_epi64x, _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_testz_si256, _mm256_xor_si256,
+        __m256i, _mm256_add_epi32 as add_u32, _mm256_add_epi64 as add_u64, _mm256_and_si256 as and,
+        _mm256_or_si256 as or, _mm256_set_epi32, _mm256_set_epi64x, _mm256_set1_epi32, _mm256_set1_epi64x,
+        _mm256_testz_si256, _mm256_xor_si256 as xor,
     };
     use core::ptr;
     use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -419,36 +391,6 @@ mod by_32 {
     #[target_feature(enable = "avx2")]
     fn all_u32(word: u32) -> Vector {
         _mm256_set1_epi32(word.cast_signed())
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn add_u64(a: Vector, b: Vector) -> Vector {
-        _mm256_add_epi64(a, b)
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn add_u32(a: Vector, b: Vector) -> Vector {
-        _mm256_add_epi32(a, b)
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn and(a: Vector, b: Vector) -> Vector {
-        _mm256_and_si256(a, b)
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn or(a: Vector, b: Vector) -> Vector {
-        _mm256_or_si256(a, b)
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn xor(a: Vector, b: Vector) -> Vector {
-        _mm256_xor_si256(a, b)
     }
 
     /// Whether `a` has none of the bits of `b`.
