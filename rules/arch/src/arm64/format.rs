@@ -112,19 +112,6 @@ impl Output {
         }
     }
 
-    /// The same as [`Output::address`], quickest for addresses without upper bits, as nearly all are: shifting them is
-    /// left to a way of its own.
-    #[inline]
-    const fn low_address(self, placed: u64) -> u64 {
-        if placed & self.high_mask() == 0 { placed } else { self.high_address(placed) }
-    }
-
-    #[cold]
-    #[inline(never)]
-    const fn high_address(self, placed: u64) -> u64 {
-        self.address(placed)
-    }
-
     /// The address whose placed bits are `placed`.
     const fn address(self, placed: u64) -> u64 {
         match self {
@@ -165,6 +152,9 @@ impl<const PAGE: u32, const VA: u32> Arm64<PAGE, VA> {
 
     const PAGE_MASK: u64 = Self::OUTPUT.mask(PAGE); // also a table's address
 
+    /// The bits of a page's or a table's address that stand in a descriptor where they stand in the address.
+    const LOW_MASK: u64 = Self::PAGE_MASK & !Self::OUTPUT.high_mask();
+
     /// The bits of a block's address by level; 0 where the level has no block.
     const BLOCK_MASK: [u64; 5] = {
         let (mut masks, mut depth) = ([0; 5], 0);
@@ -191,6 +181,14 @@ impl<const PAGE: u32, const VA: u32> EntryFormat for Arm64<PAGE, VA> {
 
     #[inline]
     fn decode(raw: u64, level: Level) -> Entry<Arm64Attrs> {
+        if raw & (0b11 | Self::OUTPUT.high_mask()) == 0b11 {
+            // A page or a table below the upper bits of addresses, as nearly all are: one test tells it.
+            let (address, attrs) = (PhysAddr(raw & Self::LOW_MASK), Arm64Attrs(raw & !Self::PAGE_MASK));
+            return match level {
+                Level::Pte => Entry::Leaf { base: address, attrs },
+                Level::Pgd | Level::P4d | Level::Pud | Level::Pmd => Entry::Table { next: address, attrs },
+            };
+        }
         let (mask, is_leaf) = match raw & 0b11 {
             0b11 => (Self::PAGE_MASK, matches!(level, Level::Pte)),
             0b01 => (Self::BLOCK_MASK[level as usize], true),
@@ -199,12 +197,8 @@ impl<const PAGE: u32, const VA: u32> EntryFormat for Arm64<PAGE, VA> {
         if mask == 0 {
             return Entry::Reserved { raw }; // no block at this level, no page of type 01
         }
-        let (placed, attrs) = (raw & mask, Arm64Attrs(raw & !mask));
-        if is_leaf {
-            Entry::Leaf { base: PhysAddr(Self::OUTPUT.low_address(placed)), attrs }
-        } else {
-            Entry::Table { next: PhysAddr(Self::OUTPUT.address(placed)), attrs }
-        }
+        let (address, attrs) = (PhysAddr(Self::OUTPUT.address(raw & mask)), Arm64Attrs(raw & !mask));
+        if is_leaf { Entry::Leaf { base: address, attrs } } else { Entry::Table { next: address, attrs } }
     }
 
     #[inline]
