@@ -1,7 +1,8 @@
 //! Frames for page tables: one prefaulted region, and a stack of its free frames for each thread.
 //!
 //! A frame's physical address is its address in this program, so every contender's way from one to the other is the
-//! identity. The region begins at [`START`], low enough for tables with 32-bit entries. Frames are handed out last in, first out, and are not zeroed: warm, as a kernel's are.
+//! identity. The region begins at [`START`], low enough for tables with 32-bit entries. Frames are handed out last in,
+//! first out, and are not zeroed: warm, as a kernel's are.
 //!
 //! Here: who has which frame. Not here: what is written into frames (each contender), how ours see them
 //! ([`crate::ours::memory`]).
@@ -19,14 +20,11 @@ use crate::host::Region;
 /// Frames of 4 KiB in the arena: 160 MiB, enough for 64 GiB of 4 KiB leaves.
 pub const FRAMES: usize = 40_960;
 
-/// Bytes of addresses that the arena has: a power of two, of which only the frames are ever touched.
-pub const SPAN: usize = (FRAMES << 12).next_power_of_two();
+/// Bytes of all frames.
+pub const BYTES: usize = FRAMES << 12;
 
 /// Where the region begins: half a gigabyte up, where neither a program nor valgrind puts anything of its own.
 pub const START: usize = 0x2000_0000;
-
-/// Bytes behind [`SPAN`] that the region has as well, which nobody writes: what begins inside may end there.
-pub const BEHIND: usize = 64 << 10;
 
 static REGION: OnceLock<Region> = OnceLock::new();
 
@@ -51,11 +49,11 @@ thread_local! {
 /// environment says `KERNMEM_BENCH_4K`.
 ///
 /// # Panics
-/// The host has no 256 MiB of addresses there.
+/// The host has no 160 MiB of addresses there.
 pub fn region() -> &'static Region {
     REGION.get_or_init(|| {
         let large = std::env::var_os("KERNMEM_BENCH_4K").is_none();
-        let region = Region::at(START, SPAN + BEHIND, large).expect("memory for the arena");
+        let region = Region::at(START, BYTES, large).expect("memory for the arena");
         for frame in 0..FRAMES as u64 {
             let first = region.wide(frame << 12, 1).expect("a frame of the arena");
             // Relaxed: no other thread has seen the region.

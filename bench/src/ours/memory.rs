@@ -1,13 +1,16 @@
 //! The memory that our page tables lie in: the arena's frames, as a kernel that runs on physical addresses sees them.
 //!
-//! Walks see it as a bus that leaves the upper address lines open: it repeats, so that an entry is read without asking
-//! where memory ends. Where it begins is a constant, as it is for every other contender.
+//! Walks follow entries as every other contender does, and as a kernel may whose linear map has all memory: where an entry
+//! says that a table is, there one is. All other accesses ask whether the arena has what they want.
 //!
 //! # Invariants
 //! 1. A frame is a table of one format at a time, and belongs to the tree that took it.
 //! 2. In these rows nobody walks through entries that another thread changes, so [`Vectors`] may rewrite them.
-//! 3. Who has a [`HostMem`] has the arena's region mapped: it lies at [`START`] for good, with [`BEHIND`] more bytes than
-//!    [`SPAN`], and its address is exposed.
+//! 3. Who has a [`HostMem`] has the arena's region mapped: it lies where its frames' addresses say for good, and is
+//!    exposed.
+//! 4. Who asks for an entry names one of a table of a tree in this memory. Roots are frames of [`ArenaFrames`], and what
+//!    links tables is written by `kernmem-pgtable` alone, which links frames of [`ArenaFrames`]: so only the contenders
+//!    beside this file see a [`HostMem`].
 #![allow(unsafe_code)]
 
 use core::marker::PhantomData;
@@ -21,14 +24,12 @@ use kernmem_base::{
 };
 use kernmem_host::{Vectors, fetch};
 
-use crate::arena::{self, BEHIND, SPAN, START};
+use crate::arena::{self, BYTES, START};
 use crate::host::Region;
-
-const _: () = assert!(START.is_multiple_of(SPAN), "memory repeats from its start on");
 
 /// The arena as memory, with a note for each frame.
 #[derive(Debug)]
-pub struct HostMem {
+pub(super) struct HostMem {
     region: &'static Region,
     /// log2 of a frame's bytes.
     shift: u32,
@@ -43,50 +44,58 @@ pub const BASELINE: &str = "KERNMEM_BENCH_BASELINE";
 ///
 /// # Panics
 /// There are no such frames, or the host has no memory for them.
-pub fn host(shift: u32) -> &'static HostMem {
+pub(super) fn host(shift: u32) -> &'static HostMem {
     static HOSTS: [OnceLock<HostMem>; 3] = [const { OnceLock::new() }; 3];
     HOSTS[(shift as usize - 12) / 2].get_or_init(|| {
         let region = arena::region();
         let notes = (0..region.bytes() >> shift).map(|_| TableNote::new()).collect();
-        assert!(region.base().expose_provenance().get() == START && region.bytes() == SPAN + BEHIND);
+        assert!(region.base().expose_provenance().get() == START && region.bytes() == BYTES);
         let is_baseline = std::env::var_os(BASELINE).is_some();
         let vectors = if is_baseline { Vectors::BASELINE } else { Vectors::widest() };
         HostMem { region, shift, notes, vectors }
     })
 }
 
-/// One word of the memory, by its byte from [`START`] on.
-///
-/// # Invariants
-/// 1. The region is mapped (invariant 3 of the module), and the byte is less than `SPAN + BEHIND` and a multiple of the
-///    words' width that it was made for.
-struct Word<'m> {
-    byte: usize,
+/// Entry `index` of the table at `table`: one that is there (invariant 4 of the module).
+struct Entry<'m> {
+    table: usize,
+    index: usize,
     memory: PhantomData<&'m HostMem>,
 }
 
-impl HostMem {
-    /// Entry `index` of the table at `pa`, wherever that is: the same place of some table of ours.
+impl Entry<'_> {
     #[inline]
-    fn word<S: Slot>(&self, pa: PhysAddr, index: usize) -> Word<'_> {
-        let (table, width) = (pa.0 as usize % SPAN, S::BYTES as usize);
-        Word { byte: table / width * width + index % (BEHIND / width) * width, memory: PhantomData }
+    const fn new(table: PhysAddr, index: usize) -> Self {
+        Self { table: table.0 as usize, index, memory: PhantomData }
+    }
+
+    /// Where it lies.
+    #[inline]
+    fn at<S>(&self) -> *const S {
+        ptr::with_exposed_provenance::<S>(self.table).wrapping_add(self.index)
     }
 }
 
-impl Words for Word<'_> {
+/// Whether the memory has something there.
+fn has<S>(entry: *const S) -> bool {
+    (START..START + BYTES).contains(&entry.addr()) && entry.is_aligned()
+}
+
+impl Words for Entry<'_> {
     #[inline]
     fn wide(&self, _pa: PhysAddr, _count: usize) -> Result<&[AtomicU64], BusError> {
-        let first = ptr::with_exposed_provenance::<AtomicU64>(START + self.byte / 8 * 8);
+        let first = self.at::<AtomicU64>();
+        debug_assert!(has(first), "an entry at {first:p}");
         // SAFETY:
-        // 1. The word lies in the region, aligned (invariant of `Word`), which is mapped for good.
+        // 1. The entry lies in a frame of the arena, aligned (invariant 4), which is mapped for good (invariant 3).
         // 2. Whoever touches it meanwhile does so atomically, or has its table alone (invariants 1 and 2).
         Ok(slice::from_ref(unsafe { &*first }))
     }
 
     #[inline]
     fn narrow(&self, _pa: PhysAddr, _count: usize) -> Result<&[AtomicU32], BusError> {
-        let first = ptr::with_exposed_provenance::<AtomicU32>(START + self.byte / 4 * 4);
+        let first = self.at::<AtomicU32>();
+        debug_assert!(has(first), "an entry at {first:p}");
         // SAFETY:
         // 1. As in `wide`.
         Ok(slice::from_ref(unsafe { &*first }))
@@ -121,12 +130,12 @@ impl PhysRead for HostMem {
 
     #[inline]
     fn entry<S: Slot>(&self, pa: PhysAddr, index: usize) -> Result<u64, BusError> {
-        Ok(S::lend(&self.word::<S>(pa, index), pa, 1)?.first().map_or(0, Slot::load))
+        Ok(S::lend(&Entry::new(pa, index), pa, 1)?.first().map_or(0, Slot::load))
     }
 
     #[inline]
     fn hint<S: Slot>(&self, pa: PhysAddr, index: usize) {
-        fetch(START + self.word::<S>(pa, index).byte);
+        fetch(Entry::new(pa, index).at::<S>().addr());
     }
 }
 
@@ -176,7 +185,7 @@ impl PhysMem for HostMem {
 
 /// Frames of the arena, of the thread that asks.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct ArenaFrames;
+pub(super) struct ArenaFrames;
 
 impl FrameSource for ArenaFrames {
     #[inline]

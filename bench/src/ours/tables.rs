@@ -3,7 +3,7 @@
 use kernmem_arch::EntryFormat;
 use kernmem_base::{FrameSource, NoTlb, PhysAddr, PhysMem, PhysRange, VirtAddr, VirtRange};
 use kernmem_pgtable::{
-    CachedTables, Change, Failed, MapError, Mapping, PageForm, Sizes, Stale, Walk, WalkError, translate, translate_many,
+    CachedTables, Change, Failed, Links, MapError, Mapping, PageForm, Sizes, Stale, Walk, WalkError, translate_many,
 };
 
 use super::formats::Measured;
@@ -16,6 +16,7 @@ pub struct Ours<F: EntryFormat> {
     tables: CachedTables<'static, F, HostMem>,
     frames: ArenaFrames,
     form: PageForm<F>,
+    links: Links<F>,
 }
 
 /// The sizes that map with this leaf alone.
@@ -90,7 +91,8 @@ impl<F: Measured> Tables for Ours<F> {
         let mut frames = ArenaFrames;
         let form = PageForm::new(F::attrs(F::DATA)).expect("attributes of a page");
         let tables = CachedTables::new(empty(&mut frames));
-        Self { tables, frames, form: form.with_table_attrs(F::attrs(F::LINK)) }
+        let links = Links::new(F::attrs(F::LINK)).expect("attributes of a link");
+        Self { tables, frames, form: form.with_table_attrs(F::attrs(F::LINK)), links }
     }
 
     fn map(&mut self, va: u64, pa: u64, len: u64, leaf: Leaf) {
@@ -146,7 +148,7 @@ impl<F: Measured> Tables for Ours<F> {
     #[inline]
     fn translate(&self, va: u64) -> Option<u64> {
         let tables = self.tables.tables();
-        reached(translate::<F, _>(tables.mem(), tables.root(), VirtAddr(va)))
+        reached(self.links.translate(tables.mem(), tables.root(), VirtAddr(va)))
     }
 }
 

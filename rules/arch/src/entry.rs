@@ -66,6 +66,13 @@ pub trait EntryFormat: 'static {
     /// equal in all other bits are of one kind and, if they are leaves, have the same attributes.
     fn address_bits(level: Level) -> u64;
 
+    /// The bits of a table's address that an entry holds where the address has them. An entry that links a table links
+    /// another one, by the same attributes, if only these differ.
+    #[inline]
+    fn table_bits() -> u64 {
+        Self::address_bits(Level::Pte)
+    }
+
     /// The attribute bits in place.
     fn bits(attrs: Self::Attrs) -> u64;
 

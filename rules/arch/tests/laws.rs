@@ -39,6 +39,7 @@ fn check<F: EntryFormat>(name: &str) {
         for raw in raws() {
             entry_keeps_every_bit::<F>(raw, level);
             kind_does_not_hang_on_the_address::<F>(raw, level);
+            tables_are_linked_alike::<F>(raw, level);
             checked += 1;
         }
     }
@@ -89,6 +90,16 @@ fn kind_does_not_hang_on_the_address<F: EntryFormat>(raw: u64, level: Level) {
             let moved = F::change_is_safe(other, other ^ change);
             assert_eq!(moved, F::change_is_safe(raw, raw ^ change), "{raw:#x} and {other:#x} by {change:#x}");
         }
+    }
+}
+
+/// An entry that links a table links any other whose address differs in the bits that both hold in the same places.
+fn tables_are_linked_alike<F: EntryFormat>(raw: u64, level: Level) {
+    let Entry::Table { next, attrs } = F::decode(raw, level) else { return };
+    let bits = F::table_bits();
+    for other in [raw & !bits, raw | bits, raw ^ raw.wrapping_mul(0x9e37_79b9_7f4a_7c15) & bits] {
+        let moved = Entry::Table { next: PhysAddr(next.0 & !bits | other & bits), attrs };
+        assert_eq!(F::decode(other, level), moved, "{raw:#x} and {other:#x} at {level}");
     }
 }
 

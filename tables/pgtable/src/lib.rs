@@ -1,6 +1,6 @@
 //! Page tables of any format: walks, range cursors, splits, and the flush debts that they leave.
 //!
-//! * [`translate`], [`steps`]: follow one address as the MMU would.
+//! * [`translate`], [`steps`]: follow one address as the MMU would; [`Links`]: through tables that are linked alike.
 //! * [`translate_many`]: many addresses at once, whose misses overlap; [`CachedTables`]: addresses and single pages
 //!   of a tree that remembers its tables of pages.
 //! * [`visit()`]: hand every entry of a range to a visitor, as listings need it.
@@ -53,6 +53,7 @@ mod cursor;
 mod error;
 #[cfg(any(test, feature = "heap"))]
 pub mod heap;
+mod links;
 mod many;
 mod map;
 mod pages;
@@ -70,6 +71,7 @@ pub use cache::CachedTables;
 pub use change::Change;
 pub use cursor::CursorMut;
 pub use error::{Failed, MapError};
+pub use links::Links;
 pub use many::translate_many;
 pub use map::Mapping;
 pub use pages::PageForm;

@@ -1,15 +1,16 @@
-//! Addresses followed at once end where each by itself does, by the same reads, and what is hinted at is what is read.
+//! Addresses followed at once, or through links that are known, end where each by itself does, by the same reads; and
+//! what is hinted at is what is read.
 #![allow(clippy::unwrap_used, reason = "a test stops where an answer is missing")]
 
 use core::cell::RefCell;
 
-use kernmem_arch::EntryFormat;
 use kernmem_arch::arm64::Arm64;
 use kernmem_arch::i386::{I386Level2, I386Pae};
 use kernmem_arch::x86::{X86Level4, X86Level5};
+use kernmem_arch::{Entry, EntryFormat};
 use kernmem_base::{BusError, PhysAddr, PhysRange, PhysRead, Slot, VirtAddr, VirtRange};
 use kernmem_pgtable::heap::HeapMem;
-use kernmem_pgtable::{Mapping, Sizes, Tables, Walk, WalkError, translate, translate_many};
+use kernmem_pgtable::{Links, Mapping, Sizes, Tables, Walk, WalkError, translate, translate_many};
 
 /// Memory that notes which entries are read and hinted at.
 struct Noting<'m> {
@@ -54,12 +55,18 @@ impl<'m> Noting<'m> {
     }
 }
 
+/// What a mapping links its tables by unless it is told otherwise.
+const LINK: u64 = 0b11;
+
 type Ended<F> = Result<Walk<<F as EntryFormat>::Attrs>, WalkError>;
 
-/// A tree of pages, blocks and holes, with a table that lies beyond memory.
+/// A tree of pages, blocks and holes, with an entry that links a table beyond memory; all others are [`LINK`] besides
+/// their address.
 fn check<F: EntryFormat>(base: VirtAddr, data: u64, beyond: u64) {
     let shape = F::shape();
     let (last, parents) = (shape.levels[shape.levels.len() - 1], shape.levels[shape.levels.len() - 2]);
+    let Entry::Table { attrs, .. } = F::decode(beyond, parents.level) else { panic!("{beyond:#x} links a table") };
+    let links = [F::attrs(LINK), attrs].map(|attrs| Links::<F>::new(attrs).unwrap());
     let range = PhysRange::new(PhysAddr(0), PhysAddr(24 << last.shift));
     let mem = HeapMem::with_frames(range, shape.granule);
     let root = mem.take_root();
@@ -102,6 +109,11 @@ fn check<F: EntryFormat>(base: VirtAddr, data: u64, beyond: u64) {
         }
         let ([alone, _], [many, hinted]) = (alone.taken(), many.taken());
         assert_eq!(many, alone, "the same reads");
+        for links in links {
+            let linked = Noting::new(&mem);
+            let found: Vec<Ended<F>> = vas.iter().map(|va| links.translate(&linked, root, *va)).collect();
+            assert_eq!((found, linked.taken()[0] == alone), (wanted.clone(), true), "{links:?}");
+        }
         let is_leaf = |walk: &Ended<F>| match walk {
             Ok(Walk::Mapped { level, .. } | Walk::Hole { level }) => *level == last.level,
             Err(_) => true,
@@ -121,7 +133,17 @@ fn many_addresses_end_where_each_does_on_x86() {
 
 #[test]
 fn many_addresses_end_where_each_does_on_arm64() {
-    check::<Arm64<12, 48>>(VirtAddr(0xffff_8000_0000_0000), 0x00e8_0000_0000_0703, 0x7fff_f003);
-    check::<Arm64<14, 36>>(VirtAddr(0xffff_fff0_0000_0000), 0x00e8_0000_0000_0703, 0x7fff_c003);
-    check::<Arm64<16, 42>>(VirtAddr(0xffff_fe00_0000_0000), 0x00e8_0000_0000_0703, 0x7fff_0003);
+    check::<Arm64<12, 48>>(VirtAddr(0xffff_8000_0000_0000), 0x00e8_0000_0000_0703, 0x0800_0000_7fff_f003);
+    check::<Arm64<12, 52>>(VirtAddr(0xfff0_0000_0000_0000), 0x00e8_0000_0000_0403, 0x0800_0000_7fff_f103);
+    check::<Arm64<14, 36>>(VirtAddr(0xffff_fff0_0000_0000), 0x00e8_0000_0000_0703, 0x1000_0000_7fff_c003);
+    check::<Arm64<16, 42>>(VirtAddr(0xffff_fe00_0000_0000), 0x00e8_0000_0000_0703, 0x0800_0000_7fff_0003);
+    check::<Arm64<16, 52>>(VirtAddr(0xfff0_0000_0000_0000), 0x00e8_0000_0000_0703, 0x1000_0000_7fff_1003);
+}
+
+#[test]
+fn links_must_link() {
+    assert!(Links::<X86Level4>::new(X86Level4::attrs(0x62)).is_err(), "not present");
+    assert!(Links::<X86Level4>::new(X86Level4::attrs(0xe3)).is_err(), "a leaf");
+    assert!(Links::<Arm64<12, 48>>::new(<Arm64<12, 48>>::attrs(0b01)).is_err(), "a block");
+    assert!(Links::<I386Pae>::new(I386Pae::attrs(0x67)).is_ok(), "a root entry keeps what it may have");
 }

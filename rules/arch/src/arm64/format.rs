@@ -212,6 +212,11 @@ impl<const PAGE: u32, const VA: u32> EntryFormat for Arm64<PAGE, VA> {
     }
 
     #[inline]
+    fn table_bits() -> u64 {
+        Self::LOW_MASK
+    }
+
+    #[inline]
     fn bits(attrs: Arm64Attrs) -> u64 {
         attrs.0
     }
