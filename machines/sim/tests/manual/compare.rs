@@ -3,7 +3,7 @@
 //! # Invariants
 //! 1. `steps` reads the entries that the manual reads, in its order, and gives them its meaning.
 //! 2. `translate` ends where the manual's walk does: at the same byte and level, or for the same reason; no bit of an
-//!    entry is lost.
+//!    entry is lost. So does a walk that expects every link to be like one of those on the way.
 //! 3. `visit` hands out every entry of a range that the manual enumerates, and nothing else.
 //! 4. The software MMU answers as the manual does, in byte, level or fault, and finds again in its TLB what it found in
 //!    the tables.
@@ -12,7 +12,7 @@
 
 use kernmem_arch::{Entry, EntryFormat};
 use kernmem_base::{Asid, BusError, Half, Level, PhysAddr, PhysRead, Privilege, VirtAddr, VirtRange};
-use kernmem_pgtable::{Visitor, Walk, WalkError, steps, translate, visit};
+use kernmem_pgtable::{Links, Visitor, Walk, WalkError, steps, translate, visit};
 use kernmem_sim::{Memory, Mmu, TlbShape};
 
 use super::{Answer, End, Kind, Registers, Says, Wish, Words, access};
@@ -35,7 +35,15 @@ pub fn check_walk<F: Kind>(memory: &impl PhysRead, words: &impl Words, root: u64
 
     let bits = |level: Level| F::shape().level(level).shift;
     let last = reads.last().map(|read| (read.shift, read.raw));
-    match (translate::<F, _>(memory, PhysAddr(root), VirtAddr(va)), end) {
+    let found = translate::<F, _>(memory, PhysAddr(root), VirtAddr(va));
+    for step in steps::<F, _>(memory, PhysAddr(root), VirtAddr(va)).flatten() {
+        if let Entry::Table { attrs, .. } = step.entry
+            && let Ok(links) = Links::<F>::new(attrs)
+        {
+            assert_eq!(links.translate(memory, PhysAddr(root), VirtAddr(va)), found, "{va:#x} by {links:?}");
+        }
+    }
+    match (found, end) {
         (Ok(Walk::Mapped { pa, level, attrs }), End::Byte(byte)) => {
             let (shift, raw) = last.expect("a leaf was read");
             assert_eq!((pa.0, bits(level)), (byte, shift), "{va:#x}");
