@@ -134,10 +134,10 @@ fn many_addresses_end_where_each_does_on_x86() {
 #[test]
 fn many_addresses_end_where_each_does_on_arm64() {
     check::<Arm64<12, 48>>(VirtAddr(0xffff_8000_0000_0000), 0x00e8_0000_0000_0703, 0x0800_0000_7fff_f003);
-    check::<Arm64<12, 52>>(VirtAddr(0xfff0_0000_0000_0000), 0x00e8_0000_0000_0403, 0x0800_0000_7fff_f103);
+    check::<Arm64<12, 52>>(VirtAddr(0xfff0_0000_0000_0000), 0x00e8_0000_0000_0403, 0x7fff_f103);
     check::<Arm64<14, 36>>(VirtAddr(0xffff_fff0_0000_0000), 0x00e8_0000_0000_0703, 0x1000_0000_7fff_c003);
     check::<Arm64<16, 42>>(VirtAddr(0xffff_fe00_0000_0000), 0x00e8_0000_0000_0703, 0x0800_0000_7fff_0003);
-    check::<Arm64<16, 52>>(VirtAddr(0xfff0_0000_0000_0000), 0x00e8_0000_0000_0703, 0x1000_0000_7fff_1003);
+    check::<Arm64<16, 52>>(VirtAddr(0xfff0_0000_0000_0000), 0x00e8_0000_0000_0703, 0x7fff_1003);
 }
 
 #[test]
