@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
         .map(|bytes| core::array::from_fn(|word| u16::from_le_bytes([bytes[2 * word], bytes[2 * word + 1]])))
         .collect();
     let frames = usize::from(frames) + 1;
-    match how % 20 {
+    match how % 23 {
         0 | 1 => play::<Arm64Granule4K>(Window::TOP, frames % 20 + 2, &words),
         2 | 3 => play::<X86Level4>(Window::TOP, frames % 20 + 2, &words),
         4 => play::<Arm64Granule4K>(Window::SEAM, frames, &words),
@@ -45,6 +45,9 @@ fuzz_target!(|data: &[u8]| {
         16 => anywhere::<Arm64<14, 52>>(frames, &words),
         17 => anywhere::<Arm64<16, 42>>(frames, &words),
         18 => anywhere::<Arm64<16, 48>>(frames, &words),
-        _ => anywhere::<Arm64<16, 52>>(frames, &words),
+        19 => anywhere::<Arm64<16, 52>>(frames, &words),
+        20 => play::<I386Pae>(Window::TOP_32, frames % 20 + 2, &words),
+        21 => play::<I386Level2>(Window::TOP_32, frames % 20 + 2, &words),
+        _ => play::<I386Pae>(Window::GIBS_32, frames, &words),
     }
 });
