@@ -258,15 +258,16 @@ impl<'z, S: Store> Fielded<'z, S> {
         let span = self.zone.span();
         let mut at = span.start.0.checked_next_multiple_of(align)?;
         while at.checked_add(frames)? <= span.end.0 {
-            let free = |pfn: &u64| !self.field.is_free(Pfn(*pfn));
-            let busy = match (at..at + frames).find(free) {
+            let (start, end) = (Pfn(at), Pfn(at + frames));
+            // No range that begins before the last busy frame of this one is free.
+            let busy = match self.field.last_busy(start, end) {
                 Some(busy) => busy,
-                None => match self.field.take_range(&self.grounds, Pfn(at), Pfn(at + frames)) {
-                    Ok(()) => return Some(Pfn(at)),
-                    Err(busy) => busy.0,
+                None => match self.field.take_range(&self.grounds, start, end) {
+                    Ok(()) => return Some(start),
+                    Err(busy) => busy,
                 },
             };
-            at = busy.checked_add(1)?.checked_next_multiple_of(align)?;
+            at = busy.0.checked_add(1)?.checked_next_multiple_of(align)?;
         }
         None
     }

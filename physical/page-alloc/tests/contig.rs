@@ -47,6 +47,28 @@ fn pages_in_one_piece_are_larger_than_any_block() {
     }
 }
 
+/// Frames in the way at all distances; a range is the lowest that a search frame by frame finds.
+#[test]
+fn a_piece_is_the_lowest_that_is_free() {
+    let busy: Vec<u64> = (1..40).map(|nth| 0x400 + nth * (nth + 1) / 2 * 7).collect();
+    let end = 0x400 + 0x2400;
+    for placement in PLACEMENTS {
+        for (frames, align) in
+            [(1, 1), (60, 1), (64, 64), (65, 3), (130, 128), (200, 8), (270, 1), (0x400, 0x200), (3000, 1)]
+        {
+            let allocator = one_zone(Facts::of(Era::V6_1, placement), 0x400, end);
+            let mut cpu = cpu(&allocator);
+            for &pfn in &busy {
+                allocator.alloc_contig_range(&mut cpu, Gfp::KERNEL, Pfn(pfn), Pfn(pfn + 1)).unwrap();
+            }
+            let is_free = |start: &u64| busy.iter().all(|pfn| !(*start..start + frames).contains(pfn));
+            let lowest = (0x400..=end - frames).filter(|start| start % align == 0).find(is_free);
+            let taken = allocator.alloc_contig_pages(&mut cpu, None, Gfp::KERNEL, frames, align);
+            assert_eq!(taken.ok().map(|pfn| pfn.0), lowest, "{frames} frames by {align}, {placement:?}");
+        }
+    }
+}
+
 /// 5 pages of 4096 bytes for 20000 bytes: a block of 8, of which 3 go back.
 #[test]
 fn exact_sizes_keep_no_more_than_they_need() {

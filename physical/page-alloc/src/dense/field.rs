@@ -8,7 +8,7 @@ use kernmem_base::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use kernmem_sparse::MigrateType;
 
 use super::entry::{Class, LAZY, WRITTEN};
-use super::give::{FIRST, FULL, RUN, RUN_ORDER};
+use super::give::{FIRST, FULL, RUN, RUN_ORDER, words_of};
 use super::index::{Bitmap, Trees};
 use super::mem::{CHUNK_LINES, LINE_WORDS, Mem};
 use super::shape::{Cut, Shape};
@@ -312,6 +312,15 @@ impl<M: Mem> Field<M> {
         }
         let place = self.cut.place(pfn.0 / WORD_FRAMES);
         self.look(place) >> (pfn.0 % WORD_FRAMES) & 1 != 0 || self.is_lazy(self.cut.block(place))
+    }
+
+    /// The last frame of `[start, end)` of the zone that is not free, or is in a cache.
+    #[must_use]
+    pub fn last_busy(&self, start: Pfn, end: Pfn) -> Option<Pfn> {
+        words_of(start, end).rev().find_map(|word| {
+            let busy = word.mask & !self.free_mask(word.number);
+            Some(Pfn(word.number * WORD_FRAMES + u64::from(busy.checked_ilog2()?)))
+        })
     }
 
     /// Takes note that the pageblock of `pfn` has become of another type than `from`: what is free in it is found under

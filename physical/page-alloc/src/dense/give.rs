@@ -131,7 +131,7 @@ impl<M: Mem> Field<M> {
 }
 
 /// The words that `[start, end)` touches, each with the frames that lie in the range.
-pub(super) fn words_of(start: Pfn, end: Pfn) -> impl Iterator<Item = Word> {
+pub(super) fn words_of(start: Pfn, end: Pfn) -> impl DoubleEndedIterator<Item = Word> {
     let numbers = if start < end { start.0 / WORD_FRAMES..(end.0 - 1) / WORD_FRAMES + 1 } else { 0..0 };
     numbers.map(move |number| {
         let first = number * WORD_FRAMES;
