@@ -168,10 +168,19 @@ impl<M: Mem> Field<M> {
         if self.is_lazy(block) { Class::Whole } else { Class::of(self.words(block)) }
     }
 
-    /// The words of a block, for a look.
+    /// The words of a block, for a look: none where its chunk is not open, as if no frame were free.
     #[inline]
     pub(super) fn words(&self, block: usize) -> impl Iterator<Item = u64> {
-        self.cut.places(block).map(|place| self.look(place))
+        // Acquire: as `look`.
+        self.line_of(block).iter().map(|bits| bits.load(Ordering::Acquire))
+    }
+
+    /// The bits of a block, which lie in one line; none where its chunk is not open.
+    #[inline]
+    pub(super) fn line_of(&self, block: usize) -> &[AtomicU64] {
+        let first = self.cut.first_place(block);
+        let line = self.mem.line(first / LINE_WORDS);
+        line.and_then(|line| line.0[first % LINE_WORDS..].get(..self.cut.words())).unwrap_or_default()
     }
 
     pub(super) fn kind_of(&self, kinds: &impl Kinds, block: usize) -> MigrateType {
