@@ -21,8 +21,8 @@
 //! 3. Words that are hot hold frames of one zone alone: a word at a zone's edge is neither left open nor comes back here,
 //!    and one with frames that are nobody's is not left open.
 //! 4. While frames of a word are kept elsewhere here, none come into the inbox: its class is seen (`magazine`), or it is the
-//!    open word for single frames. The field is asked only when the inbox is empty. So a frame that came back twice to one
-//!    CPU is found before that CPU gives it to anybody.
+//!    open word for single frames. Of words that are near, each is in the inbox once, for the same reason. The field is asked
+//!    only when the inbox is empty. So a frame that came back twice to one CPU is found before that CPU gives it to anybody.
 
 use core::fmt;
 
@@ -174,7 +174,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         if !self.set.inbox.has_room() || self.set.magazine.may_have(word.number) {
             return false;
         }
-        self.set.inbox.put(word);
+        self.set.put_first(word);
         true
     }
 
@@ -268,7 +268,9 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     fn open_single<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, kind: MigrateType) -> Option<()> {
         let column = self.column;
         let set = &mut self.set;
-        if let Some(word) = set.magazine.take_waiting(column, |_| true).or_else(|| set.refill(at, column, kind)) {
+        let more = if set.magazine.is_low() { set.refill(at, column, kind) } else { None };
+        let word = more.or_else(|| set.magazine.take_waiting(column, |_| true));
+        if let Some(word) = word.or_else(|| set.refill(at, column, kind)) {
             self.hot.single = word;
             return Some(());
         }
@@ -296,12 +298,16 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         };
         let old = core::mem::replace(&mut self.hot.small, word);
         set.magazine.see(word.number);
+        if old.number != NONE {
+            set.magazine.unsee(old.number);
+        }
         if old.mask != 0 {
             set.keep(at, old, self.column as u8);
         }
         let taken = self.hot.take_small(order);
         if !may_open(at, word.number) {
             let rest = core::mem::replace(&mut self.hot.small, NO_WORD);
+            set.magazine.unsee(word.number);
             set.release(at, Some(rest).filter(|word| word.mask != 0));
         }
         taken
@@ -333,7 +339,10 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         let is_plain = at.kinds.is_plain();
         let is_isolated = !is_plain && at.kinds.kind(word.start()) == MigrateType::Isolate;
         let is_open = is_hot && self.hot.word(word.number).is_some();
-        if is_open || is_isolated || set.has(word.number) != 0 || !at.field.is_inner(word.number) {
+        let is_last = set.inbox.is_last(word.number);
+        let is_kept =
+            !is_last && set.magazine.may_have(word.number) && set.has(word.number) | set.inbox.has(word.number) != 0;
+        if is_open || is_isolated || is_kept || !at.field.is_inner(word.number) {
             return self.look_at(at, word);
         }
         if !word.mask.is_power_of_two() {
@@ -349,7 +358,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         let Some(set) = self.set_mut(at.zone).filter(|set| set.inbox.has_room()) else {
             return self.look_at(at, word);
         };
-        set.inbox.put(word);
+        set.put(word);
         // More frames of a word may come to it unseen only if all of them are the zone's.
         if at.kinds.strangers(word.number) != 0 {
             set.inbox.close();

@@ -74,6 +74,15 @@ impl Kinds for MigrateType {
     }
 }
 
+/// What a look at a word found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look<'f> {
+    /// The word, if it was written.
+    pub bits: Option<&'f AtomicU64>,
+    /// Which frames were free: all if the word was not written.
+    pub now: u64,
+}
+
 /// Which frames of one zone are free. All methods may be called by all CPUs at once.
 #[derive(Debug)]
 pub struct Field<M> {
@@ -205,6 +214,17 @@ impl<M: Mem> Field<M> {
     pub(super) fn written(&self, number: u64) -> Option<&AtomicU64> {
         let place = self.cut.place(number);
         if self.is_lazy(self.cut.block(place)) { None } else { self.bits(place) }
+    }
+
+    /// A look at a word that lies in the zone as a whole.
+    #[inline]
+    pub(super) fn glance(&self, number: u64) -> Look<'_> {
+        let place = self.cut.place(number);
+        // Acquire: as `look`.
+        let look = self.bits(place).map(|bits| Look { bits: Some(bits), now: bits.load(Ordering::Acquire) });
+        // Of a block whose bits were not written all are clear.
+        look.filter(|look| look.now != 0 || !self.is_lazy(self.cut.block(place)))
+            .unwrap_or(Look { bits: None, now: !0 })
     }
 
     /// Opens the chunk of a block's bits.

@@ -5,7 +5,7 @@ use core::fmt;
 use kernmem_base::Pfn;
 use kernmem_base::sync::atomic::{AtomicU64, Ordering};
 
-use super::field::{Field, Kinds};
+use super::field::{Field, Kinds, Look};
 use super::mem::Mem;
 use super::word::{WORD_FRAMES, Word, ones, runs};
 
@@ -35,6 +35,16 @@ pub(super) const FULL: u32 = 2;
 
 /// A word got eight aligned free frames.
 pub(super) const RUN: u32 = 4;
+
+/// Whether it is known at a glance that setting `mask` in a word that was `old` gave one frame, and that nothing happened
+/// to the word.
+#[inline]
+const fn is_dull(old: u64, mask: u64) -> bool {
+    let eight = mask.trailing_zeros() & 56;
+    let is_full = ((old | mask) >> eight) as u8 == u8::MAX;
+    let is_single = mask & mask.wrapping_sub(1) == 0;
+    is_single && old & mask == 0 && old != 0 && !is_full
+}
 
 /// What happened to a word that was `old` when `mask` was set: [`FIRST`], [`FULL`], [`RUN`].
 #[inline]
@@ -173,12 +183,35 @@ impl Batch {
     pub fn set<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, word: Word, bits: Option<&AtomicU64>) -> u64 {
         // AcqRel: Release pairs with the taker's `fetch_and`; Acquire with the index's repair.
         let old = bits.map_or(!0, |bits| bits.fetch_or(word.mask, Ordering::AcqRel));
+        self.count(field, kinds, word, old, bits.is_some())
+    }
+
+    /// As [`Batch::set`], if the bits were `now` at a look.
+    #[inline(always)]
+    pub fn set_from<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, word: Word, look: Look<'_>) {
+        let Look { bits: Some(bits), now } = look else {
+            self.refuse(word);
+            return;
+        };
+        // AcqRel: as `set`. Relaxed: a failure is followed by another read-modify-write.
+        let was = bits.compare_exchange(now, now | word.mask, Ordering::AcqRel, Ordering::Relaxed);
+        let old = was.unwrap_or_else(|_| bits.fetch_or(word.mask, Ordering::AcqRel));
+        if is_dull(old, word.mask) {
+            self.total += 1;
+        } else {
+            self.count(field, kinds, word, old, true);
+        }
+    }
+
+    /// Takes note of a word that was given to bits that were `old`; answers the frames that were free already.
+    #[inline]
+    fn count<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, word: Word, old: u64, is_written: bool) -> u64 {
         let doubled = old & word.mask;
         if doubled != 0 {
             self.refuse(Word { mask: doubled, ..word });
         }
         let turned = turn(old, word.mask);
-        if turned != 0 && bits.is_some() {
+        if turned != 0 && is_written {
             self.turn(field, kinds, word.number, turned);
         }
         self.total += ones(word.mask & !old);

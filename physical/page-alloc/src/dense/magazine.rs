@@ -1,10 +1,11 @@
 //! Words of frames of one zone that a CPU keeps beside its open words: each is *near* for a column, which would ask the
 //! field for just these frames next, and waits to be opened for it.
 //!
-//! `seen` has a bit for each class of numbers. Most words that come back are known by a look at theirs to be kept nowhere.
+//! `seen` tells for each class of numbers how many words of it may be here. Most words that come back are known by a look
+//! at theirs to be kept nowhere.
 //!
 //! # Invariants
-//! 1. The class of a word that waits is seen, as are those that the owner says; a class that is seen may have none.
+//! 1. A class is seen at least as often as there are words of it that wait, or that the owner says; it may have none.
 //! 2. No word waits twice.
 
 use super::open::{NO_WORD, STACK_ORDER};
@@ -16,11 +17,17 @@ const ROOM: usize = 64;
 /// Classes of numbers: many more than words, so that most words are known not to be here.
 const CLASSES: u64 = 4096;
 
-/// Words that are put before the classes are told anew.
+/// Words and frames that are few.
+const FEW: usize = 8;
+
+/// Classes that may be seen for nothing before all are told anew.
 const STALE: u32 = 256;
 
-/// Words of a block of order 9: their classes lie side by side within one word of `seen`.
+/// Words of a block of order 9: their classes lie side by side.
 const BLOCK_WORDS: u64 = (1 << STACK_ORDER) / 64;
+
+/// A class that is seen as often as can be told stays seen until the classes are told anew.
+const ALWAYS: u8 = u8::MAX;
 
 /// The words, the last one on top.
 #[derive(Clone, Debug)]
@@ -29,17 +36,15 @@ pub(super) struct Magazine {
     /// The column that each waits for.
     columns: [u8; ROOM],
     height: usize,
-    seen: [u64; (CLASSES / 64) as usize],
-    /// Words that were put since the classes were told.
-    put: u32,
-    /// Whether some class may be seen for several words.
-    is_shared: bool,
+    /// How often each class is seen.
+    seen: [u8; CLASSES as usize],
+    /// About how many classes may be seen for nothing.
+    loose: u32,
 }
 
 impl Magazine {
     pub const fn new() -> Self {
-        let seen = [0; (CLASSES / 64) as usize];
-        Self { words: [NO_WORD; ROOM], columns: [0; ROOM], height: 0, seen, put: 0, is_shared: false }
+        Self { words: [NO_WORD; ROOM], columns: [0; ROOM], height: 0, seen: [0; CLASSES as usize], loose: 0 }
     }
 
     /// All words.
@@ -57,6 +62,13 @@ impl Magazine {
         self.height == 0
     }
 
+    /// Whether so few frames wait that more are to be asked for before they are taken: what came back meanwhile would be few
+    /// too, and to look at few at a time is dear.
+    #[inline]
+    pub fn is_low(&self) -> bool {
+        self.height < FEW && self.frames() < FEW as u32
+    }
+
     /// Whether there is no room.
     #[inline]
     pub const fn is_full(&self) -> bool {
@@ -66,8 +78,7 @@ impl Magazine {
     /// Whether a word of that number may be kept here, or wherever its owner said.
     #[inline]
     pub const fn may_have(&self, number: u64) -> bool {
-        let class = number % CLASSES;
-        self.seen[(class / 64) as usize] >> (class % 64) & 1 != 0
+        self.seen[(number % CLASSES) as usize] != 0
     }
 
     /// Which frames of a word wait.
@@ -87,45 +98,62 @@ impl Magazine {
         self.words[at] = word;
         self.columns[at] = column;
         self.height += 1;
-        self.put += 1;
         self.see(word.number);
+    }
+
+    /// The places of the next words and their columns, if there is room for that many and one more.
+    #[inline]
+    pub fn places(&mut self, more: usize) -> Option<(&mut [Word], &mut [u8])> {
+        let end = self.height + more;
+        let places = if end < ROOM { self.height..end } else { return None };
+        self.words.get_mut(places.clone()).zip(self.columns.get_mut(places))
+    }
+
+    /// Takes note of words that are at their places, and seen.
+    #[inline]
+    pub const fn grow(&mut self, more: usize) {
+        self.height += more;
     }
 
     /// Takes note that a word is kept.
     #[inline]
     pub const fn see(&mut self, number: u64) {
-        let class = number % CLASSES;
-        let (seen, bit) = (&mut self.seen[(class / 64) as usize], 1 << (class % 64));
-        self.is_shared |= *seen & bit != 0;
-        *seen |= bit;
+        let seen = &mut self.seen[(number % CLASSES) as usize];
+        *seen = seen.saturating_add(1);
     }
 
-    /// Takes note that a word is here no more, if its class was seen for it alone.
+    /// Takes note that a word is kept, if that `is` so, whose class is not seen.
     #[inline]
-    const fn unsee(&mut self, number: u64) {
-        let class = number % CLASSES;
-        self.seen[(class / 64) as usize] &= !((!self.is_shared as u64) << (class % 64));
+    pub const fn see_first(&mut self, number: u64, is: bool) {
+        self.seen[(number % CLASSES) as usize] = is as u8;
     }
 
-    /// Takes note that the words of a block of order 9 are kept.
+    /// Takes note that a word is here no more that was seen.
     #[inline]
-    pub const fn see_block(&mut self, number: u64) {
-        self.is_shared = true;
-        let class = number % CLASSES / BLOCK_WORDS * BLOCK_WORDS;
-        self.seen[(class / 64) as usize] |= ((1 << BLOCK_WORDS) - 1) << (class % 64);
+    pub const fn unsee(&mut self, number: u64) {
+        let seen = &mut self.seen[(number % CLASSES) as usize];
+        debug_assert!(*seen != 0, "what is here is seen");
+        *seen = seen.saturating_sub((*seen != ALWAYS) as u8);
+    }
+
+    /// Takes note that the words of a block of order 9 are kept; that they are no more is not told.
+    #[inline]
+    pub fn see_block(&mut self, number: u64) {
+        let first = number % CLASSES / BLOCK_WORDS * BLOCK_WORDS;
+        (first..first + BLOCK_WORDS).for_each(|class| self.see(class));
+        self.loose += BLOCK_WORDS as u32;
     }
 
     /// Whether many classes may have none.
     #[inline]
     pub const fn is_stale(&self) -> bool {
-        self.put >= STALE
+        self.loose >= STALE
     }
 
     /// Takes note of the classes of what waits, and of no others.
     pub fn tell_classes(&mut self) {
-        self.seen = [0; (CLASSES / 64) as usize];
-        self.put = 0;
-        self.is_shared = false;
+        self.seen = [0; CLASSES as usize];
+        self.loose = 0;
         (0..self.height).for_each(|at| self.see(self.words[at % ROOM].number));
     }
 
@@ -172,8 +200,8 @@ impl Magazine {
 
     /// Forgets all words.
     pub fn forget(&mut self) {
+        (0..self.height).for_each(|at| self.unsee(self.words[at % ROOM].number));
         self.height = 0;
-        self.put = STALE;
     }
 }
 
@@ -233,6 +261,18 @@ mod tests {
         magazine.put(word(100 + CLASSES, 1), 0);
         assert_eq!(magazine.take_last(0), Some(word(100 + CLASSES, 1)));
         assert!(magazine.may_have(100), "the other word is here");
+        assert_eq!((magazine.take_last(0), magazine.may_have(100)), (Some(word(100, 1)), false));
+        magazine.see_first(7, true);
+        let (places, columns) = magazine.places(1).unwrap();
+        (places[0], columns[0]) = (word(7, 1), 0);
+        magazine.grow(1);
+        assert_eq!(
+            (magazine.may_have(7), magazine.take_last(0), magazine.may_have(7)),
+            (true, Some(word(7, 1)), false)
+        );
+        (0..1000).for_each(|_| magazine.see(9));
+        (0..1000).for_each(|_| magazine.unsee(9));
+        assert!(magazine.may_have(9), "it was seen more often than could be told");
     }
 
     #[test]
@@ -242,9 +282,11 @@ mod tests {
         assert!((8..16).all(|number| magazine.may_have(number)) && !magazine.may_have(7) && !magazine.may_have(16));
         magazine.put(word(100, 1), 0);
         magazine.forget();
+        assert!(!magazine.may_have(100) && magazine.may_have(13) && !magazine.is_stale());
         magazine.put(word(200, 1), 0);
+        (0..STALE).for_each(|_| magazine.see_block(300));
         assert!(magazine.is_stale());
         magazine.tell_classes();
-        assert!(!magazine.is_stale() && magazine.may_have(200) && !magazine.may_have(100) && !magazine.may_have(13));
+        assert!(!magazine.is_stale() && magazine.may_have(200) && !magazine.may_have(300) && !magazine.may_have(13));
     }
 }
