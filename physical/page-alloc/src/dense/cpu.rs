@@ -73,9 +73,11 @@ pub struct Want {
 pub struct CpuFrames<S> {
     key: u64,
     hot: Open,
-    /// The first of the hot zone's words that may be put into the inbox as they come, and how many may.
+    /// The first of the hot zone's words that may be put into the inbox as they come, and how many may: none unless the inbox
+    /// has room.
     plain: (u64, u64),
-    /// The block that was last taken from the hot stack.
+    /// The block that was last taken from the hot stack, until something of it comes back: its words stay seen, so that the
+    /// block may come back with a look at nothing else.
     last: u64,
     /// Set and column that are hot.
     zone: usize,
@@ -118,7 +120,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             1..=OPEN_ORDER => self.hot.take_small(order),
             STACK_ORDER => {
                 let taken = self.hot.take_stacked()?;
-                self.last = taken.0;
+                self.set_last(taken.0);
                 Some(taken)
             }
             _ => None,
@@ -126,10 +128,20 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     }
 
     /// Opens the next word that is at hand and takes a frame from it.
-    #[inline(never)]
+    #[inline]
     fn take_near(&mut self) -> Option<Pfn> {
-        self.hot.single = self.set.magazine.take_last(self.column)?;
-        self.hot.take_single()
+        let word = self.set.magazine.take_last(self.column)?;
+        self.hot.single = Word { mask: word.mask & word.mask.wrapping_sub(1), ..word };
+        Some(word.first())
+    }
+
+    /// Keeps another block, seen, or none in mind as the last one.
+    #[inline]
+    fn set_last(&mut self, last: u64) {
+        if self.last != NONE {
+            self.set.magazine.unsee_block(self.last / WORD_FRAMES);
+        }
+        self.last = last;
     }
 
     /// Gives a block back to what is hot; `None` says that it belongs elsewhere, and [`CpuFrames::free`] must be asked.
@@ -158,23 +170,24 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         }
         if order == STACK_ORDER && pfn.0 == self.last && self.hot.stack(pfn) {
             self.last = NONE;
-            self.set.magazine.see_block(number);
             return Some(Ok(()));
         }
         None
     }
 
-    /// Puts a word of the hot zone into the inbox; false if it must be looked at, or if it is time to look at them all.
+    /// Puts a word of the hot zone into the inbox, which has room; false if it must be looked at, or if it is time to look at
+    /// them all.
     #[inline(always)]
     fn push_hot(&mut self, word: Word) -> bool {
         let (first, words) = self.plain;
-        if word.number.wrapping_sub(first) >= words {
-            return false;
-        }
-        if !self.set.inbox.has_room() || self.set.magazine.may_have(word.number) {
+        if word.number.wrapping_sub(first) >= words || self.set.magazine.may_have(word.number) {
             return false;
         }
         self.set.put_first(word);
+        if !self.set.inbox.has_room() {
+            // The next to come back goes beyond what is hot, where these are looked at.
+            self.plain = (0, 0);
+        }
         true
     }
 
@@ -202,7 +215,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// Puts what is hot back into its set.
     fn cool(&mut self) {
         self.key = NONE;
-        self.last = NONE;
+        self.set_last(NONE);
         self.plain = (0, 0);
         let hot = core::mem::replace(&mut self.hot, Open::EMPTY);
         self.set.put_away(self.column, hot);
@@ -213,7 +226,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     fn sort<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
         if at.zone != self.zone {
             if let Some(set) = self.sets.as_mut().get_mut(at.zone) {
-                set.sort(at, &Open::EMPTY);
+                set.sort(at);
             }
         } else if !self.set.inbox.is_empty() {
             self.sort_hot(at);
@@ -222,9 +235,9 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
 
     #[inline(never)]
     fn sort_hot<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
-        self.set.sort(at, &self.hot);
-        if self.set.is_misused() {
-            // The next to come back goes beyond what is hot, where it is told.
+        self.set.sort(at);
+        if self.set.is_misused() || !self.set.inbox.has_room() {
+            // The next to come back goes beyond what is hot, where it is told; or the limit became one of no frames.
             self.plain = (0, 0);
         }
     }
@@ -242,8 +255,12 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             0 => self.single(at, kind),
             1..=OPEN_ORDER => self.small(at, kind, order),
             STACK_ORDER => {
-                let taken = self.hot.take_stacked().or_else(|| at.field.take_run(at.kinds, kind, order))?;
-                self.last = taken.0;
+                let taken = self.hot.take_stacked().or_else(|| {
+                    let taken = at.field.take_run(at.kinds, kind, order)?;
+                    self.set.magazine.see_block(taken.0 / WORD_FRAMES);
+                    Some(taken)
+                })?;
+                self.set_last(taken.0);
                 Some(taken)
             }
             _ => at.field.take_run(at.kinds, kind, order),
@@ -321,7 +338,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     #[inline]
     pub fn free<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, pfn: Pfn, order: u8) -> Result<(), Doubled> {
         if (pfn.0 ^ self.last) >> STACK_ORDER == 0 {
-            self.last = NONE;
+            self.set_last(NONE);
         }
         match order {
             0 => self.free_small(at, Word::single(pfn)),
@@ -355,7 +372,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         if !set.inbox.has_room() {
             self.sort(at);
         }
-        let Some(set) = self.set_mut(at.zone).filter(|set| set.inbox.has_room()) else {
+        let Some(set) = self.own_set(at.zone).filter(|set| set.inbox.has_room()) else {
             return self.look_at(at, word);
         };
         set.put(word);
@@ -363,8 +380,9 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         if at.kinds.strangers(word.number) != 0 {
             set.inbox.close();
         }
-        if is_hot && is_plain && !self.set.is_misused() {
-            self.plain = at.field.inner();
+        if is_hot {
+            let is_open = is_plain && self.set.inbox.has_room() && !self.set.is_misused();
+            self.plain = if is_open { at.field.inner() } else { (0, 0) };
         }
         Ok(())
     }
@@ -397,8 +415,11 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         let set = set_of(at.zone, self.zone, &mut self.set, self.sets.as_mut());
         let is_stacked = set.zip(column).is_some_and(|(set, column)| {
             if (at.zone, column) == (self.zone, self.column) {
-                set.magazine.see_block(pfn.0 / WORD_FRAMES);
-                self.hot.stack(pfn)
+                let is_stacked = self.hot.stack(pfn);
+                if is_stacked {
+                    set.magazine.see_block(pfn.0 / WORD_FRAMES);
+                }
+                is_stacked
             } else {
                 set.stack(column, pfn)
             }
@@ -489,7 +510,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             Some(word)
         });
         let given = at.field.give_words(at.kinds, words);
-        if let Some(set) = self.set_mut(at.zone) {
+        if let Some(set) = self.own_set(at.zone) {
             set.given(lowest, Ok(()));
         }
         given.and(wrong.map_or(Ok(()), Err))
@@ -504,7 +525,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         if self.zone == at.zone {
             self.cool();
         }
-        self.set_mut(at.zone).map_or(Ok(()), |set| set.drain(at))
+        self.own_set(at.zone).map_or(Ok(()), |set| set.drain(at))
     }
 
     /// Looks at all that came back to a zone, and tells what was found.
@@ -513,7 +534,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// A frame that came back twice and that nobody was told of yet.
     pub fn check<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) -> Result<(), Doubled> {
         self.sort(at);
-        self.set_mut(at.zone).and_then(CpuSet::take_doubled).map_or(Ok(()), Err)
+        self.take_doubled(at.zone).map_or(Ok(()), Err)
     }
 
     /// Frames that the CPU keeps of a zone.
@@ -530,6 +551,18 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
 
     /// What the CPU keeps of a zone, for its limit.
     pub fn set_mut(&mut self, zone: usize) -> Option<&mut CpuSet> {
+        // There may be no room under another limit.
+        self.plain = (0, 0);
+        self.own_set(zone)
+    }
+
+    fn own_set(&mut self, zone: usize) -> Option<&mut CpuSet> {
         set_of(zone, self.zone, &mut self.set, self.sets.as_mut())
+    }
+
+    /// A frame of a zone that turned out to have come back twice; told once.
+    #[inline]
+    pub fn take_doubled(&mut self, zone: usize) -> Option<Doubled> {
+        self.own_set(zone)?.take_doubled()
     }
 }

@@ -20,14 +20,8 @@ const CLASSES: u64 = 4096;
 /// Words and frames that are few.
 const FEW: usize = 8;
 
-/// Classes that may be seen for nothing before all are told anew.
-const STALE: u32 = 256;
-
 /// Words of a block of order 9: their classes lie side by side.
-const BLOCK_WORDS: u64 = (1 << STACK_ORDER) / 64;
-
-/// A class that is seen as often as can be told stays seen until the classes are told anew.
-const ALWAYS: u8 = u8::MAX;
+const BLOCK_WORDS: usize = (1 << STACK_ORDER) / 64;
 
 /// The words, the last one on top.
 #[derive(Clone, Debug)]
@@ -36,15 +30,13 @@ pub(super) struct Magazine {
     /// The column that each waits for.
     columns: [u8; ROOM],
     height: usize,
-    /// How often each class is seen.
+    /// How often each class is seen: at most once for each word that a CPU may keep, which are fewer than 256.
     seen: [u8; CLASSES as usize],
-    /// About how many classes may be seen for nothing.
-    loose: u32,
 }
 
 impl Magazine {
     pub const fn new() -> Self {
-        Self { words: [NO_WORD; ROOM], columns: [0; ROOM], height: 0, seen: [0; CLASSES as usize], loose: 0 }
+        Self { words: [NO_WORD; ROOM], columns: [0; ROOM], height: 0, seen: [0; CLASSES as usize] }
     }
 
     /// All words.
@@ -119,7 +111,7 @@ impl Magazine {
     #[inline]
     pub const fn see(&mut self, number: u64) {
         let seen = &mut self.seen[(number % CLASSES) as usize];
-        *seen = seen.saturating_add(1);
+        *seen = seen.wrapping_add(1);
     }
 
     /// Takes note that a word is kept, if that `is` so, whose class is not seen.
@@ -128,33 +120,31 @@ impl Magazine {
         self.seen[(number % CLASSES) as usize] = is as u8;
     }
 
-    /// Takes note that a word is here no more that was seen.
+    /// Takes note that a word that was seen is here no more.
     #[inline]
     pub const fn unsee(&mut self, number: u64) {
         let seen = &mut self.seen[(number % CLASSES) as usize];
         debug_assert!(*seen != 0, "what is here is seen");
-        *seen = seen.saturating_sub((*seen != ALWAYS) as u8);
+        *seen = seen.wrapping_sub(1);
     }
 
-    /// Takes note that the words of a block of order 9 are kept; that they are no more is not told.
+    /// The classes of the words of a block of order 9.
+    #[inline]
+    fn block(&mut self, number: u64) -> &mut [u8] {
+        let first = number as usize % CLASSES as usize / BLOCK_WORDS * BLOCK_WORDS;
+        &mut self.seen[first..first + BLOCK_WORDS]
+    }
+
+    /// Takes note that the words of a block of order 9 are kept.
     #[inline]
     pub fn see_block(&mut self, number: u64) {
-        let first = number % CLASSES / BLOCK_WORDS * BLOCK_WORDS;
-        (first..first + BLOCK_WORDS).for_each(|class| self.see(class));
-        self.loose += BLOCK_WORDS as u32;
+        self.block(number).iter_mut().for_each(|seen| *seen = seen.wrapping_add(1));
     }
 
-    /// Whether many classes may have none.
+    /// Takes note that the words of a block of order 9 that were seen are here no more.
     #[inline]
-    pub const fn is_stale(&self) -> bool {
-        self.loose >= STALE
-    }
-
-    /// Takes note of the classes of what waits, and of no others.
-    pub fn tell_classes(&mut self) {
-        self.seen = [0; CLASSES as usize];
-        self.loose = 0;
-        (0..self.height).for_each(|at| self.see(self.words[at % ROOM].number));
+    pub fn unsee_block(&mut self, number: u64) {
+        self.block(number).iter_mut().for_each(|seen| *seen = seen.wrapping_sub(1));
     }
 
     /// Takes the last word, if it waits for that column.
@@ -270,23 +260,17 @@ mod tests {
             (magazine.may_have(7), magazine.take_last(0), magazine.may_have(7)),
             (true, Some(word(7, 1)), false)
         );
-        (0..1000).for_each(|_| magazine.see(9));
-        (0..1000).for_each(|_| magazine.unsee(9));
-        assert!(magazine.may_have(9), "it was seen more often than could be told");
     }
 
     #[test]
-    fn classes_are_told_anew() {
+    fn the_classes_of_a_block_lie_side_by_side() {
         let mut magazine = Magazine::new();
         magazine.see_block(CLASSES + 13);
         assert!((8..16).all(|number| magazine.may_have(number)) && !magazine.may_have(7) && !magazine.may_have(16));
-        magazine.put(word(100, 1), 0);
+        [9, 100].into_iter().for_each(|number| magazine.put(word(number, 1), 0));
+        magazine.unsee_block(13);
+        assert_eq!([8, 9, 15, 100].map(|number| magazine.may_have(number)), [false, true, false, true]);
         magazine.forget();
-        assert!(!magazine.may_have(100) && magazine.may_have(13) && !magazine.is_stale());
-        magazine.put(word(200, 1), 0);
-        (0..STALE).for_each(|_| magazine.see_block(300));
-        assert!(magazine.is_stale());
-        magazine.tell_classes();
-        assert!(!magazine.is_stale() && magazine.may_have(200) && !magazine.may_have(300) && !magazine.may_have(13));
+        assert!(!magazine.may_have(9) && !magazine.may_have(100));
     }
 }

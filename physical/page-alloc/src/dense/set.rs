@@ -79,7 +79,7 @@ impl CpuSet {
     }
 
     /// A frame that turned out to have come back twice; told once.
-    pub fn take_doubled(&mut self) -> Option<Doubled> {
+    pub(super) fn take_doubled(&mut self) -> Option<Doubled> {
         self.doubled.take()
     }
 
@@ -103,16 +103,12 @@ impl CpuSet {
         self.inbox.put(word);
     }
 
-    /// Looks at all that came back: what is near waits to be opened, all else goes to the field. `hot` is what is open of
-    /// the zone.
-    pub(super) fn sort<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, hot: &Open) {
+    /// Looks at all that came back: what is near waits to be opened, all else goes to the field.
+    pub(super) fn sort<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
         let near = self.inbox.part(self.bound);
         self.give_far(at, near);
         self.keep_near(at, near);
         self.inbox.forget();
-        if self.magazine.is_stale() {
-            self.tell_classes(hot);
-        }
     }
 
     /// Gives the words of the inbox behind the near ones to the field. The looks of a group come first, so that what they
@@ -226,15 +222,6 @@ impl CpuSet {
         opened.or_else(|| self.magazine.find(number))
     }
 
-    #[cold]
-    fn tell_classes(&mut self, hot: &Open) {
-        self.magazine.tell_classes();
-        let opened = self.open.iter().flat_map(Open::numbers);
-        let opened = opened.chain([hot.small.number].into_iter().filter(|&number| number != NONE));
-        opened.for_each(|number| self.magazine.see(number));
-        self.open.iter().chain([hot]).flat_map(Open::stacked).for_each(|number| self.magazine.see_block(number));
-    }
-
     /// Keeps a word that is near for a column.
     #[inline]
     pub(super) fn keep<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word, column: u8) {
@@ -298,6 +285,7 @@ impl CpuSet {
         for column in 0..COLUMNS {
             let open = core::mem::replace(&mut self.open[column], Open::EMPTY);
             open.numbers().for_each(|number| self.magazine.unsee(number));
+            open.stacked().for_each(|number| self.magazine.unsee_block(number));
             self.release(at, open.words());
         }
         self.spill(at);
@@ -361,8 +349,11 @@ impl CpuSet {
 
     /// Puts a block of order 9 on the stack of a column; false if it is full.
     pub(super) fn stack(&mut self, column: usize, pfn: Pfn) -> bool {
-        self.magazine.see_block(pfn.0 / WORD_FRAMES);
-        self.open.get_mut(column).is_some_and(|open| open.stack(pfn))
+        let is_stacked = self.open.get_mut(column).is_some_and(|open| open.stack(pfn));
+        if is_stacked {
+            self.magazine.see_block(pfn.0 / WORD_FRAMES);
+        }
+        is_stacked
     }
 
     /// Takes over what was hot.
