@@ -108,13 +108,19 @@ impl Inbox {
         at - self.first
     }
 
+    /// The words from the one of a place on: numbers and masks.
+    #[inline]
+    pub fn parts(&self, from: usize) -> (&[u64], &[u64]) {
+        let places = (self.first + from).min(ROOM)..self.end.min(ROOM);
+        let masks = self.masks.get(places.clone()).unwrap_or_default();
+        (self.numbers.get(places).unwrap_or_default(), masks)
+    }
+
     /// The words from the one of a place on.
     #[inline]
     pub fn words(&self, from: usize) -> impl Iterator<Item = Word> {
-        let places = (self.first + from).min(ROOM)..self.end.min(ROOM);
-        let masks = self.masks.get(places.clone()).unwrap_or_default();
-        let words = self.numbers.get(places).unwrap_or_default().iter().zip(masks);
-        words.map(|(&number, &mask)| Word { number, mask })
+        let (numbers, masks) = self.parts(from);
+        numbers.iter().zip(masks).map(|(&number, &mask)| Word { number, mask })
     }
 
     /// The word of a place.

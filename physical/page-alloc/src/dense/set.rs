@@ -115,23 +115,20 @@ impl CpuSet {
     /// wait for overlaps.
     #[inline]
     fn give_far<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, near: usize) {
-        let mut words = self.inbox.words(near).peekable();
-        if words.peek().is_none() {
+        let (numbers, masks) = self.inbox.parts(near);
+        if numbers.is_empty() {
             return;
         }
         let mut batch = Batch::new();
-        let mut group = [(NO_WORD, Look { bits: None, now: 0 }); GROUP];
-        while words.peek().is_some() {
-            let mut len = 0;
-            for (place, word) in group.iter_mut().zip(&mut words) {
-                *place = (word, at.field.glance(word.number));
-                len += 1;
+        let mut looks = [Look { bits: None, now: 0 }; GROUP];
+        for (numbers, masks) in numbers.chunks(GROUP).zip(masks.chunks(GROUP)) {
+            for (&number, look) in numbers.iter().zip(&mut looks) {
+                *look = at.field.glance(number);
             }
-            for &(word, look) in group.iter().take(len) {
-                batch.set_from(at.field, at.kinds, word, look);
+            for ((&number, &mask), &look) in numbers.iter().zip(masks).zip(&looks) {
+                batch.set_from(at.field, at.kinds, Word { number, mask }, look);
             }
         }
-        drop(words);
         self.note(batch.end(at.field, at.kinds));
     }
 
