@@ -152,8 +152,8 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     pub fn free_hot(&mut self, pfn: Pfn, order: u8) -> Option<Result<(), Doubled>> {
         let number = pfn.0 / WORD_FRAMES;
         if order == 0 {
-            let bit = 1 << (pfn.0 % WORD_FRAMES);
             if number == self.hot.single.number {
+                let bit = 1 << (pfn.0 % WORD_FRAMES);
                 if self.hot.single.mask & bit != 0 {
                     return Some(Err(Doubled { pfn }));
                 }
@@ -161,9 +161,9 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
                 return Some(Ok(()));
             }
             if self.set.inbox.is_last(number) {
-                return Some(self.set.inbox.join(Word { number, mask: bit }));
+                return Some(self.set.inbox.join(pfn));
             }
-            return self.push_hot(Word { number, mask: bit }).then_some(Ok(()));
+            return self.push_hot(pfn).then_some(Ok(()));
         }
         if order <= OPEN_ORDER && number == self.hot.small.number {
             return Some(put_back(&mut self.hot.small, Word::of(pfn, order)));
@@ -175,15 +175,15 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         None
     }
 
-    /// Puts a word of the hot zone into the inbox, which has room; false if it must be looked at, or if it is time to look at
+    /// Puts a frame of the hot zone into the inbox, which has room; false if it must be looked at, or if it is time to look at
     /// them all.
     #[inline(always)]
-    fn push_hot(&mut self, word: Word) -> bool {
-        let (first, words) = self.plain;
-        if word.number.wrapping_sub(first) >= words || self.set.magazine.may_have(word.number) {
+    fn push_hot(&mut self, pfn: Pfn) -> bool {
+        let (number, (first, words)) = (pfn.0 / WORD_FRAMES, self.plain);
+        if number.wrapping_sub(first) >= words || self.set.magazine.may_have(number) {
             return false;
         }
-        self.set.put_first(word);
+        self.set.put_first(pfn);
         if !self.set.inbox.has_room() {
             // The next to come back goes beyond what is hot, where these are looked at.
             self.plain = (0, 0);
@@ -367,7 +367,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             doubled(at.field.free_bits(word.number) | set.inbox.has(word.number), word)?;
         }
         if set.inbox.is_last(word.number) {
-            return set.inbox.join(word);
+            return set.inbox.join_all(word);
         }
         if !set.inbox.has_room() {
             self.sort(at);
@@ -375,7 +375,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         let Some(set) = self.own_set(at.zone).filter(|set| set.inbox.has_room()) else {
             return self.look_at(at, word);
         };
-        set.put(word);
+        set.put(word)?;
         // More frames of a word may come to it unseen only if all of them are the zone's.
         if at.kinds.strangers(word.number) != 0 {
             set.inbox.close();

@@ -36,16 +36,6 @@ pub(super) const FULL: u32 = 2;
 /// A word got eight aligned free frames.
 pub(super) const RUN: u32 = 4;
 
-/// Whether it is known at a glance that setting `mask` in a word that was `old` gave one frame, and that nothing happened
-/// to the word.
-#[inline]
-const fn is_dull(old: u64, mask: u64) -> bool {
-    let eight = mask.trailing_zeros() & 56;
-    let is_full = ((old | mask) >> eight) as u8 == u8::MAX;
-    let is_single = mask & mask.wrapping_sub(1) == 0;
-    is_single && old & mask == 0 && old != 0 && !is_full
-}
-
 /// What happened to a word that was `old` when `mask` was set: [`FIRST`], [`FULL`], [`RUN`].
 #[inline]
 const fn turn(old: u64, mask: u64) -> u32 {
@@ -186,9 +176,11 @@ impl Batch {
         self.count(field, kinds, word, old, bits.is_some())
     }
 
-    /// As [`Batch::set`], if the bits were `now` at a look.
+    /// Gives a frame, and others of its word, to bits that were looked at.
     #[inline(always)]
-    pub fn set_from<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, word: Word, look: Look<'_>) {
+    pub fn set_from<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, pfn: Pfn, others: u64, look: Look<'_>) {
+        let single = Word::single(pfn);
+        let word = Word { mask: single.mask | others, ..single };
         let Look { bits: Some(bits), now } = look else {
             self.refuse(word);
             return;
@@ -196,7 +188,9 @@ impl Batch {
         // AcqRel: as `set`. Relaxed: a failure is followed by another read-modify-write.
         let was = bits.compare_exchange(now, now | word.mask, Ordering::AcqRel, Ordering::Relaxed);
         let old = was.unwrap_or_else(|_| bits.fetch_or(word.mask, Ordering::AcqRel));
-        if is_dull(old, word.mask) {
+        // Most often a frame came alone, was not free, and nothing happened to the word.
+        let eight = (old | word.mask) >> (pfn.0 % WORD_FRAMES / 8 * 8);
+        if others | old & word.mask == 0 && old != 0 && eight as u8 != u8::MAX {
             self.total += 1;
         } else {
             self.count(field, kinds, word, old, true);

@@ -88,19 +88,22 @@ impl CpuSet {
         u64::from(self.magazine.frames() + self.inbox.frames()) + self.open.iter().map(Open::frames).sum::<u64>()
     }
 
-    /// Puts a word into the inbox whose class is not seen; there is room.
+    /// Puts a frame into the inbox whose word's class is not seen; there is room.
     #[inline(always)]
-    pub(super) fn put_first(&mut self, word: Word) {
-        self.magazine.see_first(word.number, word.number < self.bound);
-        self.inbox.put(word);
+    pub(super) fn put_first(&mut self, pfn: Pfn) {
+        let number = pfn.0 / WORD_FRAMES;
+        self.magazine.see_first(number, number < self.bound);
+        self.inbox.put(pfn);
     }
 
     /// Puts a word into the inbox that is not kept; there is room.
-    pub(super) fn put(&mut self, word: Word) {
+    pub(super) fn put(&mut self, word: Word) -> Result<(), Doubled> {
         if word.number < self.bound {
             self.magazine.see(word.number);
         }
-        self.inbox.put(word);
+        self.inbox.put(word.first());
+        let others = word.mask & word.mask.wrapping_sub(1);
+        if others == 0 { Ok(()) } else { self.inbox.join_all(Word { mask: others, ..word }) }
     }
 
     /// Looks at all that came back: what is near waits to be opened, all else goes to the field.
@@ -115,18 +118,18 @@ impl CpuSet {
     /// wait for overlaps.
     #[inline]
     fn give_far<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, near: usize) {
-        let (numbers, masks) = self.inbox.parts(near);
-        if numbers.is_empty() {
+        let (frames, others) = self.inbox.parts(near);
+        if frames.is_empty() {
             return;
         }
         let mut batch = Batch::new();
         let mut looks = [Look { bits: None, now: 0 }; GROUP];
-        for (numbers, masks) in numbers.chunks(GROUP).zip(masks.chunks(GROUP)) {
-            for (&number, look) in numbers.iter().zip(&mut looks) {
-                *look = at.field.glance(number);
+        for (frames, others) in frames.chunks(GROUP).zip(others.chunks(GROUP)) {
+            for (&frame, look) in frames.iter().zip(&mut looks) {
+                *look = at.field.glance(frame / WORD_FRAMES);
             }
-            for ((&number, &mask), &look) in numbers.iter().zip(masks).zip(&looks) {
-                batch.set_from(at.field, at.kinds, Word { number, mask }, look);
+            for ((&frame, &others), &look) in frames.iter().zip(others).zip(&looks) {
+                batch.set_from(at.field, at.kinds, Pfn(frame), others, look);
             }
         }
         self.note(batch.end(at.field, at.kinds));
@@ -138,18 +141,18 @@ impl CpuSet {
         let Some((places, columns)) = self.magazine.places(near).filter(|_| at.kinds.is_plain()) else {
             return self.take_odd(at, near);
         };
-        let (mut is_odd, mut more) = (false, 0);
+        let mut is_odd = false;
         for ((word, place), column) in self.inbox.words(0).zip(places).zip(columns) {
             let kind = at.kinds.kind(word.start());
             let is_free = at.field.glance(word.number).now & word.mask != 0;
             is_odd |= is_free | (word.number >= self.near[kind as usize % KINDS]);
-            more |= word.mask & word.mask.wrapping_sub(1);
             (*place, *column) = (word, kind as u8);
         }
         if is_odd {
             return self.take_odd(at, near);
         }
-        let frames = if more == 0 { near as u32 } else { self.inbox.words(0).take(near).map(Word::frames).sum() };
+        let is_joined = self.inbox.is_joined();
+        let frames = if is_joined { self.inbox.words(0).take(near).map(Word::frames).sum() } else { near as u32 };
         self.magazine.grow(near);
         self.kept += frames;
         if self.kept > self.limit {
