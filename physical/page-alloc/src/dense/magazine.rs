@@ -12,7 +12,7 @@ use super::open::{NO_WORD, STACK_ORDER};
 use super::word::{Word, ones};
 
 /// Words that may wait: a power of two, so that a place is told without a division.
-const ROOM: usize = 64;
+const ROOM: usize = 128;
 
 /// Classes of numbers: many more than words, so that most words are known not to be here.
 const CLASSES: u64 = 4096;
@@ -30,7 +30,7 @@ pub(super) struct Magazine {
     /// The column that each waits for.
     columns: [u8; ROOM],
     height: usize,
-    /// How often each class is seen: at most once for each word that a CPU may keep, which are fewer than 256.
+    /// How often each class is seen: once for each word that is kept, which are fewer than 256.
     seen: [u8; CLASSES as usize],
 }
 
