@@ -130,9 +130,9 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// Opens the next word that is at hand and takes a frame from it.
     #[inline]
     fn take_near(&mut self) -> Option<Pfn> {
-        let word = self.set.magazine.take_last(self.column)?;
-        self.hot.single = Word { mask: word.mask & word.mask.wrapping_sub(1), ..word };
-        Some(word.first())
+        let (pfn, mask) = self.set.magazine.take_last(self.column)?;
+        self.hot.single = Word { number: pfn.0 / WORD_FRAMES, mask };
+        Some(pfn)
     }
 
     /// Keeps another block, seen, or none in mind as the last one.

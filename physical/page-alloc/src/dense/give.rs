@@ -179,8 +179,7 @@ impl Batch {
     /// Gives a frame, and others of its word, to bits that were looked at.
     #[inline(always)]
     pub fn set_from<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, pfn: Pfn, others: u64, look: Look<'_>) {
-        let single = Word::single(pfn);
-        let word = Word { mask: single.mask | others, ..single };
+        let word = Word::joined(pfn.0, others);
         let Look { bits: Some(bits), now } = look else {
             self.refuse(word);
             return;

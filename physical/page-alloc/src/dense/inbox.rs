@@ -37,13 +37,6 @@ pub(super) struct Inbox {
     could: u32,
 }
 
-/// The word of a frame and others of its word.
-#[inline]
-const fn word_of(frame: u64, others: u64) -> Word {
-    let word = Word::single(Pfn(frame));
-    Word { mask: word.mask | others, ..word }
-}
-
 impl Inbox {
     pub const fn new() -> Self {
         let (frames, others) = ([NONE; ROOM], [0; ROOM]);
@@ -97,7 +90,7 @@ impl Inbox {
     /// The lowest of them that is there already; nothing was changed.
     pub fn join_all(&mut self, word: Word) -> Result<(), Doubled> {
         let at = self.end.wrapping_sub(1) % ROOM;
-        doubled(word_of(self.frames[at], self.others[at]).mask, word)?;
+        doubled(Word::joined(self.frames[at], self.others[at]).mask, word)?;
         self.others[at] |= word.mask;
         self.joined();
         Ok(())
@@ -153,7 +146,7 @@ impl Inbox {
     #[inline]
     pub fn words(&self, from: usize) -> impl Iterator<Item = Word> {
         let (frames, others) = self.parts(from);
-        frames.iter().zip(others).map(|(&frame, &others)| word_of(frame, others))
+        frames.iter().zip(others).map(|(&frame, &others)| Word::joined(frame, others))
     }
 
     /// Whether some word has more than a frame.
@@ -166,7 +159,7 @@ impl Inbox {
     #[inline]
     pub const fn word(&self, nth: usize) -> Word {
         let at = (self.first + nth) % ROOM;
-        word_of(self.frames[at], self.others[at])
+        Word::joined(self.frames[at], self.others[at])
     }
 
     /// Which frames of a word are here.

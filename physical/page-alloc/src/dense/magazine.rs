@@ -8,8 +8,10 @@
 //! 1. A class is seen at least as often as there are words of it that wait, or that the owner says; it may have none.
 //! 2. No word waits twice.
 
-use super::open::{NO_WORD, STACK_ORDER};
-use super::word::{Word, ones};
+use kernmem_base::Pfn;
+
+use super::open::{NONE, STACK_ORDER};
+use super::word::{WORD_FRAMES, Word, ones};
 
 /// Words that may wait: a power of two, so that a place is told without a division.
 const ROOM: usize = 128;
@@ -23,10 +25,11 @@ const FEW: usize = 8;
 /// Words of a block of order 9: their classes lie side by side.
 const BLOCK_WORDS: usize = (1 << STACK_ORDER) / 64;
 
-/// The words, the last one on top.
+/// The words, the last one on top: each is a frame that is taken first, and others.
 #[derive(Clone, Debug)]
 pub(super) struct Magazine {
-    words: [Word; ROOM],
+    frames: [u64; ROOM],
+    others: [u64; ROOM],
     /// The column that each waits for.
     columns: [u8; ROOM],
     height: usize,
@@ -36,12 +39,20 @@ pub(super) struct Magazine {
 
 impl Magazine {
     pub const fn new() -> Self {
-        Self { words: [NO_WORD; ROOM], columns: [0; ROOM], height: 0, seen: [0; CLASSES as usize] }
+        let (frames, others, columns) = ([NONE; ROOM], [0; ROOM], [0; ROOM]);
+        Self { frames, others, columns, height: 0, seen: [0; CLASSES as usize] }
     }
 
     /// All words.
     pub fn words(&self) -> impl Iterator<Item = Word> {
-        self.words.iter().take(self.height).copied()
+        let words = self.frames.iter().zip(&self.others).take(self.height);
+        words.map(|(&frame, &others)| Word::joined(frame, others))
+    }
+
+    /// The word of a place.
+    #[inline]
+    const fn word(&self, at: usize) -> Word {
+        Word::joined(self.frames[at % ROOM], self.others[at % ROOM])
     }
 
     /// Frames in all words.
@@ -78,27 +89,31 @@ impl Magazine {
         self.words().find(|word| word.number == number).map_or(0, |word| word.mask)
     }
 
-    /// The word of a number.
-    pub fn find(&mut self, number: u64) -> Option<&mut Word> {
-        self.words.iter_mut().take(self.height).find(|word| word.number == number)
+    /// Adds frames to their word, if it waits.
+    pub fn join(&mut self, word: Word) -> bool {
+        let at = (0..self.height).find(|&at| self.word(at).number == word.number);
+        if let Some(at) = at {
+            self.others[at % ROOM] |= word.mask;
+        }
+        at.is_some()
     }
 
     /// Puts a word that does not wait yet, for a column; there is room.
     #[inline]
     pub fn put(&mut self, word: Word, column: u8) {
         let at = self.height % ROOM;
-        self.words[at] = word;
-        self.columns[at] = column;
+        (self.frames[at], self.others[at], self.columns[at]) = (word.first().0, word.others(), column);
         self.height += 1;
         self.see(word.number);
     }
 
-    /// The places of the next words and their columns, if there is room for that many and one more.
+    /// The places of the next words, each a frame, others and a column, if there is room for that many and one more.
     #[inline]
-    pub fn places(&mut self, more: usize) -> Option<(&mut [Word], &mut [u8])> {
+    pub fn places(&mut self, more: usize) -> Option<(&mut [u64], &mut [u64], &mut [u8])> {
         let end = self.height + more;
         let places = if end < ROOM { self.height..end } else { return None };
-        self.words.get_mut(places.clone()).zip(self.columns.get_mut(places))
+        let (frames, others) = (self.frames.get_mut(places.clone())?, self.others.get_mut(places.clone())?);
+        Some((frames, others, self.columns.get_mut(places)?))
     }
 
     /// Takes note of words that are at their places, and seen.
@@ -147,39 +162,41 @@ impl Magazine {
         self.block(number).iter_mut().for_each(|seen| *seen = seen.wrapping_sub(1));
     }
 
-    /// Takes the last word, if it waits for that column.
+    /// Takes the last word, if it waits for that column: a frame, and others of its word.
     #[inline]
-    pub fn take_last(&mut self, column: usize) -> Option<Word> {
-        let at = self.height.checked_sub(1)?;
-        if usize::from(self.columns[at % ROOM]) != column {
+    pub fn take_last(&mut self, column: usize) -> Option<(Pfn, u64)> {
+        let last = self.height.checked_sub(1)?;
+        let at = last % ROOM;
+        if usize::from(self.columns[at]) != column {
             return None;
         }
-        self.height = at;
-        let word = self.words[at % ROOM];
-        self.unsee(word.number);
-        Some(word)
+        self.height = last;
+        let frame = self.frames[at];
+        self.unsee(frame / WORD_FRAMES);
+        Some((Pfn(frame), self.others[at]))
     }
 
     /// Takes the last word that waits for a column and that `fits`.
     #[inline]
     pub fn take_waiting(&mut self, column: usize, fits: impl Fn(u64) -> bool) -> Option<Word> {
-        let is_it = |at: &usize| usize::from(self.columns[at % ROOM]) == column && fits(self.words[at % ROOM].mask);
+        let is_it = |at: &usize| usize::from(self.columns[at % ROOM]) == column && fits(self.word(*at).mask);
         let at = (0..self.height).rev().find(is_it)?;
         Some(self.take_at(at))
     }
 
     fn take_at(&mut self, at: usize) -> Word {
-        let word = self.words[at % ROOM];
+        let word = self.word(at);
         self.height = self.height.saturating_sub(1);
-        self.words[at % ROOM] = self.words[self.height % ROOM];
-        self.columns[at % ROOM] = self.columns[self.height % ROOM];
+        let (at, last) = (at % ROOM, self.height % ROOM);
+        (self.frames[at], self.others[at]) = (self.frames[last], self.others[last]);
+        self.columns[at] = self.columns[last];
         self.unsee(word.number);
         word
     }
 
     /// Takes the frames of a word.
     pub fn take(&mut self, number: u64) -> u64 {
-        let at = (0..self.height).find(|at| self.words[at % ROOM].number == number);
+        let at = (0..self.height).find(|&at| self.word(at).number == number);
         at.map_or(0, |at| self.take_at(at).mask)
     }
 
@@ -190,7 +207,7 @@ impl Magazine {
 
     /// Forgets all words.
     pub fn forget(&mut self) {
-        (0..self.height).for_each(|at| self.unsee(self.words[at % ROOM].number));
+        (0..self.height).for_each(|at| self.unsee(self.word(at).number));
         self.height = 0;
     }
 }
@@ -209,11 +226,10 @@ mod tests {
     fn words_are_found_by_class_and_number() {
         let mut magazine = Magazine::new();
         (0..3).for_each(|nth| magazine.put(word(7 + CLASSES * nth, 1 << nth), 0));
-        assert_eq!(magazine.find(7 + CLASSES), Some(&mut word(7 + CLASSES, 2)));
-        assert_eq!(magazine.find(8), None);
+        assert_eq!([word(7 + CLASSES, 8), word(8, 1)].map(|word| magazine.join(word)), [true, false]);
         assert!(magazine.may_have(7 + 9 * CLASSES) && !magazine.may_have(8));
-        assert_eq!((magazine.search(7), magazine.search(7 + 9 * CLASSES), magazine.frames()), (1, 0, 3));
-        assert_eq!((magazine.take(7 + CLASSES), magazine.take(7 + CLASSES)), (2, 0));
+        assert_eq!((magazine.search(7), magazine.search(7 + 9 * CLASSES), magazine.frames()), (1, 0, 4));
+        assert_eq!((magazine.take(7 + CLASSES), magazine.take(7 + CLASSES)), (10, 0));
         assert_eq!(magazine.words().collect::<Vec<_>>(), [word(7, 1), word(7 + 2 * CLASSES, 4)]);
     }
 
@@ -224,7 +240,7 @@ mod tests {
             magazine.put(word(number, number), column);
         }
         assert_eq!(magazine.take_waiting(1, |mask| mask == 5), Some(word(5, 5)));
-        assert_eq!((magazine.take_last(0), magazine.take_last(1)), (None, Some(word(6, 6))));
+        assert_eq!((magazine.take_last(0), magazine.take_last(1)), (None, Some((Pfn(6 * 64 + 1), 4))));
         assert_eq!((magazine.has_waiting(0), magazine.has_waiting(2)), (true, false));
         assert_eq!(magazine.words().collect::<Vec<_>>(), [word(3, 3), word(4, 4)]);
         magazine.forget();
@@ -246,19 +262,19 @@ mod tests {
         let mut magazine = Magazine::new();
         magazine.put(word(100, 1), 0);
         magazine.put(word(101, 1), 0);
-        assert_eq!(magazine.take_last(0), Some(word(101, 1)));
+        assert_eq!(magazine.take_last(0), Some((Pfn(64 * 101), 0)));
         assert!(magazine.may_have(100) && !magazine.may_have(101));
         magazine.put(word(100 + CLASSES, 1), 0);
-        assert_eq!(magazine.take_last(0), Some(word(100 + CLASSES, 1)));
+        assert_eq!(magazine.take_last(0), Some((Pfn(64 * (100 + CLASSES)), 0)));
         assert!(magazine.may_have(100), "the other word is here");
-        assert_eq!((magazine.take_last(0), magazine.may_have(100)), (Some(word(100, 1)), false));
+        assert_eq!((magazine.take_last(0), magazine.may_have(100)), (Some((Pfn(6400), 0)), false));
         magazine.see_first(7, true);
-        let (places, columns) = magazine.places(1).unwrap();
-        (places[0], columns[0]) = (word(7, 1), 0);
+        let (frames, others, columns) = magazine.places(1).unwrap();
+        (frames[0], others[0], columns[0]) = (450, 1, 0);
         magazine.grow(1);
         assert_eq!(
             (magazine.may_have(7), magazine.take_last(0), magazine.may_have(7)),
-            (true, Some(word(7, 1)), false)
+            (true, Some((Pfn(450), 1)), false)
         );
     }
 

@@ -102,8 +102,8 @@ impl CpuSet {
             self.magazine.see(word.number);
         }
         self.inbox.put(word.first());
-        let others = word.mask & word.mask.wrapping_sub(1);
-        if others == 0 { Ok(()) } else { self.inbox.join_all(Word { mask: others, ..word }) }
+        let others = Word { mask: word.others(), ..word };
+        if others.mask == 0 { Ok(()) } else { self.inbox.join_all(others) }
     }
 
     /// Looks at all that came back: what is near waits to be opened, all else goes to the field.
@@ -138,15 +138,18 @@ impl CpuSet {
     /// Has near words wait to be opened: all in one loop, unless there is something odd about some.
     #[inline]
     fn keep_near<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, near: usize) {
-        let Some((places, columns)) = self.magazine.places(near).filter(|_| at.kinds.is_plain()) else {
+        let Some(places) = self.magazine.places(near).filter(|_| at.kinds.is_plain()) else {
             return self.take_odd(at, near);
         };
-        let mut is_odd = false;
-        for ((word, place), column) in self.inbox.words(0).zip(places).zip(columns) {
-            let kind = at.kinds.kind(word.start());
+        let ((frames, others), mut is_odd) = (self.inbox.parts(0), false);
+        for ((((&frame, &others), first), more), column) in
+            frames.iter().zip(others).zip(places.0).zip(places.1).zip(places.2)
+        {
+            let word = Word::joined(frame, others);
+            let kind = at.kinds.kind(Pfn(frame));
             let is_free = at.field.glance(word.number).now & word.mask != 0;
             is_odd |= is_free | (word.number >= self.near[kind as usize % KINDS]);
-            (*place, *column) = (word, kind as u8);
+            (*first, *more, *column) = (frame, others, kind as u8);
         }
         if is_odd {
             return self.take_odd(at, near);
@@ -200,8 +203,7 @@ impl CpuSet {
     /// # Errors
     /// The lowest of the frames that somebody gave to the field meanwhile.
     pub(super) fn take_in<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) -> Result<(), Doubled> {
-        if let Some(kept) = self.word(word.number) {
-            kept.mask |= word.mask;
+        if self.magazine.may_have(word.number) && self.join(word) {
             self.kept += ones(word.mask);
             return Ok(());
         }
@@ -213,13 +215,13 @@ impl CpuSet {
         Ok(())
     }
 
-    /// The word of a number, wherever it is.
-    fn word(&mut self, number: u64) -> Option<&mut Word> {
-        if !self.magazine.may_have(number) {
-            return None;
+    /// Adds frames to their word, if it is here.
+    fn join(&mut self, word: Word) -> bool {
+        match self.open.iter_mut().find_map(|open| open.word(word.number)) {
+            Some(open) => open.mask |= word.mask,
+            None => return self.magazine.join(word),
         }
-        let opened = self.open.iter_mut().find_map(|open| open.word(number));
-        opened.or_else(|| self.magazine.find(number))
+        true
     }
 
     /// Keeps a word that is near for a column.
