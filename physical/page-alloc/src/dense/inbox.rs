@@ -107,6 +107,7 @@ impl Inbox {
     /// Puts a frame of a word; there is room.
     #[inline]
     pub fn put(&mut self, pfn: Pfn) {
+        debug_assert!(self.has_room(), "the caller saw to it");
         self.frames[self.end % ROOM] = pfn.0;
         self.end += 1;
         self.last = pfn.0 / WORD_FRAMES;
