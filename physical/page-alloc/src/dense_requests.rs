@@ -77,8 +77,7 @@ impl<S: Store> CpuPages<S> {
     /// A frame of which it was found only now that it came back twice; told once.
     #[inline]
     fn tell_doubled(&mut self, zone: Fielded<'_, S>) -> Result<(), FreeError> {
-        let set = self.frames.set_mut(zone.zone.index);
-        let found = set.and_then(|set| set.take_doubled()).or(self.doubled.take());
+        let found = self.frames.take_doubled(zone.zone.index).or(self.doubled.take());
         found.map_or(Ok(()), |doubled| Err(double_free(doubled)))
     }
 }

@@ -21,8 +21,8 @@
 //! 3. Words that are hot hold frames of one zone alone: a word at a zone's edge is neither left open nor comes back here,
 //!    and one with frames that are nobody's is not left open.
 //! 4. While frames of a word are kept elsewhere here, none come into the inbox: its class is seen (`magazine`), or it is the
-//!    open word for single frames. The field is asked only when the inbox is empty. So a frame that came back twice to one
-//!    CPU is found before that CPU gives it to anybody.
+//!    open word for single frames. Of words that are near, each is in the inbox once, for the same reason. The field is asked
+//!    only when the inbox is empty. So a frame that came back twice to one CPU is found before that CPU gives it to anybody.
 
 use core::fmt;
 
@@ -73,9 +73,11 @@ pub struct Want {
 pub struct CpuFrames<S> {
     key: u64,
     hot: Open,
-    /// The first of the hot zone's words that may be put into the inbox as they come, and how many may.
+    /// The first of the hot zone's words that may be put into the inbox as they come, and how many may: none unless the inbox
+    /// has room.
     plain: (u64, u64),
-    /// The block that was last taken from the hot stack.
+    /// The block that was last taken from the hot stack, until something of it comes back: its words stay seen, so that the
+    /// block may come back with a look at nothing else.
     last: u64,
     /// Set and column that are hot.
     zone: usize,
@@ -118,7 +120,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             1..=OPEN_ORDER => self.hot.take_small(order),
             STACK_ORDER => {
                 let taken = self.hot.take_stacked()?;
-                self.last = taken.0;
+                self.set_last(taken.0);
                 Some(taken)
             }
             _ => None,
@@ -126,10 +128,20 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     }
 
     /// Opens the next word that is at hand and takes a frame from it.
-    #[inline(never)]
+    #[inline]
     fn take_near(&mut self) -> Option<Pfn> {
-        self.hot.single = self.set.magazine.take_last(self.column)?;
-        self.hot.take_single()
+        let (pfn, mask) = self.set.magazine.take_last(self.column)?;
+        self.hot.single = Word { number: pfn.0 / WORD_FRAMES, mask };
+        Some(pfn)
+    }
+
+    /// Keeps another block, seen, or none in mind as the last one.
+    #[inline]
+    fn set_last(&mut self, last: u64) {
+        if self.last != NONE {
+            self.set.magazine.unsee_block(self.last / WORD_FRAMES);
+        }
+        self.last = last;
     }
 
     /// Gives a block back to what is hot; `None` says that it belongs elsewhere, and [`CpuFrames::free`] must be asked.
@@ -140,8 +152,8 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     pub fn free_hot(&mut self, pfn: Pfn, order: u8) -> Option<Result<(), Doubled>> {
         let number = pfn.0 / WORD_FRAMES;
         if order == 0 {
-            let bit = 1 << (pfn.0 % WORD_FRAMES);
             if number == self.hot.single.number {
+                let bit = 1 << (pfn.0 % WORD_FRAMES);
                 if self.hot.single.mask & bit != 0 {
                     return Some(Err(Doubled { pfn }));
                 }
@@ -149,32 +161,33 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
                 return Some(Ok(()));
             }
             if self.set.inbox.is_last(number) {
-                return Some(self.set.inbox.join(Word { number, mask: bit }));
+                return Some(self.set.inbox.join(pfn));
             }
-            return self.push_hot(Word { number, mask: bit }).then_some(Ok(()));
+            return self.push_hot(pfn).then_some(Ok(()));
         }
         if order <= OPEN_ORDER && number == self.hot.small.number {
             return Some(put_back(&mut self.hot.small, Word::of(pfn, order)));
         }
         if order == STACK_ORDER && pfn.0 == self.last && self.hot.stack(pfn) {
             self.last = NONE;
-            self.set.magazine.see_block(number);
             return Some(Ok(()));
         }
         None
     }
 
-    /// Puts a word of the hot zone into the inbox; false if it must be looked at, or if it is time to look at them all.
+    /// Puts a frame of the hot zone into the inbox, which has room; false if it must be looked at, or if it is time to look at
+    /// them all.
     #[inline(always)]
-    fn push_hot(&mut self, word: Word) -> bool {
-        let (first, words) = self.plain;
-        if word.number.wrapping_sub(first) >= words {
+    fn push_hot(&mut self, pfn: Pfn) -> bool {
+        let (number, (first, words)) = (pfn.0 / WORD_FRAMES, self.plain);
+        if number.wrapping_sub(first) >= words || self.set.magazine.may_have(number) {
             return false;
         }
-        if !self.set.inbox.has_room() || self.set.magazine.may_have(word.number) {
-            return false;
+        self.set.put_first(pfn);
+        if !self.set.inbox.has_room() {
+            // The next to come back goes beyond what is hot, where these are looked at.
+            self.plain = (0, 0);
         }
-        self.set.inbox.put(word);
         true
     }
 
@@ -202,7 +215,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// Puts what is hot back into its set.
     fn cool(&mut self) {
         self.key = NONE;
-        self.last = NONE;
+        self.set_last(NONE);
         self.plain = (0, 0);
         let hot = core::mem::replace(&mut self.hot, Open::EMPTY);
         self.set.put_away(self.column, hot);
@@ -213,7 +226,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     fn sort<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
         if at.zone != self.zone {
             if let Some(set) = self.sets.as_mut().get_mut(at.zone) {
-                set.sort(at, &Open::EMPTY);
+                set.sort(at);
             }
         } else if !self.set.inbox.is_empty() {
             self.sort_hot(at);
@@ -222,9 +235,9 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
 
     #[inline(never)]
     fn sort_hot<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
-        self.set.sort(at, &self.hot);
-        if self.set.is_misused() {
-            // The next to come back goes beyond what is hot, where it is told.
+        self.set.sort(at);
+        if self.set.is_misused() || !self.set.inbox.has_room() {
+            // The next to come back goes beyond what is hot, where it is told; or the limit became one of no frames.
             self.plain = (0, 0);
         }
     }
@@ -242,8 +255,12 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             0 => self.single(at, kind),
             1..=OPEN_ORDER => self.small(at, kind, order),
             STACK_ORDER => {
-                let taken = self.hot.take_stacked().or_else(|| at.field.take_run(at.kinds, kind, order))?;
-                self.last = taken.0;
+                let taken = self.hot.take_stacked().or_else(|| {
+                    let taken = at.field.take_run(at.kinds, kind, order)?;
+                    self.set.magazine.see_block(taken.0 / WORD_FRAMES);
+                    Some(taken)
+                })?;
+                self.set_last(taken.0);
                 Some(taken)
             }
             _ => at.field.take_run(at.kinds, kind, order),
@@ -268,7 +285,9 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     fn open_single<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, kind: MigrateType) -> Option<()> {
         let column = self.column;
         let set = &mut self.set;
-        if let Some(word) = set.magazine.take_waiting(column, |_| true).or_else(|| set.refill(at, column, kind)) {
+        let more = if set.magazine.is_low() { set.refill(at, column, kind) } else { None };
+        let word = more.or_else(|| set.magazine.take_waiting(column, |_| true));
+        if let Some(word) = word.or_else(|| set.refill(at, column, kind)) {
             self.hot.single = word;
             return Some(());
         }
@@ -296,12 +315,16 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         };
         let old = core::mem::replace(&mut self.hot.small, word);
         set.magazine.see(word.number);
+        if old.number != NONE {
+            set.magazine.unsee(old.number);
+        }
         if old.mask != 0 {
             set.keep(at, old, self.column as u8);
         }
         let taken = self.hot.take_small(order);
         if !may_open(at, word.number) {
             let rest = core::mem::replace(&mut self.hot.small, NO_WORD);
+            set.magazine.unsee(word.number);
             set.release(at, Some(rest).filter(|word| word.mask != 0));
         }
         taken
@@ -315,7 +338,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     #[inline]
     pub fn free<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, pfn: Pfn, order: u8) -> Result<(), Doubled> {
         if (pfn.0 ^ self.last) >> STACK_ORDER == 0 {
-            self.last = NONE;
+            self.set_last(NONE);
         }
         match order {
             0 => self.free_small(at, Word::single(pfn)),
@@ -333,7 +356,10 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         let is_plain = at.kinds.is_plain();
         let is_isolated = !is_plain && at.kinds.kind(word.start()) == MigrateType::Isolate;
         let is_open = is_hot && self.hot.word(word.number).is_some();
-        if is_open || is_isolated || set.has(word.number) != 0 || !at.field.is_inner(word.number) {
+        let is_last = set.inbox.is_last(word.number);
+        let is_kept =
+            !is_last && set.magazine.may_have(word.number) && set.has(word.number) | set.inbox.has(word.number) != 0;
+        if is_open || is_isolated || is_kept || !at.field.is_inner(word.number) {
             return self.look_at(at, word);
         }
         if !word.mask.is_power_of_two() {
@@ -341,21 +367,22 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             doubled(at.field.free_bits(word.number) | set.inbox.has(word.number), word)?;
         }
         if set.inbox.is_last(word.number) {
-            return set.inbox.join(word);
+            return set.inbox.join_all(word);
         }
         if !set.inbox.has_room() {
             self.sort(at);
         }
-        let Some(set) = self.set_mut(at.zone).filter(|set| set.inbox.has_room()) else {
+        let Some(set) = self.own_set(at.zone).filter(|set| set.inbox.has_room()) else {
             return self.look_at(at, word);
         };
-        set.inbox.put(word);
+        set.put(word)?;
         // More frames of a word may come to it unseen only if all of them are the zone's.
         if at.kinds.strangers(word.number) != 0 {
             set.inbox.close();
         }
-        if is_hot && is_plain && !self.set.is_misused() {
-            self.plain = at.field.inner();
+        if is_hot {
+            let is_open = is_plain && self.set.inbox.has_room() && !self.set.is_misused();
+            self.plain = if is_open { at.field.inner() } else { (0, 0) };
         }
         Ok(())
     }
@@ -388,8 +415,11 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         let set = set_of(at.zone, self.zone, &mut self.set, self.sets.as_mut());
         let is_stacked = set.zip(column).is_some_and(|(set, column)| {
             if (at.zone, column) == (self.zone, self.column) {
-                set.magazine.see_block(pfn.0 / WORD_FRAMES);
-                self.hot.stack(pfn)
+                let is_stacked = self.hot.stack(pfn);
+                if is_stacked {
+                    set.magazine.see_block(pfn.0 / WORD_FRAMES);
+                }
+                is_stacked
             } else {
                 set.stack(column, pfn)
             }
@@ -480,7 +510,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             Some(word)
         });
         let given = at.field.give_words(at.kinds, words);
-        if let Some(set) = self.set_mut(at.zone) {
+        if let Some(set) = self.own_set(at.zone) {
             set.given(lowest, Ok(()));
         }
         given.and(wrong.map_or(Ok(()), Err))
@@ -495,7 +525,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         if self.zone == at.zone {
             self.cool();
         }
-        self.set_mut(at.zone).map_or(Ok(()), |set| set.drain(at))
+        self.own_set(at.zone).map_or(Ok(()), |set| set.drain(at))
     }
 
     /// Looks at all that came back to a zone, and tells what was found.
@@ -504,7 +534,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     /// A frame that came back twice and that nobody was told of yet.
     pub fn check<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) -> Result<(), Doubled> {
         self.sort(at);
-        self.set_mut(at.zone).and_then(CpuSet::take_doubled).map_or(Ok(()), Err)
+        self.take_doubled(at.zone).map_or(Ok(()), Err)
     }
 
     /// Frames that the CPU keeps of a zone.
@@ -521,6 +551,18 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
 
     /// What the CPU keeps of a zone, for its limit.
     pub fn set_mut(&mut self, zone: usize) -> Option<&mut CpuSet> {
+        // There may be no room under another limit.
+        self.plain = (0, 0);
+        self.own_set(zone)
+    }
+
+    fn own_set(&mut self, zone: usize) -> Option<&mut CpuSet> {
         set_of(zone, self.zone, &mut self.set, self.sets.as_mut())
+    }
+
+    /// A frame of a zone that turned out to have come back twice; told once.
+    #[inline]
+    pub fn take_doubled(&mut self, zone: usize) -> Option<Doubled> {
+        self.own_set(zone)?.take_doubled()
     }
 }

@@ -74,6 +74,15 @@ impl Kinds for MigrateType {
     }
 }
 
+/// What a look at a word found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look<'f> {
+    /// The word, if it was written.
+    pub bits: Option<&'f AtomicU64>,
+    /// Which frames were free: all if the word was not written.
+    pub now: u64,
+}
+
 /// Which frames of one zone are free. All methods may be called by all CPUs at once.
 #[derive(Debug)]
 pub struct Field<M> {
@@ -168,10 +177,19 @@ impl<M: Mem> Field<M> {
         if self.is_lazy(block) { Class::Whole } else { Class::of(self.words(block)) }
     }
 
-    /// The words of a block, for a look.
+    /// The words of a block, for a look: none where its chunk is not open, as if no frame were free.
     #[inline]
     pub(super) fn words(&self, block: usize) -> impl Iterator<Item = u64> {
-        self.cut.places(block).map(|place| self.look(place))
+        // Acquire: as `look`.
+        self.line_of(block).iter().map(|bits| bits.load(Ordering::Acquire))
+    }
+
+    /// The bits of a block, which lie in one line; none where its chunk is not open.
+    #[inline]
+    pub(super) fn line_of(&self, block: usize) -> &[AtomicU64] {
+        let first = self.cut.first_place(block);
+        let line = self.mem.line(first / LINE_WORDS);
+        line.and_then(|line| line.0[first % LINE_WORDS..].get(..self.cut.words())).unwrap_or_default()
     }
 
     pub(super) fn kind_of(&self, kinds: &impl Kinds, block: usize) -> MigrateType {
@@ -196,6 +214,17 @@ impl<M: Mem> Field<M> {
     pub(super) fn written(&self, number: u64) -> Option<&AtomicU64> {
         let place = self.cut.place(number);
         if self.is_lazy(self.cut.block(place)) { None } else { self.bits(place) }
+    }
+
+    /// A look at a word that lies in the zone as a whole.
+    #[inline]
+    pub(super) fn glance(&self, number: u64) -> Look<'_> {
+        let place = self.cut.place(number);
+        // Acquire: as `look`.
+        let look = self.bits(place).map(|bits| Look { bits: Some(bits), now: bits.load(Ordering::Acquire) });
+        // Of a block whose bits were not written all are clear.
+        look.filter(|look| look.now != 0 || !self.is_lazy(self.cut.block(place)))
+            .unwrap_or(Look { bits: None, now: !0 })
     }
 
     /// Opens the chunk of a block's bits.

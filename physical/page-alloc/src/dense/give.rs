@@ -5,7 +5,7 @@ use core::fmt;
 use kernmem_base::Pfn;
 use kernmem_base::sync::atomic::{AtomicU64, Ordering};
 
-use super::field::{Field, Kinds};
+use super::field::{Field, Kinds, Look};
 use super::mem::Mem;
 use super::word::{WORD_FRAMES, Word, ones, runs};
 
@@ -173,12 +173,38 @@ impl Batch {
     pub fn set<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, word: Word, bits: Option<&AtomicU64>) -> u64 {
         // AcqRel: Release pairs with the taker's `fetch_and`; Acquire with the index's repair.
         let old = bits.map_or(!0, |bits| bits.fetch_or(word.mask, Ordering::AcqRel));
+        self.count(field, kinds, word, old, bits.is_some())
+    }
+
+    /// Gives a frame, and others of its word, to bits that were looked at.
+    #[inline(always)]
+    pub fn set_from<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, pfn: Pfn, others: u64, look: Look<'_>) {
+        let word = Word::joined(pfn.0, others);
+        let Look { bits: Some(bits), now } = look else {
+            self.refuse(word);
+            return;
+        };
+        // AcqRel: as `set`. Relaxed: a failure is followed by another read-modify-write.
+        let was = bits.compare_exchange(now, now | word.mask, Ordering::AcqRel, Ordering::Relaxed);
+        let old = was.unwrap_or_else(|_| bits.fetch_or(word.mask, Ordering::AcqRel));
+        // Most often a frame came alone, was not free, and nothing happened to the word.
+        let eight = (old | word.mask) >> (pfn.0 % WORD_FRAMES / 8 * 8);
+        if others | old & word.mask == 0 && old != 0 && eight as u8 != u8::MAX {
+            self.total += 1;
+        } else {
+            self.count(field, kinds, word, old, true);
+        }
+    }
+
+    /// Takes note of a word that was given to bits that were `old`; answers the frames that were free already.
+    #[inline]
+    fn count<M: Mem>(&mut self, field: &Field<M>, kinds: &impl Kinds, word: Word, old: u64, is_written: bool) -> u64 {
         let doubled = old & word.mask;
         if doubled != 0 {
             self.refuse(Word { mask: doubled, ..word });
         }
         let turned = turn(old, word.mask);
-        if turned != 0 && bits.is_some() {
+        if turned != 0 && is_written {
             self.turn(field, kinds, word.number, turned);
         }
         self.total += ones(word.mask & !old);

@@ -3,9 +3,12 @@
 //! Why: a free that looks at nothing is so short that the machine works on many of them, and on what their callers do
 //! between, at the same time; what is to be looked at is looked at for many words in one loop.
 
+use kernmem_base::Pfn;
+
 use super::give::Doubled;
-use super::open::{NO_WORD, NONE, put_back};
-use super::word::{Word, ones};
+use super::open::NONE;
+use super::set::doubled;
+use super::word::{WORD_FRAMES, Word, ones};
 
 /// Frames that may be here, about, unless the caller says otherwise.
 pub(super) const LIMIT: u32 = 1024;
@@ -14,48 +17,50 @@ pub(super) const LIMIT: u32 = 1024;
 pub(super) const ROOM: usize = 64;
 
 /// Those words, the last on top: frames of its word come to it, unless it was closed.
+///
+/// Most words have one frame, so a word is that and what others came to it.
 #[derive(Clone, Debug)]
 pub(super) struct Inbox {
-    words: [Word; ROOM],
-    len: usize,
+    frames: [u64; ROOM],
+    /// Which other frames of its word each has: none but below.
+    others: [u64; ROOM],
+    /// The place of the first word.
+    first: usize,
+    /// Past the last one: `ROOM` if there is no room.
+    end: usize,
     /// The number of the last word, while frames may come to it.
     last: u64,
-    /// Words that may be here.
-    room: usize,
     /// How often frames may join a word.
     limit: u32,
-    /// How often they still may.
+    /// How often they still may, and could at the beginning.
     left: u32,
+    could: u32,
 }
 
 impl Inbox {
     pub const fn new() -> Self {
-        Self { words: [NO_WORD; ROOM], len: 0, last: NONE, room: ROOM, limit: LIMIT, left: LIMIT }
+        let (frames, others) = ([NONE; ROOM], [0; ROOM]);
+        Self { frames, others, first: 0, end: 0, last: NONE, limit: LIMIT, left: LIMIT, could: LIMIT }
     }
 
-    /// Sets how many frames may be here, about.
+    /// Sets how many frames may be here, about; if there are words, once they were looked at.
     pub fn set_limit(&mut self, frames: u32) {
-        if self.limit != frames {
-            self.limit = frames;
-            self.allow();
+        self.limit = frames;
+        if self.is_empty() {
+            self.forget();
         }
-    }
-
-    fn allow(&mut self) {
-        self.left = self.limit;
-        self.room = (self.limit as usize).min(ROOM);
     }
 
     /// Whether another word may be put.
     #[inline]
     pub const fn has_room(&self) -> bool {
-        self.len < self.room
+        self.end < ROOM
     }
 
     /// Whether there are no words.
     #[inline]
     pub const fn is_empty(&self) -> bool {
-        self.len == 0
+        self.end == self.first
     }
 
     /// Whether a number is that of the last word.
@@ -64,75 +69,121 @@ impl Inbox {
         number == self.last
     }
 
-    /// Adds frames to the last word. If they are many now, there is no room for another.
+    /// Adds a frame to the last word. If they are many now, it is closed.
     ///
     /// # Errors
-    /// The lowest of them that is there already; nothing was changed.
+    /// It is there already; nothing was changed.
     #[inline]
-    pub fn join(&mut self, word: Word) -> Result<(), Doubled> {
-        let at = self.len.wrapping_sub(1) % ROOM;
-        put_back(&mut self.words[at], word)?;
-        self.left = self.left.wrapping_sub(1);
-        if self.left == 0 {
-            self.room = 0;
+    pub fn join(&mut self, pfn: Pfn) -> Result<(), Doubled> {
+        let (at, bit) = (self.end.wrapping_sub(1) % ROOM, 1 << (pfn.0 % WORD_FRAMES));
+        if self.frames[at] == pfn.0 || self.others[at] & bit != 0 {
+            return Err(Doubled { pfn });
         }
+        self.others[at] |= bit;
+        self.joined();
         Ok(())
     }
 
-    /// Puts a word; there is room.
+    /// Adds frames to the last word. If they are many now, it is closed.
+    ///
+    /// # Errors
+    /// The lowest of them that is there already; nothing was changed.
+    pub fn join_all(&mut self, word: Word) -> Result<(), Doubled> {
+        let at = self.end.wrapping_sub(1) % ROOM;
+        doubled(Word::joined(self.frames[at], self.others[at]).mask, word)?;
+        self.others[at] |= word.mask;
+        self.joined();
+        Ok(())
+    }
+
     #[inline]
-    pub fn put(&mut self, word: Word) {
-        self.words[self.len % ROOM] = word;
-        self.len += 1;
-        self.last = word.number;
+    const fn joined(&mut self) {
+        self.left = self.left.wrapping_sub(1);
+        if self.left == 0 {
+            self.close();
+        }
+    }
+
+    /// Puts a frame of a word; there is room.
+    #[inline]
+    pub fn put(&mut self, pfn: Pfn) {
+        debug_assert!(self.has_room(), "the caller saw to it");
+        self.frames[self.end % ROOM] = pfn.0;
+        self.end += 1;
+        self.last = pfn.0 / WORD_FRAMES;
     }
 
     /// No frames may come to the last word.
-    pub fn close(&mut self) {
+    pub const fn close(&mut self) {
         self.last = NONE;
     }
 
-    /// The words.
+    /// Brings the words with numbers below `bound` to the front; how many they are. Which they are is as good as random, so
+    /// it is no branch.
     #[inline]
-    pub fn words(&self) -> &[Word] {
-        &self.words[..self.len.min(ROOM)]
+    pub fn part(&mut self, bound: u64) -> usize {
+        let (bound, is_joined) = (bound.saturating_mul(WORD_FRAMES), self.is_joined());
+        let mut at = self.first;
+        for nth in self.first..self.end.min(ROOM) {
+            let is_near = self.frames[nth] < bound;
+            self.frames.swap(nth, at % ROOM);
+            if is_joined {
+                self.others.swap(nth, at % ROOM);
+            }
+            at += usize::from(is_near);
+        }
+        at - self.first
+    }
+
+    /// The words from the one of a place on: a frame of each, and the others.
+    #[inline]
+    pub fn parts(&self, from: usize) -> (&[u64], &[u64]) {
+        let places = (self.first + from).min(ROOM)..self.end.min(ROOM);
+        let others = self.others.get(places.clone()).unwrap_or_default();
+        (self.frames.get(places).unwrap_or_default(), others)
+    }
+
+    /// The words from the one of a place on.
+    #[inline]
+    pub fn words(&self, from: usize) -> impl Iterator<Item = Word> {
+        let (frames, others) = self.parts(from);
+        frames.iter().zip(others).map(|(&frame, &others)| Word::joined(frame, others))
+    }
+
+    /// Whether some word has more than a frame.
+    #[inline]
+    pub const fn is_joined(&self) -> bool {
+        self.left != self.could
     }
 
     /// The word of a place.
     #[inline]
     pub const fn word(&self, nth: usize) -> Word {
-        self.words[nth % ROOM]
+        let at = (self.first + nth) % ROOM;
+        Word::joined(self.frames[at], self.others[at])
     }
 
     /// Which frames of a word are here.
     pub fn has(&self, number: u64) -> u64 {
-        self.words().iter().fold(0, |mask, word| if word.number == number { mask | word.mask } else { mask })
+        self.words(0).fold(0, |mask, word| if word.number == number { mask | word.mask } else { mask })
     }
 
     /// Forgets the words.
     #[inline]
     pub fn forget(&mut self) {
-        self.len = 0;
+        self.first = ROOM - (self.limit as usize).min(ROOM);
+        self.end = self.first;
         self.last = NONE;
-        self.allow();
+        if self.is_joined() {
+            self.others = [0; ROOM];
+        }
+        (self.left, self.could) = (self.limit, self.limit);
     }
 
     /// Frames in all words.
     pub fn frames(&self) -> u32 {
-        self.words().iter().map(|word| ones(word.mask)).sum()
+        self.words(0).map(|word| ones(word.mask)).sum()
     }
-}
-
-/// The places of the set bits, lowest first.
-#[inline]
-pub(super) fn places(bits: u64) -> impl Iterator<Item = usize> {
-    let mut left = bits;
-    core::iter::from_fn(move || {
-        let place = left.trailing_zeros() as usize;
-        let is_left = left != 0;
-        left &= left.wrapping_sub(1);
-        is_left.then_some(place)
-    })
 }
 
 #[cfg(test)]
@@ -150,36 +201,51 @@ mod tests {
         let mut inbox = Inbox::new();
         (0..ROOM as u64).for_each(|number| {
             assert!(inbox.has_room());
-            inbox.put(word(number, 3));
+            inbox.put(Pfn(64 * number + 1));
         });
         assert!(!inbox.has_room());
-        assert_eq!((inbox.frames() as usize, inbox.words().len()), (2 * ROOM, ROOM));
-        assert_eq!((inbox.word(1), inbox.has(5), inbox.has(99)), (word(1, 3), 3, 0));
+        assert_eq!((inbox.frames() as usize, inbox.words(60).count()), (ROOM, 4));
+        assert_eq!((inbox.word(1), inbox.has(5), inbox.has(99)), (word(1, 2), 2, 0));
+        inbox.set_limit(2);
+        assert_eq!((inbox.words(0).count(), inbox.has_room()), (ROOM, false), "nothing is lost");
         inbox.forget();
         assert!(inbox.is_empty() && inbox.has_room() && !inbox.is_last(63));
         inbox.set_limit(0);
-        assert!(!inbox.has_room());
+        assert!(inbox.is_empty() && !inbox.has_room());
     }
 
     #[test]
     fn frames_come_to_the_last_word() {
         let mut inbox = Inbox::new();
         inbox.set_limit(2);
-        [word(4, 1), word(5, 2)].into_iter().for_each(|word| inbox.put(word));
-        assert!(inbox.is_last(5) && !inbox.is_last(4));
-        assert_eq!((inbox.join(word(5, 1)), inbox.has_room()), (Ok(()), false), "two words are all that may be here");
-        assert_eq!([4, 8].map(|mask| inbox.join(word(5, mask))), [Ok(()); 2]);
-        assert_eq!(inbox.join(word(5, 6)), Err(Doubled { pfn: kernmem_base::Pfn(5 * 64 + 1) }));
-        assert_eq!(inbox.words(), [word(4, 1), word(5, 15)]);
-        inbox.close();
-        assert!(!inbox.is_last(5));
+        [Pfn(256), Pfn(321)].into_iter().for_each(|pfn| inbox.put(pfn));
+        assert!(inbox.is_last(5) && !inbox.is_last(4) && !inbox.is_joined());
+        assert_eq!((inbox.join(Pfn(320)), inbox.has_room()), (Ok(()), false), "two words are all that may be here");
+        assert_eq!([320, 321].map(|pfn| inbox.join(Pfn(pfn))), [320, 321].map(|pfn| Err(Doubled { pfn: Pfn(pfn) })));
+        assert_eq!(inbox.join_all(word(5, 6)), Err(Doubled { pfn: Pfn(5 * 64 + 1) }));
+        assert_eq!((inbox.join_all(word(5, 4)), inbox.is_last(5)), (Ok(()), false), "two have come to it");
+        assert_eq!(inbox.words(0).collect::<Vec<_>>(), [word(4, 1), word(5, 7)]);
+        assert!(inbox.is_joined());
         inbox.forget();
-        assert!(inbox.has_room());
+        [Pfn(384), Pfn(386)].into_iter().for_each(|pfn| inbox.put(pfn));
+        inbox.close();
+        assert_eq!((inbox.word(1), inbox.is_last(6)), (word(6, 4), false), "what joined before is gone");
     }
 
     #[test]
-    fn bits_are_told_by_place() {
-        assert_eq!(places(1 << 63 | 0b101).collect::<Vec<_>>(), [0, 2, 63]);
-        assert_eq!(places(0).count(), 0);
+    fn low_words_are_brought_to_the_front() {
+        let mut inbox = Inbox::new();
+        inbox.set_limit(5);
+        let mut put = |number: u64| {
+            inbox.put(Pfn(65 * number));
+            inbox.join(Pfn(64 * number + 63)).unwrap();
+        };
+        [7, 1, 9, 2, 3].into_iter().for_each(&mut put);
+        assert_eq!(inbox.part(7), 3);
+        assert_eq!([0, 1, 2].map(|nth| inbox.word(nth)), [1, 2, 3].map(|number| word(number, 1 << 63 | 1 << number)));
+        let mut others: Vec<_> = inbox.words(3).collect();
+        others.sort_by_key(|word| word.number);
+        assert_eq!(others, [7, 9].map(|number| word(number, 1 << 63 | 1 << number)));
+        assert_eq!((inbox.has(2), inbox.part(0), inbox.part(10)), (1 << 63 | 4, 0, 5));
     }
 }

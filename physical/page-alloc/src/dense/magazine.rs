@@ -1,50 +1,58 @@
 //! Words of frames of one zone that a CPU keeps beside its open words: each is *near* for a column, which would ask the
 //! field for just these frames next, and waits to be opened for it.
 //!
-//! `seen` has a bit for each class of numbers. Most words that come back are known by a look at theirs to be kept nowhere.
+//! `seen` tells for each class of numbers how many words of it may be here. Most words that come back are known by a look
+//! at theirs to be kept nowhere.
 //!
 //! # Invariants
-//! 1. The class of a word that waits is seen, as are those that the owner says; a class that is seen may have none.
+//! 1. A class is seen at least as often as there are words of it that wait, or that the owner says; it may have none.
 //! 2. No word waits twice.
 
-use super::open::{NO_WORD, STACK_ORDER};
-use super::word::{Word, ones};
+use kernmem_base::Pfn;
+
+use super::open::{NONE, STACK_ORDER};
+use super::word::{WORD_FRAMES, Word, ones};
 
 /// Words that may wait: a power of two, so that a place is told without a division.
-const ROOM: usize = 64;
+const ROOM: usize = 128;
 
 /// Classes of numbers: many more than words, so that most words are known not to be here.
 const CLASSES: u64 = 4096;
 
-/// Words that are put before the classes are told anew.
-const STALE: u32 = 256;
+/// Words and frames that are few.
+const FEW: usize = 8;
 
-/// Words of a block of order 9: their classes lie side by side within one word of `seen`.
-const BLOCK_WORDS: u64 = (1 << STACK_ORDER) / 64;
+/// Words of a block of order 9: their classes lie side by side.
+const BLOCK_WORDS: usize = (1 << STACK_ORDER) / 64;
 
-/// The words, the last one on top.
+/// The words, the last one on top: each is a frame that is taken first, and others.
 #[derive(Clone, Debug)]
 pub(super) struct Magazine {
-    words: [Word; ROOM],
+    frames: [u64; ROOM],
+    others: [u64; ROOM],
     /// The column that each waits for.
     columns: [u8; ROOM],
     height: usize,
-    seen: [u64; (CLASSES / 64) as usize],
-    /// Words that were put since the classes were told.
-    put: u32,
-    /// Whether some class may be seen for several words.
-    is_shared: bool,
+    /// How often each class is seen: once for each word that is kept, which are fewer than 256.
+    seen: [u8; CLASSES as usize],
 }
 
 impl Magazine {
     pub const fn new() -> Self {
-        let seen = [0; (CLASSES / 64) as usize];
-        Self { words: [NO_WORD; ROOM], columns: [0; ROOM], height: 0, seen, put: 0, is_shared: false }
+        let (frames, others, columns) = ([NONE; ROOM], [0; ROOM], [0; ROOM]);
+        Self { frames, others, columns, height: 0, seen: [0; CLASSES as usize] }
     }
 
     /// All words.
     pub fn words(&self) -> impl Iterator<Item = Word> {
-        self.words.iter().take(self.height).copied()
+        let words = self.frames.iter().zip(&self.others).take(self.height);
+        words.map(|(&frame, &others)| Word::joined(frame, others))
+    }
+
+    /// The word of a place.
+    #[inline]
+    const fn word(&self, at: usize) -> Word {
+        Word::joined(self.frames[at % ROOM], self.others[at % ROOM])
     }
 
     /// Frames in all words.
@@ -57,6 +65,13 @@ impl Magazine {
         self.height == 0
     }
 
+    /// Whether so few frames wait that more are to be asked for before they are taken: what came back meanwhile would be few
+    /// too, and to look at few at a time is dear.
+    #[inline]
+    pub fn is_low(&self) -> bool {
+        self.height < FEW && self.frames() < FEW as u32
+    }
+
     /// Whether there is no room.
     #[inline]
     pub const fn is_full(&self) -> bool {
@@ -66,8 +81,7 @@ impl Magazine {
     /// Whether a word of that number may be kept here, or wherever its owner said.
     #[inline]
     pub const fn may_have(&self, number: u64) -> bool {
-        let class = number % CLASSES;
-        self.seen[(class / 64) as usize] >> (class % 64) & 1 != 0
+        self.seen[(number % CLASSES) as usize] != 0
     }
 
     /// Which frames of a word wait.
@@ -75,93 +89,114 @@ impl Magazine {
         self.words().find(|word| word.number == number).map_or(0, |word| word.mask)
     }
 
-    /// The word of a number.
-    pub fn find(&mut self, number: u64) -> Option<&mut Word> {
-        self.words.iter_mut().take(self.height).find(|word| word.number == number)
+    /// Adds frames to their word, if it waits.
+    pub fn join(&mut self, word: Word) -> bool {
+        let at = (0..self.height).find(|&at| self.word(at).number == word.number);
+        if let Some(at) = at {
+            self.others[at % ROOM] |= word.mask;
+        }
+        at.is_some()
     }
 
     /// Puts a word that does not wait yet, for a column; there is room.
     #[inline]
     pub fn put(&mut self, word: Word, column: u8) {
         let at = self.height % ROOM;
-        self.words[at] = word;
-        self.columns[at] = column;
+        (self.frames[at], self.others[at], self.columns[at]) = (word.first().0, word.others(), column);
         self.height += 1;
-        self.put += 1;
         self.see(word.number);
+    }
+
+    /// The places of the next words, each a frame, others and a column, if there is room for that many and one more.
+    #[inline]
+    pub fn places(&mut self, more: usize) -> Option<(&mut [u64], &mut [u64], &mut [u8])> {
+        let end = self.height + more;
+        let places = if end < ROOM { self.height..end } else { return None };
+        let (frames, others) = (self.frames.get_mut(places.clone())?, self.others.get_mut(places.clone())?);
+        Some((frames, others, self.columns.get_mut(places)?))
+    }
+
+    /// Takes note of words that are at their places, and seen.
+    #[inline]
+    pub const fn grow(&mut self, more: usize) {
+        self.height += more;
     }
 
     /// Takes note that a word is kept.
     #[inline]
     pub const fn see(&mut self, number: u64) {
-        let class = number % CLASSES;
-        let (seen, bit) = (&mut self.seen[(class / 64) as usize], 1 << (class % 64));
-        self.is_shared |= *seen & bit != 0;
-        *seen |= bit;
+        let seen = &mut self.seen[(number % CLASSES) as usize];
+        *seen = seen.wrapping_add(1);
     }
 
-    /// Takes note that a word is here no more, if its class was seen for it alone.
+    /// Takes note that a word is kept, if that `is` so, whose class is not seen.
     #[inline]
-    const fn unsee(&mut self, number: u64) {
-        let class = number % CLASSES;
-        self.seen[(class / 64) as usize] &= !((!self.is_shared as u64) << (class % 64));
+    pub const fn see_first(&mut self, number: u64, is: bool) {
+        self.seen[(number % CLASSES) as usize] = is as u8;
+    }
+
+    /// Takes note that a word that was seen is here no more.
+    #[inline]
+    pub const fn unsee(&mut self, number: u64) {
+        let seen = &mut self.seen[(number % CLASSES) as usize];
+        debug_assert!(*seen != 0, "what is here is seen");
+        *seen = seen.wrapping_sub(1);
+    }
+
+    /// The classes of the words of a block of order 9.
+    #[inline]
+    fn block(&mut self, number: u64) -> &mut [u8] {
+        let first = number as usize % CLASSES as usize / BLOCK_WORDS * BLOCK_WORDS;
+        &mut self.seen[first..first + BLOCK_WORDS]
     }
 
     /// Takes note that the words of a block of order 9 are kept.
     #[inline]
-    pub const fn see_block(&mut self, number: u64) {
-        self.is_shared = true;
-        let class = number % CLASSES / BLOCK_WORDS * BLOCK_WORDS;
-        self.seen[(class / 64) as usize] |= ((1 << BLOCK_WORDS) - 1) << (class % 64);
+    pub fn see_block(&mut self, number: u64) {
+        self.block(number).iter_mut().for_each(|seen| *seen = seen.wrapping_add(1));
     }
 
-    /// Whether many classes may have none.
+    /// Takes note that the words of a block of order 9 that were seen are here no more.
     #[inline]
-    pub const fn is_stale(&self) -> bool {
-        self.put >= STALE
+    pub fn unsee_block(&mut self, number: u64) {
+        self.block(number).iter_mut().for_each(|seen| *seen = seen.wrapping_sub(1));
     }
 
-    /// Takes note of the classes of what waits, and of no others.
-    pub fn tell_classes(&mut self) {
-        self.seen = [0; (CLASSES / 64) as usize];
-        self.put = 0;
-        self.is_shared = false;
-        (0..self.height).for_each(|at| self.see(self.words[at % ROOM].number));
-    }
-
-    /// Takes the last word, if it waits for that column.
+    /// Takes the last word, if it waits for that column: a frame, and others of its word.
     #[inline]
-    pub fn take_last(&mut self, column: usize) -> Option<Word> {
-        let at = self.height.checked_sub(1)?;
-        if usize::from(self.columns[at % ROOM]) != column {
+    pub fn take_last(&mut self, column: usize) -> Option<(Pfn, u64)> {
+        let last = self.height.checked_sub(1)?;
+        let at = last % ROOM;
+        if usize::from(self.columns[at]) != column {
             return None;
         }
-        self.height = at;
-        let word = self.words[at % ROOM];
-        self.unsee(word.number);
-        Some(word)
+        self.height = last;
+        let frame = self.frames[at];
+        self.unsee(frame / WORD_FRAMES);
+        Some((Pfn(frame), self.others[at]))
     }
 
     /// Takes the last word that waits for a column and that `fits`.
     #[inline]
     pub fn take_waiting(&mut self, column: usize, fits: impl Fn(u64) -> bool) -> Option<Word> {
-        let is_it = |at: &usize| usize::from(self.columns[at % ROOM]) == column && fits(self.words[at % ROOM].mask);
+        let is_it = |at: &usize| usize::from(self.columns[at % ROOM]) == column && fits(self.word(*at).mask);
         let at = (0..self.height).rev().find(is_it)?;
         Some(self.take_at(at))
     }
 
     fn take_at(&mut self, at: usize) -> Word {
-        let word = self.words[at % ROOM];
+        let word = self.word(at);
         self.height = self.height.saturating_sub(1);
-        self.words[at % ROOM] = self.words[self.height % ROOM];
-        self.columns[at % ROOM] = self.columns[self.height % ROOM];
+        let (at, last) = (at % ROOM, self.height % ROOM);
+        (self.frames[at], self.others[at]) = (self.frames[last], self.others[last]);
+        self.columns[at] = self.columns[last];
         self.unsee(word.number);
         word
     }
 
     /// Takes the frames of a word.
     pub fn take(&mut self, number: u64) -> u64 {
-        let at = (0..self.height).find(|at| self.words[at % ROOM].number == number);
+        let at = (0..self.height).find(|&at| self.word(at).number == number);
         at.map_or(0, |at| self.take_at(at).mask)
     }
 
@@ -172,8 +207,8 @@ impl Magazine {
 
     /// Forgets all words.
     pub fn forget(&mut self) {
+        (0..self.height).for_each(|at| self.unsee(self.word(at).number));
         self.height = 0;
-        self.put = STALE;
     }
 }
 
@@ -191,11 +226,10 @@ mod tests {
     fn words_are_found_by_class_and_number() {
         let mut magazine = Magazine::new();
         (0..3).for_each(|nth| magazine.put(word(7 + CLASSES * nth, 1 << nth), 0));
-        assert_eq!(magazine.find(7 + CLASSES), Some(&mut word(7 + CLASSES, 2)));
-        assert_eq!(magazine.find(8), None);
+        assert_eq!([word(7 + CLASSES, 8), word(8, 1)].map(|word| magazine.join(word)), [true, false]);
         assert!(magazine.may_have(7 + 9 * CLASSES) && !magazine.may_have(8));
-        assert_eq!((magazine.search(7), magazine.search(7 + 9 * CLASSES), magazine.frames()), (1, 0, 3));
-        assert_eq!((magazine.take(7 + CLASSES), magazine.take(7 + CLASSES)), (2, 0));
+        assert_eq!((magazine.search(7), magazine.search(7 + 9 * CLASSES), magazine.frames()), (1, 0, 4));
+        assert_eq!((magazine.take(7 + CLASSES), magazine.take(7 + CLASSES)), (10, 0));
         assert_eq!(magazine.words().collect::<Vec<_>>(), [word(7, 1), word(7 + 2 * CLASSES, 4)]);
     }
 
@@ -206,7 +240,7 @@ mod tests {
             magazine.put(word(number, number), column);
         }
         assert_eq!(magazine.take_waiting(1, |mask| mask == 5), Some(word(5, 5)));
-        assert_eq!((magazine.take_last(0), magazine.take_last(1)), (None, Some(word(6, 6))));
+        assert_eq!((magazine.take_last(0), magazine.take_last(1)), (None, Some((Pfn(6 * 64 + 1), 4))));
         assert_eq!((magazine.has_waiting(0), magazine.has_waiting(2)), (true, false));
         assert_eq!(magazine.words().collect::<Vec<_>>(), [word(3, 3), word(4, 4)]);
         magazine.forget();
@@ -228,23 +262,31 @@ mod tests {
         let mut magazine = Magazine::new();
         magazine.put(word(100, 1), 0);
         magazine.put(word(101, 1), 0);
-        assert_eq!(magazine.take_last(0), Some(word(101, 1)));
+        assert_eq!(magazine.take_last(0), Some((Pfn(64 * 101), 0)));
         assert!(magazine.may_have(100) && !magazine.may_have(101));
         magazine.put(word(100 + CLASSES, 1), 0);
-        assert_eq!(magazine.take_last(0), Some(word(100 + CLASSES, 1)));
+        assert_eq!(magazine.take_last(0), Some((Pfn(64 * (100 + CLASSES)), 0)));
         assert!(magazine.may_have(100), "the other word is here");
+        assert_eq!((magazine.take_last(0), magazine.may_have(100)), (Some((Pfn(6400), 0)), false));
+        magazine.see_first(7, true);
+        let (frames, others, columns) = magazine.places(1).unwrap();
+        (frames[0], others[0], columns[0]) = (450, 1, 0);
+        magazine.grow(1);
+        assert_eq!(
+            (magazine.may_have(7), magazine.take_last(0), magazine.may_have(7)),
+            (true, Some((Pfn(450), 1)), false)
+        );
     }
 
     #[test]
-    fn classes_are_told_anew() {
+    fn the_classes_of_a_block_lie_side_by_side() {
         let mut magazine = Magazine::new();
         magazine.see_block(CLASSES + 13);
         assert!((8..16).all(|number| magazine.may_have(number)) && !magazine.may_have(7) && !magazine.may_have(16));
-        magazine.put(word(100, 1), 0);
+        [9, 100].into_iter().for_each(|number| magazine.put(word(number, 1), 0));
+        magazine.unsee_block(13);
+        assert_eq!([8, 9, 15, 100].map(|number| magazine.may_have(number)), [false, true, false, true]);
         magazine.forget();
-        magazine.put(word(200, 1), 0);
-        assert!(magazine.is_stale());
-        magazine.tell_classes();
-        assert!(!magazine.is_stale() && magazine.may_have(200) && !magazine.may_have(100) && !magazine.may_have(13));
+        assert!(!magazine.may_have(9) && !magazine.may_have(100));
     }
 }

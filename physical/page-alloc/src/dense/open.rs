@@ -111,6 +111,16 @@ impl Open {
         words.iter().fold(stacked, |mask, word| if word.number == number { mask | word.mask } else { mask })
     }
 
+    /// The numbers of the open words.
+    pub fn numbers(&self) -> impl Iterator<Item = u64> {
+        [self.single.number, self.small.number].into_iter().filter(|&number| number != NONE)
+    }
+
+    /// The first words' numbers of the blocks on the stack.
+    pub fn stacked(&self) -> impl Iterator<Item = u64> {
+        self.stack.into_iter().take(self.height).map(|first| first / WORD_FRAMES)
+    }
+
     /// All that is open, as words.
     pub fn words(&self) -> impl Iterator<Item = Word> {
         let stacked = self.stack.into_iter().take(self.height);

@@ -1,16 +1,15 @@
 //! What one CPU keeps of one zone while it is not hot, and how it comes from the zone's field and goes back there.
 
 use kernmem_base::Pfn;
-use kernmem_base::sync::atomic::{AtomicU64, Ordering};
 use kernmem_sparse::MigrateType;
 
 use super::cpu::At;
-use super::field::Kinds;
+use super::field::{Kinds, Look};
 use super::give::{Batch, Doubled};
-use super::inbox::{Inbox, LIMIT, ROOM, places};
+use super::inbox::{Inbox, LIMIT};
 use super::magazine::Magazine;
 use super::mem::Mem;
-use super::open::{NO_WORD, Open};
+use super::open::{NO_WORD, NONE, Open};
 use super::word::{WORD_FRAMES, Word, ones};
 use crate::free_area::KINDS;
 
@@ -19,6 +18,9 @@ const COLUMNS: usize = 3;
 
 /// Frames that are asked of the field at once: less than a word's may be scattered over many words.
 const REFILL: u32 = 32;
+
+/// Words of the inbox that are looked at before the first of them goes to the field.
+const GROUP: usize = 8;
 
 /// What a CPU keeps of one zone.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub struct CpuSet {
     /// For each type the word behind the block that its column last took from: what lies below would be asked of the field
     /// next, so it is near. None is for types without a column.
     near: [u64; KINDS],
+    /// The highest of them: words from there on are near for nobody.
+    bound: u64,
     limit: u32,
     /// At least as many frames as the magazine has.
     kept: u32,
@@ -55,6 +59,7 @@ impl CpuSet {
             magazine: Magazine::new(),
             inbox: Inbox::new(),
             near: [0; KINDS],
+            bound: 0,
             limit: LIMIT,
             kept: 0,
             doubled: None,
@@ -74,7 +79,7 @@ impl CpuSet {
     }
 
     /// A frame that turned out to have come back twice; told once.
-    pub fn take_doubled(&mut self) -> Option<Doubled> {
+    pub(super) fn take_doubled(&mut self) -> Option<Doubled> {
         self.doubled.take()
     }
 
@@ -83,43 +88,102 @@ impl CpuSet {
         u64::from(self.magazine.frames() + self.inbox.frames()) + self.open.iter().map(Open::frames).sum::<u64>()
     }
 
-    /// Looks at all that came back: what is near waits to be opened, all else goes to the field. `hot` is what is open of
-    /// the zone.
-    ///
-    /// Each pass does one thing for all words, so that what one word waits for overlaps with what the next does; whether a
-    /// word is near is as good as random, so it is no branch.
-    pub(super) fn sort<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, hot: &Open) {
-        if self.magazine.is_stale() {
-            self.tell_classes(hot);
+    /// Puts a frame into the inbox whose word's class is not seen; there is room.
+    #[inline(always)]
+    pub(super) fn put_first(&mut self, pfn: Pfn) {
+        let number = pfn.0 / WORD_FRAMES;
+        self.magazine.see_first(number, number < self.bound);
+        self.inbox.put(pfn);
+    }
+
+    /// Puts a word into the inbox that is not kept; there is room.
+    pub(super) fn put(&mut self, word: Word) -> Result<(), Doubled> {
+        if word.number < self.bound {
+            self.magazine.see(word.number);
         }
-        let (mut near, mut free, mut all) = (0, 0, 0);
-        let (mut columns, mut written) = ([0; ROOM], [None::<&AtomicU64>; ROOM]);
-        let places_of = columns.iter_mut().zip(&mut written);
-        for ((nth, word), (column, bits)) in self.inbox.words().iter().enumerate().zip(places_of) {
-            let bit = 1 << nth;
-            all |= bit;
-            let kind = at.kinds.kind(word.start());
-            *column = kind as u8;
-            near |= if word.number < self.near[kind as usize % KINDS] { bit } else { 0 };
-            *bits = at.field.written(word.number);
-            // Acquire: as of every look. What was not written is free.
-            let now = bits.map_or(!0, |bits| bits.load(Ordering::Acquire));
-            free |= if now & word.mask != 0 { bit } else { 0 };
+        self.inbox.put(word.first());
+        let others = Word { mask: word.others(), ..word };
+        if others.mask == 0 { Ok(()) } else { self.inbox.join_all(others) }
+    }
+
+    /// Looks at all that came back: what is near waits to be opened, all else goes to the field.
+    pub(super) fn sort<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) {
+        let near = self.inbox.part(self.bound);
+        self.give_far(at, near);
+        self.keep_near(at, near);
+        self.inbox.forget();
+    }
+
+    /// Gives the words of the inbox behind the near ones to the field. The looks of a group come first, so that what they
+    /// wait for overlaps.
+    #[inline]
+    fn give_far<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, near: usize) {
+        let (frames, others) = self.inbox.parts(near);
+        if frames.is_empty() {
+            return;
         }
         let mut batch = Batch::new();
-        for nth in places(all & !near) {
-            batch.set(at.field, at.kinds, self.inbox.word(nth), written[nth % ROOM]);
-        }
-        self.note(batch.end(at.field, at.kinds));
-        for nth in places(near) {
-            let word = self.inbox.word(nth);
-            if (free >> nth) & 1 != 0 || self.magazine.may_have(word.number) || at.kinds.strangers(word.number) != 0 {
-                self.take_near(at, word);
-            } else {
-                self.keep(at, word, columns[nth % ROOM]);
+        let mut looks = [Look { bits: None, now: 0 }; GROUP];
+        for (frames, others) in frames.chunks(GROUP).zip(others.chunks(GROUP)) {
+            for (&frame, look) in frames.iter().zip(&mut looks) {
+                *look = at.field.glance(frame / WORD_FRAMES);
+            }
+            for ((&frame, &others), &look) in frames.iter().zip(others).zip(&looks) {
+                batch.set_from(at.field, at.kinds, Pfn(frame), others, look);
             }
         }
-        self.inbox.forget();
+        self.note(batch.end(at.field, at.kinds));
+    }
+
+    /// Has near words wait to be opened: all in one loop, unless there is something odd about some.
+    #[inline]
+    fn keep_near<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, near: usize) {
+        let Some(places) = self.magazine.places(near).filter(|_| at.kinds.is_plain()) else {
+            return self.take_odd(at, near);
+        };
+        let ((frames, others), mut is_odd) = (self.inbox.parts(0), false);
+        for ((((&frame, &others), first), more), column) in
+            frames.iter().zip(others).zip(places.0).zip(places.1).zip(places.2)
+        {
+            let word = Word::joined(frame, others);
+            let kind = at.kinds.kind(Pfn(frame));
+            let is_free = at.field.glance(word.number).now & word.mask != 0;
+            is_odd |= is_free | (word.number >= self.near[kind as usize % KINDS]);
+            (*first, *more, *column) = (frame, others, kind as u8);
+        }
+        if is_odd {
+            return self.take_odd(at, near);
+        }
+        let is_joined = self.inbox.is_joined();
+        let frames = if is_joined { self.inbox.words(0).take(near).map(Word::frames).sum() } else { near as u32 };
+        self.magazine.grow(near);
+        self.kept += frames;
+        if self.kept > self.limit {
+            self.relieve(at);
+        }
+    }
+
+    /// Takes in near words one by one.
+    #[inline(never)]
+    fn take_odd<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, near: usize) {
+        let mut batch = Batch::new();
+        for nth in 0..near {
+            let word = self.inbox.word(nth);
+            self.magazine.unsee(word.number);
+            let kind = at.kinds.kind(word.start());
+            let Look { bits, now } = at.field.glance(word.number);
+            if word.number >= self.near[kind as usize % KINDS] {
+                batch.set(at.field, at.kinds, word, bits);
+            } else if now & word.mask != 0
+                || self.magazine.may_have(word.number)
+                || at.kinds.strangers(word.number) != 0
+            {
+                self.take_near(at, word);
+            } else {
+                self.keep(at, word, kind as u8);
+            }
+        }
+        self.note(batch.end(at.field, at.kinds));
     }
 
     /// Takes in a word that is near and that others of its frames may be free or here, or nobody's.
@@ -139,8 +203,7 @@ impl CpuSet {
     /// # Errors
     /// The lowest of the frames that somebody gave to the field meanwhile.
     pub(super) fn take_in<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, word: Word) -> Result<(), Doubled> {
-        if let Some(kept) = self.word(word.number) {
-            kept.mask |= word.mask;
+        if self.magazine.may_have(word.number) && self.join(word) {
             self.kept += ones(word.mask);
             return Ok(());
         }
@@ -152,20 +215,13 @@ impl CpuSet {
         Ok(())
     }
 
-    /// The word of a number, wherever it is.
-    fn word(&mut self, number: u64) -> Option<&mut Word> {
-        if !self.magazine.may_have(number) {
-            return None;
+    /// Adds frames to their word, if it is here.
+    fn join(&mut self, word: Word) -> bool {
+        match self.open.iter_mut().find_map(|open| open.word(word.number)) {
+            Some(open) => open.mask |= word.mask,
+            None => return self.magazine.join(word),
         }
-        let opened = self.open.iter_mut().find_map(|open| open.word(number));
-        opened.or_else(|| self.magazine.find(number))
-    }
-
-    #[cold]
-    fn tell_classes(&mut self, hot: &Open) {
-        self.magazine.tell_classes();
-        let kept = self.open.iter().chain([hot]).flat_map(Open::words);
-        kept.for_each(|word| self.magazine.see(word.number));
+        true
     }
 
     /// Keeps a word that is near for a column.
@@ -202,6 +258,7 @@ impl CpuSet {
     fn draw_back(&mut self, number: u64) {
         let end = number.saturating_add(1);
         self.near.iter_mut().for_each(|near| *near = end.min(*near));
+        self.bound = end.min(self.bound);
     }
 
     /// Gives words to the field, which a later request may ask for.
@@ -229,6 +286,8 @@ impl CpuSet {
     pub(super) fn drain<M: Mem>(&mut self, at: At<'_, M, impl Kinds>) -> Result<(), Doubled> {
         for column in 0..COLUMNS {
             let open = core::mem::replace(&mut self.open[column], Open::EMPTY);
+            open.numbers().for_each(|number| self.magazine.unsee(number));
+            open.stacked().for_each(|number| self.magazine.unsee_block(number));
             self.release(at, open.words());
         }
         self.spill(at);
@@ -258,6 +317,7 @@ impl CpuSet {
             }
         }
         self.near[column % KINDS] = at.field.last_number(later.last().unwrap_or(&first).number) + 1;
+        self.bound = self.near.iter().fold(0, |bound, &near| near.max(bound));
         Some(first)
     }
 
@@ -269,9 +329,14 @@ impl CpuSet {
 
     #[cold]
     fn take_kept(&mut self, number: u64) -> u64 {
-        let opened = self.open.iter_mut().filter_map(|open| open.word(number));
-        let opened = opened.fold(0, |mask, word| mask | core::mem::replace(word, NO_WORD).mask);
-        opened | self.magazine.take(number)
+        let mut mask = self.magazine.take(number);
+        for open in &mut self.open {
+            if let Some(word) = open.word(number) {
+                mask |= core::mem::replace(word, NO_WORD).mask;
+                self.magazine.unsee(number);
+            }
+        }
+        mask
     }
 
     /// Which frames of a word are here, the inbox aside.
@@ -286,21 +351,29 @@ impl CpuSet {
 
     /// Puts a block of order 9 on the stack of a column; false if it is full.
     pub(super) fn stack(&mut self, column: usize, pfn: Pfn) -> bool {
-        self.magazine.see_block(pfn.0 / WORD_FRAMES);
-        self.open.get_mut(column).is_some_and(|open| open.stack(pfn))
+        let is_stacked = self.open.get_mut(column).is_some_and(|open| open.stack(pfn));
+        if is_stacked {
+            self.magazine.see_block(pfn.0 / WORD_FRAMES);
+        }
+        is_stacked
     }
 
     /// Takes over what was hot.
     pub(super) fn put_away(&mut self, column: usize, hot: Open) {
-        hot.words().for_each(|word| self.magazine.see(word.number));
-        if let Some(open) = self.open.get_mut(column) {
-            *open = hot;
+        let Some(open) = self.open.get_mut(column) else { return };
+        *open = hot;
+        if hot.single.number != NONE {
+            self.magazine.see(hot.single.number);
         }
     }
 
     /// What a column has open, to be hot.
     pub(super) fn bring(&mut self, column: usize) -> Open {
-        self.open.get_mut(column).map_or(Open::EMPTY, |open| core::mem::replace(open, Open::EMPTY))
+        let Some(open) = self.open.get_mut(column) else { return Open::EMPTY };
+        if open.single.number != NONE {
+            self.magazine.unsee(open.single.number);
+        }
+        core::mem::replace(open, Open::EMPTY)
     }
 }
 

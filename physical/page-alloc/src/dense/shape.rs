@@ -92,6 +92,12 @@ impl Cut {
         64 << self.log_words
     }
 
+    /// Words of a block.
+    #[inline]
+    pub const fn words(&self) -> usize {
+        1 << self.log_words
+    }
+
     /// Whether all frames of a word are the zone's.
     #[inline]
     pub const fn is_inner(&self, number: u64) -> bool {

@@ -150,8 +150,9 @@ impl<M: Mem> Field<M> {
         }
         let was = self.class(block);
         let mut taken = 0;
-        for place in self.cut.places(block) {
-            let mask = if self.look(place) == 0 { 0 } else { self.claim(place, !0) };
+        for (bits, place) in self.line_of(block).iter().zip(self.cut.places(block)) {
+            // Relaxed: a guess. AcqRel: as `claim`.
+            let mask = if bits.load(Ordering::Relaxed) == 0 { 0 } else { bits.fetch_and(0, Ordering::AcqRel) };
             if mask != 0 {
                 taken += ones(mask);
                 put(Word { number: self.cut.number(place), mask });

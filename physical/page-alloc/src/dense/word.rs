@@ -28,6 +28,19 @@ impl Word {
         Self { number: pfn.0 / WORD_FRAMES, mask: 1 << (pfn.0 % WORD_FRAMES) }
     }
 
+    /// A frame and others of its word.
+    #[must_use]
+    #[inline]
+    pub(super) const fn joined(frame: u64, others: u64) -> Self {
+        Self { number: frame / WORD_FRAMES, mask: 1 << (frame % WORD_FRAMES) | others }
+    }
+
+    /// All frames that are meant but the lowest.
+    #[inline]
+    pub(super) const fn others(self) -> u64 {
+        self.mask & self.mask.wrapping_sub(1)
+    }
+
     /// The first frame of the 64.
     #[must_use]
     pub const fn start(self) -> Pfn {
@@ -121,5 +134,6 @@ mod tests {
         let word = Word::of(Pfn(0x1_2348), 3);
         assert_eq!(word, Word { number: 0x48d, mask: 0xff << 8 });
         assert_eq!((word.start(), word.first(), word.frames()), (Pfn(0x1_2340), Pfn(0x1_2348), 8));
+        assert_eq!((word.others(), Word::joined(0x1_2348, 0xfe << 8)), (0xfe << 8, word));
     }
 }
