@@ -135,7 +135,10 @@ impl<S: Store> PageAllocator<S> {
         let end = Pfn(pfn.0.saturating_add(frames));
         match zone.placed() {
             Placed::Linux(zone) => zone.free_range(cpu, pfn, end),
-            Placed::Dense(zone) => zone.free_range(pfn, end),
+            Placed::Dense(zone) => {
+                cpu.close_dense(zone, pfn, end)?;
+                zone.free_range(pfn, end)
+            }
         }
     }
 }

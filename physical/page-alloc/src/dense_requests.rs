@@ -27,10 +27,15 @@ const DECIDES: u32 = 0x1f | Gfp::THISNODE.0;
 /// Frames that a CPU keeps of a zone at most, besides what is open for the next requests.
 const MOST_KEPT: u64 = 1024;
 
+/// Where the node stands in a [`key`]: 33 bits, since any number may be asked for.
+const NODE_SHIFT: u32 = 31;
+
+const _: () = assert!(DECIDES < 1 << NODE_SHIFT, "a node's number covers no flag");
+
 /// The name of all requests that are served from the same place.
 #[inline]
 pub(crate) fn key(nid: Option<u32>, gfp: Gfp) -> u64 {
-    u64::from(gfp.0 & DECIDES) | nid.map_or(0, |nid| (u64::from(nid) + 1) << 32)
+    u64::from(gfp.0 & DECIDES) | nid.map_or(0, |nid| (u64::from(nid) + 1) << NODE_SHIFT)
 }
 
 impl<'z, S: Store> Fielded<'z, S> {
@@ -72,6 +77,11 @@ impl<S: Store> CpuPages<S> {
         if let Err(doubled) = self.frames.drain(zone.at()) {
             self.doubled = Some(doubled);
         }
+    }
+
+    /// Makes ready for frames to go straight to their field.
+    pub(crate) fn close_dense(&mut self, zone: Fielded<'_, S>, start: Pfn, end: Pfn) -> Result<(), FreeError> {
+        self.frames.close(zone.at(), start, end).map_err(double_free)
     }
 
     /// A frame of which it was found only now that it came back twice; told once.

@@ -4,7 +4,9 @@
 //! first, watermarks and the present count, which their owners set anew.
 //!
 //! # Invariants
-//! 1. A frame that is offline is as one that was never handed over: nobody gets it, and to give it back is foreign.
+//! 1. A frame that is offline is as one that was never handed over: nobody gets it, and to give it back is foreign. Under
+//!    dense placement a CPU other than the one that took it out may go on as before until its next request beyond what it
+//!    has at hand: a frame that it gives back meanwhile, and that nobody can have, is not told.
 //!
 //! Source: Linux 6.1 mm/memory_hotplug.c `offline_pages`, `online_pages`.
 

@@ -96,3 +96,22 @@ fn a_frame_that_comes_back_twice_is_given_once() {
         }
     }
 }
+
+/// What is hot belongs to another zone and serves no request of this one.
+#[test]
+fn a_bulk_call_for_a_type_without_a_column_takes_from_its_own_zone() {
+    let make = |start: u64, kind: MigrateType| {
+        let shape = Shape { start: Pfn(start), end: Pfn(start + 0x1000), max_order: 10, pageblock_order: 9 };
+        let field = Field::new(HeapMem::new(&shape), shape).unwrap();
+        field.add_free(&kind, Pfn(start), Pfn(start + 0x1000), false).unwrap();
+        field
+    };
+    let (low, high) = (make(0, MigrateType::Movable), make(0x8000, MigrateType::Cma));
+    let mut cpu = CpuFrames::new(vec![CpuSet::default(), CpuSet::default()]);
+    let want = |kind| Want { key: 1, column: kind, kind, order: 0 };
+    cpu.alloc(At { zone: 0, field: &low, kinds: &MigrateType::Movable }, want(MigrateType::Movable)).unwrap();
+    let mut out = [Pfn(0); 8];
+    let at = At { zone: 1, field: &high, kinds: &MigrateType::Cma };
+    assert_eq!(cpu.alloc_bulk(at, want(MigrateType::Cma), &mut out), 8);
+    assert!(out.iter().all(|pfn| pfn.0 >= 0x8000), "{out:x?}");
+}

@@ -75,6 +75,19 @@ fn requests_that_cannot_be_served_say_why() {
     assert_eq!(allocator.free_frames(), 0x6000);
 }
 
+#[test]
+fn a_node_that_is_none_is_told_whatever_was_served_before() {
+    for placement in PLACEMENTS {
+        let allocator = one_zone(Facts::of(Era::V6_12, placement), 0, 0x8000);
+        let mut cpu = cpu(&allocator);
+        for nid in [1, u32::MAX - 1, u32::MAX] {
+            allocator.alloc(&mut cpu, None, Gfp::KERNEL, Order(0)).unwrap();
+            let told = allocator.alloc(&mut cpu, Some(nid), Gfp::KERNEL, Order(0));
+            assert_eq!(told, Err(AllocError::BadNode(nid)), "{placement:?}");
+        }
+    }
+}
+
 /// Normal has 0x3000 frames; a reserve of 0x2000 lets requests that could use Movable have the rest, and leaves the others
 /// alone.
 #[test]

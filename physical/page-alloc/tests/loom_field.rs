@@ -363,3 +363,19 @@ fn a_block_that_changes_its_type_while_it_is_handed_over_is_found() {
         assert_eq!(shared.0.take_run(&shared.1, MigrateType::Unmovable, 6), Some(Pfn(0)));
     });
 }
+
+/// An isolated block becomes movable while a frame of it comes back: the giver finds no bitmap of its type, the other no
+/// free frame, or at least one of them is told better.
+#[test]
+fn a_block_that_is_isolated_no_more_while_a_frame_comes_back_is_found() {
+    explore(None, || {
+        let types = Types(vec![AtomicU8::new(MigrateType::Isolate as u8)]);
+        let shared = Arc::new((field(6, 1, &[]), types));
+        let giver = Arc::clone(&shared);
+        let task = thread::spawn(move || giver.0.give_word(&giver.1, Word { number: 0, mask: 1 }).unwrap());
+        shared.1.0[0].store(MOVABLE as u8, Ordering::Relaxed);
+        shared.0.retyped(&shared.1, Pfn(0), MigrateType::Isolate);
+        task.join().unwrap();
+        assert_eq!(shared.0.take_run(&shared.1, MOVABLE, 0), Some(Pfn(0)));
+    });
+}

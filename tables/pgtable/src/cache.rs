@@ -7,7 +7,7 @@
 //! # Invariants
 //! 1. A way holds a piece of the table of pages that the tree links for its tag, unless the tree says that it unlinked
 //!    one.
-//! 2. Each operation that may unlink a table makes the tree say so: an unmap that leaves dead tables, a collapse, an entry
+//! 2. Each operation that may unlink a table makes the tree say so: an unmap that unlinks tables, a collapse, an entry
 //!    set by hand. No tag fits then, and all are emptied before the next is filled. A split, or a table that is made,
 //!    unlinks none.
 //! 3. The tree of a cache is not exchanged for another without the cache forgetting everything.
@@ -153,7 +153,8 @@ impl<'m, F: EntryFormat, M: PhysMem> CachedTables<'m, F, M> {
     #[cold]
     #[inline(never)]
     fn translate_anew(&mut self, va: VirtAddr) -> Result<Walk<F::Attrs>, WalkError> {
-        self.look_up(va)?;
+        // A piece that cannot be remembered is walked to each time.
+        let _ = self.look_up(va);
         translate::<F, M>(self.tables.mem(), self.tables.root(), va)
     }
 

@@ -124,7 +124,7 @@ impl<'t, 'm, F: EntryFormat, M: PhysMem> CursorMut<'t, 'm, F, M> {
 
     /// Moves behind the range, or to where the operation stopped.
     fn finish(&mut self, done: Result<(), Stopped>, stale: Stale) -> Result<Stale, Failed> {
-        if stale.frees_tables() {
+        if stale.unlinks() {
             self.tables.set_unlinked(true);
         }
         match done {

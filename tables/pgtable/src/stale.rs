@@ -14,15 +14,27 @@ use crate::cursor::Node;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Stale {
     range: Option<VirtRange>,
-    dead: Option<PhysAddr>,
+    unlinked: Unlinked,
+}
+
+/// What an operation unlinked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Unlinked {
+    /// No table.
+    #[default]
+    Nothing,
+    /// Tables without notes, which came from no source.
+    Foreign,
+    /// The list of dead tables that begins with this one, and perhaps others without notes.
+    Dead(PhysAddr),
 }
 
 impl Stale {
     /// No debt: nothing was mapped where the change was made.
-    pub(crate) const NONE: Self = Self { range: None, dead: None };
+    pub(crate) const NONE: Self = Self { range: None, unlinked: Unlinked::Nothing };
 
     pub(crate) const fn range_only(range: VirtRange) -> Self {
-        Self { range: Some(range), dead: None }
+        Self { range: Some(range), unlinked: Unlinked::Nothing }
     }
 
     /// The addresses that must be flushed, if any.
@@ -34,7 +46,12 @@ impl Stale {
     /// Whether tables wait for the flush.
     #[must_use]
     pub const fn frees_tables(&self) -> bool {
-        self.dead.is_some()
+        self.first_dead().is_some()
+    }
+
+    /// Whether tables were unlinked: the flush is of walks, too.
+    pub(crate) const fn unlinks(&self) -> bool {
+        !matches!(self.unlinked, Unlinked::Nothing)
     }
 
     /// Widens the debt by `range`.
@@ -50,9 +67,13 @@ impl Stale {
     #[inline]
     pub(crate) fn bury<F: EntryFormat, M: PhysMem>(&mut self, mem: &M, node: Node) {
         let granule = F::shape().granule;
-        if let Ok(note) = mem.note(node.table) {
-            note.bury(node.depth, self.dead.map(|pa| pa.pfn(granule)));
-            self.dead = Some(node.table);
+        match mem.note(node.table) {
+            Ok(note) => {
+                note.bury(node.depth, self.first_dead().map(|pa| pa.pfn(granule)));
+                self.unlinked = Unlinked::Dead(node.table);
+            }
+            Err(_) if self.unlinks() => {}
+            Err(_) => self.unlinked = Unlinked::Foreign,
         }
     }
 
@@ -80,14 +101,18 @@ impl Stale {
     #[inline]
     pub(crate) fn flush(self, tlb: &mut impl Tlb) -> Option<PhysAddr> {
         if let Some(range) = self.range {
-            tlb.flush(range, self.dead.is_some());
+            tlb.flush(range, self.unlinks());
         }
-        self.dead
+        self.first_dead()
     }
 
     /// The first of the dead tables, which are linked by their notes.
+    #[inline]
     pub(crate) const fn first_dead(&self) -> Option<PhysAddr> {
-        self.dead
+        match self.unlinked {
+            Unlinked::Dead(first) => Some(first),
+            Unlinked::Nothing | Unlinked::Foreign => None,
+        }
     }
 
     /// Takes over the debt of an operation that went before.
@@ -95,9 +120,15 @@ impl Stale {
         if let Some(range) = other.range {
             self.owe(range);
         }
-        let Some(first) = other.dead else { return };
-        append::<F, M>(mem, first, self.dead);
-        self.dead = Some(first);
+        match other.unlinked {
+            Unlinked::Nothing => {}
+            Unlinked::Foreign if self.unlinks() => {}
+            Unlinked::Foreign => self.unlinked = Unlinked::Foreign,
+            Unlinked::Dead(first) => {
+                append::<F, M>(mem, first, self.first_dead());
+                self.unlinked = Unlinked::Dead(first);
+            }
+        }
     }
 
     /// Drops a debt that cannot matter.

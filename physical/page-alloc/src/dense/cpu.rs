@@ -69,7 +69,6 @@ pub struct Want {
 }
 
 /// One CPU's frames, a set for each zone.
-#[derive(Clone)]
 pub struct CpuFrames<S> {
     key: u64,
     hot: Open,
@@ -285,9 +284,9 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     fn open_single<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, kind: MigrateType) -> Option<()> {
         let column = self.column;
         let set = &mut self.set;
-        let more = if set.magazine.is_low() { set.refill(at, column, kind) } else { None };
+        let more = if set.magazine.is_low() { set.refill(at, column, kind, &mut self.hot.small) } else { None };
         let word = more.or_else(|| set.magazine.take_waiting(column, |_| true));
-        if let Some(word) = word.or_else(|| set.refill(at, column, kind)) {
+        if let Some(word) = word.or_else(|| set.refill(at, column, kind, &mut self.hot.small)) {
             self.hot.single = word;
             return Some(());
         }
@@ -296,7 +295,7 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             return None;
         }
         set.spill(at);
-        self.hot.single = set.refill(at, column, kind)?;
+        self.hot.single = set.refill(at, column, kind, &mut self.hot.small)?;
         Some(())
     }
 
@@ -304,16 +303,17 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         if let Some(pfn) = self.hot.take_small(order) {
             return Some(pfn);
         }
-        let set = &mut self.set;
-        let near = set.magazine.take_waiting(self.column, |mask| runs(mask, order) != 0);
-        let word = match near {
+        let near = self.set.magazine.take_waiting(self.column, |mask| runs(mask, order) != 0);
+        let mut word = match near {
             Some(word) => word,
             None => {
                 let word = at.field.take_word_with(at.kinds, kind, order)?;
-                Word { mask: word.mask | set.take(word.number), ..word }
+                Word { mask: word.mask | self.set.take(word.number), ..word }
             }
         };
+        word.mask |= self.take_open(word.number).mask;
         let old = core::mem::replace(&mut self.hot.small, word);
+        let set = &mut self.set;
         set.magazine.see(word.number);
         if old.number != NONE {
             set.magazine.unsee(old.number);
@@ -403,15 +403,14 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     }
 
     fn free_large<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, pfn: Pfn, order: u8) -> Result<(), Doubled> {
-        self.sort(at);
+        let end = Pfn(pfn.0.saturating_add(1 << order));
+        self.close(at, pfn, end)?;
         let column = column_of(at.kinds.kind(pfn));
         let fits = order == STACK_ORDER && at.field.shape().block_order() == STACK_ORDER;
         if !fits {
-            return self.give(at, pfn, 1 << order);
+            return at.field.give_range(at.kinds, pfn, end);
         }
-        let end = Pfn(pfn.0 + (1 << order));
         words_of(pfn, end).try_for_each(|word| doubled(at.field.free_mask(word.number), word))?;
-        self.check_kept(at.zone, pfn, 1 << order)?;
         let set = set_of(at.zone, self.zone, &mut self.set, self.sets.as_mut());
         let is_stacked = set.zip(column).is_some_and(|(set, column)| {
             if (at.zone, column) == (self.zone, self.column) {
@@ -432,6 +431,42 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
     fn give<M: Mem>(&self, at: At<'_, M, impl Kinds>, pfn: Pfn, frames: u64) -> Result<(), Doubled> {
         self.check_kept(at.zone, pfn, frames)?;
         at.field.give_range(at.kinds, pfn, Pfn(pfn.0.saturating_add(frames)))
+    }
+
+    /// Makes ready for the frames `[start, end)` of a zone to go elsewhere without a look at what is hot: none of their words
+    /// is left open, and their block is not the last one.
+    ///
+    /// # Errors
+    /// The lowest of them that the CPU keeps; nothing was changed.
+    pub fn close<M: Mem>(&mut self, at: At<'_, M, impl Kinds>, start: Pfn, end: Pfn) -> Result<(), Doubled> {
+        self.sort(at);
+        self.check_kept(at.zone, start, end.0.saturating_sub(start.0))?;
+        if at.zone == self.zone {
+            for number in [self.hot.single.number, self.hot.small.number] {
+                if (start.0 / WORD_FRAMES..end.0.div_ceil(WORD_FRAMES)).contains(&number) {
+                    let rest = self.take_open(number);
+                    self.set.release(at, Some(rest).filter(|word| word.mask != 0));
+                }
+            }
+            if (start.0 >> STACK_ORDER..=end.0 >> STACK_ORDER).contains(&(self.last >> STACK_ORDER)) {
+                self.set_last(NONE);
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the open words of a number; answers their frames.
+    #[inline]
+    fn take_open(&mut self, number: u64) -> Word {
+        let mut mask = 0;
+        if number == self.hot.single.number {
+            mask |= core::mem::replace(&mut self.hot.single, NO_WORD).mask;
+        }
+        if number == self.hot.small.number && number != NONE {
+            mask |= core::mem::replace(&mut self.hot.small, NO_WORD).mask;
+            self.set.magazine.unsee(number);
+        }
+        Word { number, mask }
     }
 
     /// Which frames of a word the CPU keeps.
@@ -465,7 +500,9 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
             let Some(pfn) = self.alloc(at, Want { order: 0, ..want }) else { break };
             left[0] = pfn;
             done += 1;
-            done += self.empty_hot(&mut out[done..]);
+            if column_of(want.column) == Some(self.column) && at.zone == self.zone {
+                done += self.empty_hot(&mut out[done..]);
+            }
         }
         done
     }
@@ -501,12 +538,21 @@ impl<S: AsRef<[CpuSet]> + AsMut<[CpuSet]>> CpuFrames<S> {
         self.sort(at);
         let (mut lowest, mut wrong, mut left) = (NONE, None, frames);
         let words = core::iter::from_fn(|| {
-            let word = gather(&mut left, &mut wrong)?;
+            let mut word = gather(&mut left, &mut wrong)?;
             if let Err(doubled) = doubled(self.kept(at.zone, word.number), word) {
                 wrong = Some(doubled);
                 return None;
             }
             lowest = lowest.min(word.number);
+            if at.zone == self.zone {
+                // What is hot takes frames without a look at the field.
+                if self.hot.word(word.number).is_some() {
+                    word.mask |= self.take_open(word.number).mask;
+                }
+                if (word.first().0 ^ self.last) >> STACK_ORDER == 0 {
+                    self.set_last(NONE);
+                }
+            }
             Some(word)
         });
         let given = at.field.give_words(at.kinds, words);

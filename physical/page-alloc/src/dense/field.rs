@@ -168,7 +168,7 @@ impl<M: Mem> Field<M> {
     /// was first.
     pub(super) fn unlazy(&self, block: usize) -> bool {
         let Some(entry) = self.mem.entry(block) else { return false };
-        // AcqRel: Acquire pairs with `note`. A failure publishes nothing.
+        // AcqRel: Acquire pairs with the store of who handed the block over, Release with `is_lazy`. A failure publishes nothing.
         entry.compare_exchange(LAZY, WRITTEN, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
@@ -238,8 +238,11 @@ impl<M: Mem> Field<M> {
         let mut kind = self.kind_of(kinds, block);
         loop {
             let tree = self.trees.tree(kind, bitmap);
-            if let Some(tree) = tree {
-                self.trees.set(&self.mem, tree, block);
+            match tree {
+                Some(tree) => self.trees.set(&self.mem, tree, block),
+                // No word of the index is between the bits that were just given and the look at the type: with the fence of
+                // `retyped` one of the two sees what the other did.
+                None => fence(Ordering::SeqCst),
             }
             let now = self.kind_of(kinds, block);
             if now == kind {
@@ -369,6 +372,8 @@ impl<M: Mem> Field<M> {
                     self.trees.clear(&self.mem, tree, block);
                 }
             }
+            // `mark` has the other fence, for a type that no bitmap is of.
+            fence(Ordering::SeqCst);
             self.remark(kinds, block);
             self.remark_run(kinds, block);
         }

@@ -27,7 +27,7 @@ impl<M: Mem> Field<M> {
     ///
     /// # Errors
     /// The first frame that is free already, lies outside the zone or has no memory for its bits; those below it were
-    /// handed over.
+    /// handed over. Frames of blocks that nobody handed over yet must not have been given: that is not looked at.
     pub fn add_free(&self, kinds: &impl Kinds, start: Pfn, end: Pfn, eager: bool) -> Result<(), Pfn> {
         if start >= end {
             return Ok(());

@@ -294,17 +294,24 @@ impl CpuSet {
         self.doubled.take().map_or(Ok(()), Err)
     }
 
-    /// Takes words for single frames from the field: the lowest is answered, the others wait.
+    /// Takes words for single frames from the field: the lowest is answered, the others wait. What is open of one of them as
+    /// `small` comes to it.
     pub(super) fn refill<M: Mem>(
         &mut self,
         at: At<'_, M, impl Kinds>,
         column: usize,
         kind: MigrateType,
+        small: &mut Word,
     ) -> Option<Word> {
         let mut words = [NO_WORD; REFILL as usize];
         let mut len = 0;
         at.field.take_words(at.kinds, kind, REFILL, &mut |word| {
-            words[len % REFILL as usize] = Word { mask: word.mask | self.take(word.number), ..word };
+            let mut mask = word.mask | self.take(word.number);
+            if word.number == small.number {
+                mask |= core::mem::replace(small, NO_WORD).mask;
+                self.magazine.unsee(word.number);
+            }
+            words[len % REFILL as usize] = Word { mask, ..word };
             len += 1;
         });
         let (&first, later) = words[..len].split_first()?;
