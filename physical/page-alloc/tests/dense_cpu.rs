@@ -115,3 +115,34 @@ fn a_bulk_call_for_a_type_without_a_column_takes_from_its_own_zone() {
     assert_eq!(cpu.alloc_bulk(at, want(MigrateType::Cma), &mut out), 8);
     assert!(out.iter().all(|pfn| pfn.0 >= 0x8000), "{out:x?}");
 }
+
+/// Frames that are put aside one by one or as blocks, under limits that change meanwhile, to none and back.
+#[test]
+fn a_limit_that_changes_loses_no_frame() {
+    let field = field();
+    let at = At { zone: 0, field: &field, kinds: &MOVABLE };
+    for (before, after) in [(1024, 0), (64, 0), (0, 64), (3, 1), (1, 3)] {
+        let mut cpu = cpu();
+        cpu.set_mut(0).unwrap().set_limit(before);
+        let mut frames = [Pfn(0); 4096];
+        assert_eq!(cpu.alloc_bulk(at, want(0), &mut frames), frames.len());
+        // The first of them lies in a word that is no longer open.
+        let pairs = [(); 33].map(|()| cpu.alloc(at, want(1)).unwrap());
+        for (nth, &pfn) in frames.iter().enumerate().map(|(nth, _)| (nth, &frames[nth * 67 % frames.len()])) {
+            cpu.free_hot(pfn, 0).unwrap_or_else(|| cpu.free(at, pfn, 0)).unwrap();
+            match nth {
+                62 => cpu.free_hot(pairs[0], 1).unwrap_or_else(|| cpu.free(at, pairs[0], 1)).unwrap(),
+                100 => cpu.set_mut(0).unwrap().set_limit(after),
+                130 | 260 => {
+                    let pfn = cpu.alloc_hot(1, 0).or_else(|| cpu.alloc(at, want(0))).unwrap();
+                    cpu.free_hot(pfn, 0).unwrap_or_else(|| cpu.free(at, pfn, 0)).unwrap();
+                }
+                _ => {}
+            }
+        }
+        pairs[1..].iter().for_each(|&pair| cpu.free(at, pair, 1).unwrap());
+        assert_eq!(field.level() + cpu.count(0), FRAMES);
+        cpu.drain(at).unwrap();
+        assert_eq!(field.counts(&MOVABLE)[10][MOVABLE as usize], FRAMES >> 10, "limits {before} and {after}");
+    }
+}
