@@ -50,7 +50,7 @@ thread_local! {
 ///
 /// # Panics
 /// The host has no 160 MiB of addresses there.
-pub fn region() -> &'static Region {
+pub(crate) fn region() -> &'static Region {
     REGION.get_or_init(|| {
         let large = std::env::var_os("KERNMEM_BENCH_4K").is_none();
         let region = Region::at(START, BYTES, large).expect("memory for the arena");
@@ -64,7 +64,7 @@ pub fn region() -> &'static Region {
 }
 
 /// Puts every frame back and makes frames of `1 << shift` bytes; the first is handed out first.
-pub fn reset(shift: u32) {
+pub(crate) fn reset(shift: u32) {
     let base = region().base().addr().get() as u64;
     let frames = (FRAMES << 12) >> shift;
     STACK.with(|stack| stack.set(base, shift, (0..frames as u32).rev()));
@@ -84,10 +84,14 @@ pub fn take() -> Option<u64> {
 
 /// Takes a frame back.
 ///
+/// # Safety
+/// The calling thread took it, and nobody reaches it any more: others trust that it is theirs.
+///
 /// # Panics
 /// More frames come back than there are.
+#[allow(unsafe_code)]
 #[inline]
-pub fn give_back(pa: u64) {
+pub unsafe fn give_back(pa: u64) {
     STACK.with(|stack| {
         let len = stack.len.get();
         stack.free[len].set(((pa - stack.base.get()) >> stack.shift.get()) as u32);
@@ -99,7 +103,7 @@ pub fn give_back(pa: u64) {
 ///
 /// # Panics
 /// More frames come back than there are.
-pub fn give_back_all(pas: impl ExactSizeIterator<Item = u64>) {
+pub(crate) fn give_back_all(pas: impl ExactSizeIterator<Item = u64>) {
     STACK.with(|stack| {
         let (len, base, shift) = (stack.len.get(), stack.base.get(), stack.shift.get());
         stack.len.set(len + pas.len());
@@ -111,7 +115,7 @@ pub fn give_back_all(pas: impl ExactSizeIterator<Item = u64>) {
 
 /// Frames that the calling thread has not got.
 #[must_use]
-pub fn in_use() -> usize {
+pub(crate) fn in_use() -> usize {
     STACK.with(|stack| ((FRAMES << 12) >> stack.shift.get()) - stack.len.get())
 }
 
@@ -119,7 +123,7 @@ pub fn in_use() -> usize {
 ///
 /// # Panics
 /// It has fewer.
-pub fn warm(count: usize) {
+pub(crate) fn warm(count: usize) {
     STACK.with(|stack| {
         let next = &stack.free[stack.len.get() - count..stack.len.get()];
         for frame in next {
@@ -134,7 +138,7 @@ pub fn warm(count: usize) {
 
 /// Frames for another thread.
 #[derive(Debug)]
-pub struct Share {
+pub(crate) struct Share {
     base: u64,
     shift: u32,
     frames: Vec<u32>,
@@ -142,7 +146,7 @@ pub struct Share {
 
 /// Parts what the calling thread has into `parts` equal shares; it keeps none of them.
 #[must_use]
-pub fn share(parts: usize) -> Vec<Share> {
+pub(crate) fn share(parts: usize) -> Vec<Share> {
     STACK.with(|stack| {
         let each = stack.len.get() / parts;
         let all: Vec<u32> = stack.free[..each * parts].iter().map(Cell::get).collect();
@@ -154,7 +158,7 @@ pub fn share(parts: usize) -> Vec<Share> {
 
 impl Share {
     /// Makes the share the calling thread's stack.
-    pub fn enter(self) {
+    pub(crate) fn enter(self) {
         STACK.with(|stack| stack.set(self.base, self.shift, self.frames.into_iter()));
     }
 }
@@ -172,6 +176,7 @@ impl Stack {
 }
 
 #[cfg(test)]
+#[allow(unsafe_code)]
 mod tests {
     use super::*;
 
@@ -180,7 +185,9 @@ mod tests {
         reset(12);
         let (a, b) = (take().unwrap(), take().unwrap());
         assert_eq!((b - a, in_use()), (4096, 2));
-        give_back(a);
+        // SAFETY:
+        // 1. It was just taken, and nothing was made of it.
+        unsafe { give_back(a) };
         assert_eq!((take(), in_use()), (Some(a), 2));
     }
 

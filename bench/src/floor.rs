@@ -133,7 +133,9 @@ impl Tables for Floor {
                 return;
             }
             let slot = &mut table(self.find(at, level + 1))[index(at, level + 1)];
-            arena::give_back(*slot & ADDRESS);
+            // SAFETY:
+            // 1. The table was taken for this tree, and its entry is made empty below.
+            unsafe { arena::give_back(*slot & ADDRESS) };
             *slot = 0;
         });
     }

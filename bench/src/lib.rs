@@ -4,7 +4,7 @@
 //! people's crates are contenders in the workspace `bench/peers`, so that this one builds without them.
 //!
 //! * [`tables`], [`frames`]: the rows' workloads.
-//! * [`ours`]: our contenders; [`floor`], [`linux_model`], [`densest`]: those that are nobody's product.
+//! * `ours`: our contenders; [`floor`], [`linux_model`], [`densest`]: those that are nobody's product.
 //! * [`arena`], [`host`]: the memory that page tables lie in; [`time`], [`rng`].
 #![deny(unsafe_code)]
 
@@ -16,7 +16,7 @@ pub mod floor;
 pub mod frames;
 pub mod host;
 pub mod linux_model;
-pub mod ours;
+mod ours;
 pub mod recorded;
 pub mod report;
 pub mod rng;

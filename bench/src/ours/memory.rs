@@ -10,7 +10,8 @@
 //!    exposed.
 //! 4. Who asks for an entry names one of a table of a tree in this memory. Roots are frames of [`ArenaFrames`], and what
 //!    links tables is written by `kernmem-pgtable` alone, which links frames of [`ArenaFrames`]: so only the contenders
-//!    beside this file see a [`HostMem`].
+//!    beside this file see a [`HostMem`], and whoever else has frames of the arena has others. A tree is not used any
+//!    more when the arena is reset: each row makes its own.
 #![allow(unsafe_code)]
 
 use core::marker::PhantomData;
@@ -196,7 +197,9 @@ impl FrameSource for ArenaFrames {
 
     #[inline]
     fn give_back(&mut self, frame: PhysAddr) {
-        arena::give_back(frame.0);
+        // SAFETY:
+        // 1. `kernmem-pgtable` gives back tables that it took here and that nothing links any more (invariant 4).
+        unsafe { arena::give_back(frame.0) };
     }
 
     fn give_back_all(&mut self, frames: &[PhysAddr]) {

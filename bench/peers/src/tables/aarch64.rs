@@ -25,7 +25,9 @@ impl Translation<El1Attributes> for Frames {
 
     #[inline]
     unsafe fn deallocate_table(&mut self, table: NonNull<PageTable<El1Attributes>>) {
-        arena::give_back(table.addr().get() as u64);
+        // SAFETY:
+        // 1. The mapper took it, and gives it back when nothing links it any more.
+        unsafe { arena::give_back(table.addr().get() as u64) };
     }
 
     #[inline]

@@ -85,7 +85,9 @@ impl FrameAllocator for Frames {
 
     #[inline]
     fn dealloc_frame(&self, frame: PhysAddr) {
-        arena::give_back(frame.as_usize() as u64);
+        // SAFETY:
+        // 1. The mapper took it, and gives it back when nothing links it any more.
+        unsafe { arena::give_back(frame.as_usize() as u64) };
     }
 
     #[inline]

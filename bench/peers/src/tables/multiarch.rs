@@ -19,7 +19,9 @@ impl PagingHandler for Handler {
 
     #[inline]
     fn dealloc_frames(pa: PhysAddr, _count: usize) {
-        arena::give_back(pa.as_usize() as u64);
+        // SAFETY:
+        // 1. The mapper took it, and gives it back when nothing links it any more.
+        unsafe { arena::give_back(pa.as_usize() as u64) };
     }
 
     #[inline]

@@ -26,7 +26,9 @@ unsafe impl FrameAllocator<Size4KiB> for Frames {
 impl FrameDeallocator<Size4KiB> for Frames {
     #[inline]
     unsafe fn deallocate_frame(&mut self, frame: PhysFrame) {
-        arena::give_back(frame.start_address().as_u64());
+        // SAFETY:
+        // 1. The mapper took it, and gives it back when nothing links it any more.
+        unsafe { arena::give_back(frame.start_address().as_u64()) };
     }
 }
 
