@@ -50,6 +50,8 @@ pub struct Row {
     pub counted: bool,
     /// Where the machine ends, in the row's unit; `None` if nobody has worked it out.
     pub limit: Option<f64>,
+    /// The way of ours that the limit is of, where others of the row have another end.
+    pub limit_of: Option<&'static str>,
     /// What we want.
     pub aims: &'static [Aim],
 }
@@ -90,7 +92,7 @@ impl Aim {
 
 impl Row {
     const fn new(id: &'static str, what: &'static str, unit: &'static str, limit: f64, aims: &'static [Aim]) -> Self {
-        Self { id, what, unit, more: false, rounds: 15, counted: true, limit: Some(limit), aims }
+        Self { id, what, unit, more: false, rounds: 15, counted: true, limit: Some(limit), limit_of: None, aims }
     }
 
     /// Whether one round takes a second or more.
@@ -101,6 +103,10 @@ impl Row {
 
     const fn rounds(self, rounds: usize) -> Self {
         Self { rounds, counted: false, ..self }
+    }
+
+    const fn limit_of(self, variant: &'static str) -> Self {
+        Self { limit_of: Some(variant), ..self }
     }
 
     /// A row of conversions: the machine's end is the loop without one, which stands in it.
@@ -144,15 +150,18 @@ pub const ROWS: &[Row] = &[
     Row::new("P4a", "one page mapped or unmapped, no cursor kept", "ns/op", 1.0, &[peer(0.85)]),
     Row::new("P4b", "511 pages to unrelated frames, by cursor", "ns/op", 0.1, &[peer(0.14)]),
     Row::new("P5", "split a 2M block into pages", "ns/split", 20.0, &[peer(0.23)]),
-    Row::new("P6-hot", "translate in 64 MiB, independent", "ns", 2.0, &[peer(0.88), peer(0.6).of("cache")]),
+    Row::new("P6-hot", "translate in 64 MiB, independent", "ns", 2.0, &[peer(0.88), peer(0.6).of("cache")])
+        .limit_of(""),
     Row::new(
         "P6-chain",
         "translate in 64 MiB, each waits for the last",
         "ns",
         6.0,
         &[peer(0.95), peer(0.54).of("cache")],
-    ),
+    )
+    .limit_of(""),
     Row::new("P6-cold", "translate in 64 GiB, independent", "ns", 27.0, &[peer(0.88), peer(0.47).of("batch")])
+        .limit_of("")
         .rounds(3),
     Row::new("P7", "four threads in one tree, 2 MiB a call", "ns/entry-op", 0.044, &[peer(0.2)]).rounds(9),
     Row::new("P7-one", "one thread of P7, 100 times, by the wall clock", "ns/entry-op", 0.044, &[]).rounds(9),
@@ -211,7 +220,9 @@ pub const ROWS: &[Row] = &[
         .rounds(1)
     },
     Row::new("F8", "records", "bytes/page", 0.131, &[figure(0.14)]).rounds(1),
-    Row::new("F9", "1 TiB ready", "s", 0.000_75, &[figure(0.000_5).of("lazy"), figure(0.005).of("eager")]).rounds(3),
+    Row::new("F9", "1 TiB ready", "s", 0.000_75, &[figure(0.000_5).of("lazy"), figure(0.005).of("eager")])
+        .limit_of("eager")
+        .rounds(3),
     Row::conversions("S1-hot", "pfn to page in one section, independent", THERE),
     Row::conversions("S1-hot-chain", "pfn to page in one section, each waits for the last", THERE),
     Row::conversions("S1-64G", "pfn to page over the sections of 64 GiB, independent", THERE),

@@ -27,7 +27,7 @@ pub struct Verdict {
     pub aim: Aim,
     /// Whether more is better.
     pub more: bool,
-    /// How much of the row's limit ours reaches, in percent.
+    /// How much of the row's limit ours reaches, in percent; none where the limit is another way's.
     pub share: Option<f64>,
 }
 
@@ -115,7 +115,8 @@ fn hold(run: &RowRun<'_>, line: &Line<'_>, aim: Aim, all: &[RowRun<'_>]) -> Opti
         Against::Own(row) => own(line, row, all)?,
         Against::Figure => (String::new(), f64::NAN, figure),
     };
-    let share = run.row.limit.map(|limit| if run.row.more { share(figure, limit) } else { share(limit, figure) });
+    let limit = run.row.limit.filter(|_| run.row.limit_of.is_none_or(|variant| variant == aim.variant));
+    let share = limit.map(|limit| if run.row.more { share(figure, limit) } else { share(limit, figure) });
     let (row, ours, more) = (run.row.id, line.contender.name, run.row.more);
     Some(Verdict { row, ours, figure, other, other_figure, ratio, aim, more, share })
 }
@@ -179,6 +180,14 @@ mod tests {
         let all = verdicts(&[run_of("P6-hot", &[(&peer, &[2.0]), (&ours, &[1.0])])]);
         let told: Vec<_> = all.iter().map(|verdict| (verdict.ours, verdict.is_met())).collect();
         assert_eq!(told, [("mine", true), ("", false)]);
+    }
+
+    #[test]
+    fn a_limit_is_held_against_the_way_that_it_is_of() {
+        let of = |variant| one("P6-hot", "mine", Role::Ours).with_variant(variant);
+        let (peer, plain, cached) = (one("P6-hot", "peer", Role::Peer), of(""), of("cache"));
+        let all = verdicts(&[run_of("P6-hot", &[(&peer, &[2.0]), (&plain, &[4.0]), (&cached, &[1.0])])]);
+        assert_eq!(all.iter().map(|verdict| verdict.share).collect::<Vec<_>>(), [Some(50.0), None]);
     }
 
     #[test]
