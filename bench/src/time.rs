@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Operations of the last region: what an instruction counter divides by.
+/// Operations of all regions: what an instruction counter divides by.
 ///
 /// Relaxed: written and read by the thread that runs the rows.
 static OPERATIONS: AtomicU64 = AtomicU64::new(0);
@@ -43,7 +43,7 @@ pub fn roi<R>(operations: u64, region: impl FnOnce() -> R) -> f64 {
     let begun = cpu_ns();
     black_box(region());
     let ns = (cpu_ns() - begun).saturating_sub(CLOCK.get().copied().unwrap_or(0)) as f64;
-    OPERATIONS.store(operations, Ordering::Relaxed);
+    OPERATIONS.fetch_add(operations, Ordering::Relaxed);
     ns / operations as f64
 }
 
@@ -54,7 +54,7 @@ pub fn wall_seconds<R>(region: impl FnOnce() -> R) -> f64 {
     begun.elapsed().as_secs_f64()
 }
 
-/// Operations of the last region that [`roi`] ran.
+/// Operations of all regions that [`roi`] ran.
 #[must_use]
 pub fn operations() -> u64 {
     OPERATIONS.load(Ordering::Relaxed)
