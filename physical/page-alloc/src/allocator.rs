@@ -336,7 +336,8 @@ impl<S: Store> PageAllocator<S> {
 
     /// Looks at the frames that came back to a CPU and that it put aside so far: under [`Placement::Dense`] a single frame is
     /// looked at together with those of up to 63 other words, about a thousand frames at most, that come back after it, and
-    /// before the CPU takes more than it has at hand. A kernel that wants to know at once who gave back a frame twice calls this after each [`PageAllocator::free`].
+    /// before the CPU takes more than it has at hand. A kernel that wants to know at once who gave back a frame twice calls
+    /// this after each [`PageAllocator::free`].
     ///
     /// # Errors
     /// [`FreeError::DoubleFree`]: a frame that came back twice and that nobody was told of yet. It is free once.

@@ -5,8 +5,8 @@
 //!
 //! # Invariants
 //! 1. A frame that is offline is as one that was never handed over: nobody gets it, and to give it back is foreign. Under
-//!    dense placement a CPU other than the one that took it out may go on as before until its next request beyond what it
-//!    has at hand: a frame that it gives back meanwhile, and that nobody can have, is not told.
+//!    dense placement this holds for the CPU that took it out: another one that gives it back, which nobody has to give, may
+//!    not be told, and the frame may be given out then.
 //!
 //! Source: Linux 6.1 mm/memory_hotplug.c `offline_pages`, `online_pages`.
 

@@ -168,7 +168,8 @@ impl<M: Mem> Field<M> {
     /// was first.
     pub(super) fn unlazy(&self, block: usize) -> bool {
         let Some(entry) = self.mem.entry(block) else { return false };
-        // AcqRel: Acquire pairs with the store of who handed the block over, Release with `is_lazy`. A failure publishes nothing.
+        // AcqRel: Acquire pairs with the store of who handed the block over, Release with `is_lazy`. A failure publishes
+        // nothing.
         entry.compare_exchange(LAZY, WRITTEN, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
